@@ -1,0 +1,4 @@
+//! What every part of LivOS shares.
+
+pub mod conversation;
+pub mod machine;

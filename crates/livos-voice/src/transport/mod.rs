@@ -1,0 +1,3 @@
+//! How audio and events reach the listener.
+
+pub mod protocol;

@@ -1,0 +1,324 @@
+//! The voice WebSocket protocol, version 1, message by message.
+//!
+//! One WebSocket carries one voice session. **Binary** messages are audio and nothing else: mono PCM, signed 16-bit little-endian, at the
+//! rates that `hello` and `ready` declared; client to server 16 or 48 kHz, server to client 24 or 48 kHz. Twenty milliseconds a message
+//! is right; at most [`MAX_AUDIO_MESSAGE`] bytes. **Text** messages are JSON objects with a `type`, at most [`MAX_TEXT_MESSAGE`] bytes.
+//!
+//! # Opening
+//!
+//! The client sends [`ClientMessage::Hello`] first; the server answers [`ServerMessage::Ready`], or [`ServerMessage::Error`] and closes.
+//! Anything else before `hello` is an error of code `expected_hello`.
+//!
+//! # A turn
+//!
+//! Push to talk: `press`, audio, `release`. Open microphone: audio flows; a client that detects speech itself sends `vad` messages and
+//! only the speech, with some pre-roll, between `speaking` and `quiet`. The server sends `state`, `transcript`s while the user speaks, then
+//! `speech_start`, audio, `words`, `speech_end`.
+//!
+//! # Whose audio
+//!
+//! Audio belongs to the last `speech_start` before it on the socket. After `clear` the client drops what it has buffered of that generation
+//! and older, and drops arriving audio until the next `speech_start`.
+//!
+//! # Clocks
+//!
+//! `at_ms` is the sender's own monotonic clock in milliseconds with any origin. The client sends `ping` now and then; from the `pong` each
+//! side can place the other's clock, so that the waterfall of a turn sums to the silence the listener heard.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    generation::Generation,
+    turn::{Mode, TurnState},
+    vad::VadState,
+};
+
+/// The version this module describes.
+pub const VERSION: u32 = 1;
+/// The longest binary message, in bytes: one second at 48 kHz, so that a client may batch but not flood.
+pub const MAX_AUDIO_MESSAGE: usize = 96_000;
+/// The longest text message, in bytes.
+pub const MAX_TEXT_MESSAGE: usize = 16 * 1024;
+
+/// From the client.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
+pub enum ClientMessage {
+    /// The first message.
+    Hello {
+        /// [`VERSION`].
+        version: u32,
+        /// Samples a second of the audio the client sends: 16000 or 48000.
+        input_rate: u32,
+        /// Samples a second of the audio the client wants: 24000 or 48000.
+        output_rate: u32,
+        /// How the user takes the floor.
+        #[serde(default)]
+        mode: Mode,
+        /// Continues an earlier conversation; without it the server makes a new one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        conversation: Option<String>,
+        /// True when the client detects speech itself and sends `vad` messages.
+        #[serde(default)]
+        client_vad: bool,
+    },
+    /// Changes the mode.
+    Mode {
+        /// The new mode.
+        mode: Mode,
+        /// As in `hello`.
+        #[serde(default)]
+        client_vad: bool,
+    },
+    /// The talk button went down.
+    Press {
+        /// Client clock.
+        at_ms: f64,
+    },
+    /// The talk button went up; all audio of the turn was sent before.
+    Release {
+        /// Client clock.
+        at_ms: f64,
+    },
+    /// What the client's own detector reports.
+    Vad {
+        /// Its state.
+        state: VadState,
+        /// Client clock: when the last voiced audio was spoken.
+        last_voiced_ms: f64,
+    },
+    /// The user typed a message.
+    Text {
+        /// The message.
+        text: String,
+    },
+    /// The user asked for silence.
+    Stop,
+    /// Where the player stands. Sent when a generation begins to sound, about four times a second while it plays, and when it ends.
+    Playout {
+        /// Which reply.
+        generation: Generation,
+        /// Milliseconds of its audio that have left the speaker.
+        played_ms: f64,
+        /// What the player does.
+        state: PlayoutState,
+        /// Client clock.
+        at_ms: f64,
+    },
+    /// What the client measured of a turn, once its answer sounds.
+    Measured {
+        /// Which reply.
+        generation: Generation,
+        /// From the user's last voiced sample (or the release of the button) to the first audible sample.
+        silence_ms: f64,
+        /// From the first audio message's arrival to the first audible sample.
+        playout_ms: f64,
+    },
+    /// Asks for a `pong`.
+    Ping {
+        /// Client clock.
+        at_ms: f64,
+    },
+    /// The client is done; the server finishes and closes with 1000.
+    Bye,
+}
+
+/// What a player does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
+#[serde(rename_all = "snake_case")]
+pub enum PlayoutState {
+    /// The first sample sounds.
+    Started,
+    /// It goes on.
+    Playing,
+    /// It is held: paused, or the browser has not allowed sound yet.
+    Held,
+    /// The last sample has sounded.
+    Ended,
+}
+
+/// From the server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ServerMessage {
+    /// The answer to `hello`.
+    Ready {
+        /// [`VERSION`].
+        version: u32,
+        /// The conversation, for a later `hello`.
+        conversation: String,
+        /// Samples a second of the audio the server sends.
+        output_rate: u32,
+        /// The providers that are simulated, by name; empty when all are real.
+        simulated: Vec<String>,
+    },
+    /// The floor changed hands.
+    State {
+        /// Who holds it.
+        state: TurnState,
+    },
+    /// What the user said so far in this turn.
+    Transcript {
+        /// The whole turn so far.
+        text: String,
+        /// True once it will not change any more.
+        is_final: bool,
+    },
+    /// The answer begins to be spoken: audio that follows belongs to it.
+    SpeechStart {
+        /// Which reply.
+        generation: Generation,
+    },
+    /// Words of the answer with their place in its audio.
+    Words {
+        /// Which reply.
+        generation: Generation,
+        /// In order.
+        words: Vec<PlacedWord>,
+    },
+    /// All audio of the answer was sent.
+    SpeechEnd {
+        /// Which reply.
+        generation: Generation,
+    },
+    /// Drop buffered audio of this generation and older.
+    Clear {
+        /// Which reply.
+        generation: Generation,
+    },
+    /// Drop audio and words of the generation from this position on; they will come again.
+    Truncate {
+        /// Which reply.
+        generation: Generation,
+        /// Milliseconds from the first sample of the generation.
+        at_ms: f64,
+    },
+    /// Hold the player.
+    Pause {
+        /// Which reply.
+        generation: Generation,
+    },
+    /// Go on playing.
+    Resume {
+        /// Which reply.
+        generation: Generation,
+    },
+    /// The answer as text; for typed turns, and when it cannot be spoken.
+    Reply {
+        /// Which reply.
+        generation: Generation,
+        /// The next piece.
+        text: String,
+    },
+    /// The reply is over. `heard` is what the history keeps.
+    ReplyEnd {
+        /// Which reply.
+        generation: Generation,
+        /// The words that reached the listener.
+        heard: String,
+        /// False when it was cut off.
+        complete: bool,
+    },
+    /// Where the milliseconds went between the end of the user's speech and the first audio message of the answer, in order. The client
+    /// adds what only it can see: the way up, the way down, and its player.
+    Waterfall {
+        /// Which reply.
+        generation: Generation,
+        /// In order; they sum to the time from `from_ms` to `sent_ms`.
+        parts: Vec<LatencyPart>,
+        /// Server clock: when the server learned of the end of speech (it received the release, or the last voiced audio).
+        from_ms: f64,
+        /// Server clock: when the first audio message was handed to the socket.
+        sent_ms: f64,
+    },
+    /// A provider connection changed.
+    Connection {
+        /// "speech to text" or "text to speech".
+        provider: String,
+        /// In words for a person.
+        state: String,
+        /// True when it works.
+        connected: bool,
+    },
+    /// Something failed. After a fatal error the server closes the socket.
+    Error {
+        /// For programs.
+        code: ErrorCode,
+        /// For people; no secrets.
+        message: String,
+        /// True when the server closes.
+        fatal: bool,
+    },
+    /// The answer to `ping`.
+    Pong {
+        /// The client's clock, as it was sent.
+        at_ms: f64,
+        /// The server's clock when it answered.
+        server_ms: f64,
+    },
+}
+
+/// A word and its place in the audio of its generation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
+pub struct PlacedWord {
+    /// The word.
+    pub text: String,
+    /// Milliseconds from the first sample.
+    pub start_ms: f64,
+    /// Milliseconds from the first sample.
+    pub end_ms: f64,
+}
+
+/// One step of a turn.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
+pub struct LatencyPart {
+    /// `end_of_turn`, `stt`, `decide`, `ttft`, `clause`, `ttfb` or `send`.
+    pub name: String,
+    /// How long it took.
+    pub ms: f64,
+}
+
+/// Why the server refuses. Fatal ones close the socket with the code in parentheses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ErrorCode {
+    /// The first message was not `hello` (4400).
+    ExpectedHello,
+    /// A second `hello` (4400).
+    AlreadyOpen,
+    /// The version is not spoken here (4406).
+    UnsupportedVersion,
+    /// The rates are not supported (4406).
+    UnsupportedFormat,
+    /// A text message is not JSON, or not a message of this protocol (4400).
+    Malformed,
+    /// A message is longer than allowed (1009).
+    TooLarge,
+    /// Binary audio with half a sample (4400).
+    OddAudio,
+    /// Audio faster than real time for too long (4429).
+    TooFast,
+    /// `release` without `press`, or a `playout` for a generation that never was: ignored, not fatal.
+    OutOfOrder,
+    /// The user's budget is spent (4402).
+    BudgetExhausted,
+    /// Speech cannot be recognised just now; typing works.
+    SpeechUnavailable,
+    /// The answer cannot be spoken just now; it comes as text.
+    VoiceUnavailable,
+    /// The responder failed; try again.
+    ResponderFailed,
+    /// The server is shutting down (1001).
+    Draining,
+    /// Something failed inside the server (1011).
+    Internal,
+}

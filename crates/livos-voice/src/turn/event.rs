@@ -1,0 +1,144 @@
+//! What turn taking is told and what it decides.
+
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{generation::Generation, stt::Transcript, vad::VadState};
+
+/// How the user takes the floor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Audio counts only while the button is held. The default: an open microphone listens to the room (P-02).
+    #[default]
+    PushToTalk,
+    /// Voice activity opens and closes the gate.
+    OpenMicrophone,
+}
+
+/// Something that bears on the turn.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum TurnInput {
+    /// The mode changed.
+    Mode(Mode),
+    /// The talk button went down.
+    Pressed,
+    /// The talk button went up.
+    Released,
+    /// The detector changed its mind. `last_voiced` is when the last voiced audio was spoken, for `Stopping` and `Quiet`.
+    Vad {
+        /// What it reports now.
+        state: VadState,
+        /// When the last voiced frame came in, where one has.
+        last_voiced: Option<Instant>,
+    },
+    /// Words from the recogniser.
+    Transcript(Transcript),
+    /// The recogniser has answered everything before the last finalize.
+    Finalized,
+    /// A provider that judges turns heard one begin.
+    ProviderStartOfTurn,
+    /// A provider that judges turns thinks that it may be over.
+    ProviderEagerEndOfTurn(String),
+    /// The user went on after all.
+    ProviderTurnResumed,
+    /// A provider that judges turns says that it is over.
+    ProviderEndOfTurn(String),
+    /// The user typed a message: a turn of its own, at once.
+    Typed(String),
+    /// The listener's player began to play this generation.
+    PlayoutStarted(Generation),
+    /// The listener's player has nothing more to play of it and no more will come.
+    PlayoutEnded(Generation),
+    /// The user pressed stop.
+    Stop,
+}
+
+/// The user's turn as it is handed to the responder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commit {
+    /// The number of the reply that answers it.
+    pub generation: Generation,
+    /// What the user said.
+    pub text: String,
+    /// When the user stopped speaking: the last voiced audio, the release of the button, or the typed message's arrival.
+    pub end_of_speech: Instant,
+}
+
+/// What turn taking decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TurnOutput {
+    /// Let audio through to the recogniser, pre-roll first.
+    OpenGate,
+    /// Let nothing through any more.
+    CloseGate,
+    /// Tell the recogniser that speech has ended.
+    Finalize,
+    /// Ask the responder provisionally; nothing of it may be heard until the same generation is committed.
+    Speculate(Commit),
+    /// The turn is over. Where the same generation was speculated with the same text, that reply becomes final.
+    Commit(Commit),
+    /// A speculation was wrong: drop it.
+    Abandon(Generation),
+    /// Drop everything of this generation and older; tell the reply what was heard.
+    Interrupt(Generation),
+    /// Hold playout: the user may be interrupting, or it may be noise.
+    Pause(Generation),
+    /// It was noise: go on playing.
+    Resume(Generation),
+    /// The floor changed hands.
+    State(TurnState),
+}
+
+/// Who holds the floor, as the page shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
+#[serde(rename_all = "snake_case")]
+pub enum TurnState {
+    /// Nobody.
+    #[default]
+    Idle,
+    /// The user.
+    Listening,
+    /// The agent is preparing its answer.
+    Thinking,
+    /// The agent.
+    Speaking,
+}
+
+/// Times of turn taking. Every default says why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TurnConfig {
+    /// Silence after which a turn that looks finished is over. 400 ms: shorter cuts people off in mid-sentence, longer is heard as slow.
+    pub min_delay: Duration,
+    /// Silence after which a turn is over however it looks. 1.5 s: a pause to think is rarely longer.
+    pub max_delay: Duration,
+    /// How long to wait for the recogniser's last words after a finalize. 600 ms: the 99th percentile of the reference provider is
+    /// 326 ms plus the network.
+    pub finalize_timeout: Duration,
+    /// Speech over the agent's voice that counts as an interruption without any recognised word. 500 ms: a cough is shorter.
+    pub min_interruption: Duration,
+    /// A pause of the agent's voice with no recognised word after which it was a false interruption. 1.5 s: the recogniser has long
+    /// answered by then.
+    pub false_interruption: Duration,
+    /// The longest user turn. 5 minutes: a stuck button or a radio must not bill for ever (P-02).
+    pub max_turn: Duration,
+}
+
+impl Default for TurnConfig {
+    fn default() -> Self {
+        Self {
+            min_delay: Duration::from_millis(400),
+            max_delay: Duration::from_millis(1500),
+            finalize_timeout: Duration::from_millis(600),
+            min_interruption: Duration::from_millis(500),
+            false_interruption: Duration::from_millis(1500),
+            max_turn: Duration::from_secs(300),
+        }
+    }
+}

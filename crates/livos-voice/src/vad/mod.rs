@@ -1,0 +1,29 @@
+//! Voice activity detection: is somebody speaking? It proposes; turn taking decides.
+
+use serde::{Deserialize, Serialize};
+
+/// A detector scores short windows of 16 kHz audio.
+pub trait Vad: Send {
+    /// Samples of one window.
+    fn window(&self) -> usize;
+    /// The probability, 0 to 1, that this window holds speech. `samples` has exactly [`Vad::window`] samples.
+    fn score(&mut self, samples: &[i16]) -> f32;
+    /// Forgets what was heard: the next window starts a new stream.
+    fn reset(&mut self);
+}
+
+/// What a detector makes of the audio over time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
+#[serde(rename_all = "snake_case")]
+pub enum VadState {
+    /// No speech.
+    #[default]
+    Quiet,
+    /// Perhaps speech; not yet long enough to be sure.
+    Starting,
+    /// Speech.
+    Speaking,
+    /// Perhaps the end of it.
+    Stopping,
+}

@@ -1,0 +1,2 @@
+//! LivOS.
+fn main() {}

@@ -39,6 +39,9 @@ pub enum TurnInput {
     Transcript(Transcript),
     /// The recogniser has answered everything before the last finalize.
     Finalized,
+    /// The recogniser's connection was lost (false) or stands again (true). A turn that a loss disturbed waits longer for its words,
+    /// because they are being sent again.
+    Recognising(bool),
     /// A provider that judges turns heard one begin.
     ProviderStartOfTurn,
     /// A provider that judges turns thinks that it may be over.
@@ -80,13 +83,14 @@ pub enum TurnOutput {
     Finalize,
     /// Ask the responder provisionally; nothing of it may be heard until the same generation is committed.
     Speculate(Commit),
-    /// The turn is over. Where the same generation was speculated with the same text, that reply becomes final.
+    /// The turn is over. Where the same generation was speculated with the same text, that reply becomes final. A turn that goes on
+    /// before its answer is audible is committed again as a whole, after an `Interrupt` of the first answer.
     Commit(Commit),
     /// A speculation was wrong: drop it.
     Abandon(Generation),
     /// Drop everything of this generation and older; tell the reply what was heard.
     Interrupt(Generation),
-    /// Hold playout: the user may be interrupting, or it may be noise.
+    /// Hold playout, or its beginning: the user may be interrupting, or it may be noise.
     Pause(Generation),
     /// It was noise: go on playing.
     Resume(Generation),
@@ -121,6 +125,14 @@ pub struct TurnConfig {
     /// How long to wait for the recogniser's last words after a finalize. 600 ms: the 99th percentile of the reference provider is
     /// 326 ms plus the network.
     pub finalize_timeout: Duration,
+    /// How long to wait for words when none have come yet or the connection broke during the turn. 6 s: two reconnects with their
+    /// backoff and the replay of a sentence; giving up sooner would lose what was said.
+    pub recovery_timeout: Duration,
+    /// Silence after which the recogniser is asked for its last words. 200 ms: shorter cuts words apart, longer is added to every
+    /// answer, because recognising takes about as long as is left of `min_delay`.
+    pub finalize_after: Duration,
+    /// How often one turn may ask the responder provisionally. 3: each wrong guess costs a model call.
+    pub max_speculations: u32,
     /// Speech over the agent's voice that counts as an interruption without any recognised word. 500 ms: a cough is shorter.
     pub min_interruption: Duration,
     /// A pause of the agent's voice with no recognised word after which it was a false interruption. 1.5 s: the recogniser has long
@@ -136,6 +148,9 @@ impl Default for TurnConfig {
             min_delay: Duration::from_millis(400),
             max_delay: Duration::from_millis(1500),
             finalize_timeout: Duration::from_millis(600),
+            recovery_timeout: Duration::from_secs(6),
+            finalize_after: Duration::from_millis(200),
+            max_speculations: 3,
             min_interruption: Duration::from_millis(500),
             false_interruption: Duration::from_millis(1500),
             max_turn: Duration::from_secs(300),

@@ -1,0 +1,83 @@
+//! What the user has said in one turn, put together from interim and final transcripts.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::time::Duration;
+
+use crate::stt::{Transcript, TranscriptKind};
+
+/// The text of a turn so far.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Said {
+    /// What the turn said before: in a part that was handed over but not answered, or that the provider took for a turn.
+    before: String,
+    finals: String,
+    interim: String,
+    /// The end of the audio that the text covers.
+    until: Duration,
+}
+
+impl Said {
+    /// Adds what the recogniser heard. Audio before `covered` belongs to an earlier turn and counts for nothing.
+    pub(super) fn hear(&mut self, transcript: &Transcript, covered: Duration) {
+        let text = match transcript.start >= covered {
+            true => transcript.text.trim().to_owned(),
+            false => {
+                let new = transcript.words.iter().filter(|word| word.start >= covered);
+                new.map(|word| word.text.as_str()).collect::<Vec<_>>().join(" ")
+            }
+        };
+        self.until = self.until.max(transcript.end);
+        match transcript.kind {
+            TranscriptKind::Interim => self.interim = text,
+            TranscriptKind::Final => {
+                self.interim.clear();
+                append(&mut self.finals, &text);
+            }
+        }
+    }
+
+    /// Replaces everything but the earlier part by the provider's own text of the whole turn.
+    pub(super) fn settle(&mut self, whole: &str) {
+        self.finals = whole.trim().to_owned();
+        self.interim.clear();
+    }
+
+    /// Counts everything so far as said before what comes next.
+    pub(super) fn keep(&mut self) {
+        self.before = self.text();
+        self.finals.clear();
+        self.interim.clear();
+    }
+
+    /// Puts `before` in front.
+    pub(super) fn precede(&mut self, before: &str) {
+        let mut joined = before.to_owned();
+        append(&mut joined, &self.before);
+        self.before = joined;
+    }
+
+    /// True when something was said in this part of the turn.
+    pub(super) fn has_words(&self) -> bool {
+        !self.finals.is_empty() || !self.interim.is_empty()
+    }
+
+    /// The whole turn: the final words, then the interim ones where their final never came.
+    pub(super) fn text(&self) -> String {
+        let mut text = self.before.clone();
+        append(&mut text, &self.finals);
+        append(&mut text, &self.interim);
+        text
+    }
+
+    /// The end of the audio that the text covers.
+    pub(super) fn until(&self) -> Duration {
+        self.until
+    }
+}
+
+fn append(text: &mut String, more: &str) {
+    if !text.is_empty() && !more.is_empty() {
+        text.push(' ');
+    }
+    text.push_str(more);
+}

@@ -1,1 +1,16 @@
-//! LivOS.
+//! Twins of the providers that LivOS talks to: the other side of the wire, for tests, demos and benches.
+//!
+//! A twin is written from the provider's published specification and depends on no LivOS crate, so that a client and its twin cannot
+//! share a mistake. It serves any byte stream, in memory or TCP, and everything random in it comes from one seed.
+
+pub mod admin;
+pub mod connection;
+pub mod fault;
+pub mod latency;
+pub mod random;
+pub mod serve;
+mod stream;
+pub mod tones;
+
+pub use fault::{Fault, Refusal, Target, When};
+pub use latency::Profile;

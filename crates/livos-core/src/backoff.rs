@@ -1,0 +1,84 @@
+//! Growing, jittered waits between attempts, so that many clients of a provider that comes back do not come back together.
+
+use std::time::Duration;
+
+use rand::{Rng, SeedableRng, rngs::SmallRng};
+
+/// How waits grow.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct BackoffConfig {
+    /// The first wait, before jitter. 1 s: long enough for a restart behind a load balancer, short enough for a conversation.
+    pub first: Duration,
+    /// The longest wait, before jitter. 30 s: a provider that is down for long is asked twice a minute.
+    pub longest: Duration,
+    /// How much of each wait is drawn at random, 0 to 1. 0.5: half of it is certain, so no client hammers, and half spreads the herd.
+    pub jitter: f64,
+}
+
+impl Default for BackoffConfig {
+    fn default() -> Self {
+        Self { first: Duration::from_secs(1), longest: Duration::from_secs(30), jitter: 0.5 }
+    }
+}
+
+/// Doubling waits with jitter: with the default 1, 2, 4 … 30 s, each shortened by up to half.
+#[derive(Debug, Clone)]
+pub struct Backoff {
+    config: BackoffConfig,
+    next: Duration,
+    random: SmallRng,
+}
+
+impl Backoff {
+    /// Waits by `config`, jittered from `seed`. A jitter outside 0 to 1 is brought into it.
+    pub fn new(config: BackoffConfig, seed: u64) -> Self {
+        Self { config, next: config.first, random: SmallRng::seed_from_u64(seed) }
+    }
+
+    /// The next wait; each is twice the one before, up to the longest.
+    pub fn next_delay(&mut self) -> Duration {
+        let base = self.next.min(self.config.longest);
+        self.next = (base * 2).min(self.config.longest);
+        base.mul_f64(1.0 - self.config.jitter.clamp(0.0, 1.0) * self.random.random::<f64>())
+    }
+
+    /// A wait drawn between zero and `longest`, outside the series.
+    pub fn jitter_up_to(&mut self, longest: Duration) -> Duration {
+        longest.mul_f64(self.random.random())
+    }
+
+    /// Begins again with the first wait.
+    pub fn reset(&mut self) {
+        self.next = self.config.first;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_the_longest_and_begin_again() {
+        let mut backoff = Backoff::new(BackoffConfig { jitter: 0.0, ..BackoffConfig::default() }, 1);
+        let seconds: Vec<u64> = (0..7).map(|_| backoff.next_delay().as_secs()).collect();
+        assert_eq!(seconds, [1, 2, 4, 8, 16, 30, 30]);
+        backoff.reset();
+        assert_eq!(backoff.next_delay(), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn jitter_shortens_a_wait_by_at_most_half_and_differs_by_seed() {
+        let delays = |seed| {
+            let mut backoff = Backoff::new(BackoffConfig::default(), seed);
+            (0..20).map(|_| backoff.next_delay()).collect::<Vec<_>>()
+        };
+        assert_ne!(delays(1), delays(2));
+        for (delay, whole) in delays(3).iter().zip([1u64, 2, 4, 8, 16, 30]) {
+            assert!(
+                *delay <= Duration::from_secs(whole) && *delay >= Duration::from_secs(whole) / 2,
+                "{delay:?}"
+            );
+        }
+    }
+}

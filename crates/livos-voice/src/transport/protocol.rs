@@ -9,11 +9,34 @@
 //! The client sends [`ClientMessage::Hello`] first; the server answers [`ServerMessage::Ready`], or [`ServerMessage::Error`] and closes.
 //! Anything else before `hello` is an error of code `expected_hello`.
 //!
+//! The client then sends what it likes until it sends `bye` or closes. A smallest client needs four messages: `hello`, `press`, `release`,
+//! and `bye`; it ignores text messages whose `type` it does not know.
+//!
 //! # A turn
 //!
-//! Push to talk: `press`, audio, `release`. Open microphone: audio flows; a client that detects speech itself sends `vad` messages and
-//! only the speech, with some pre-roll, between `speaking` and `quiet`. The server sends `state`, `transcript`s while the user speaks, then
-//! `speech_start`, audio, `words`, `speech_end`.
+//! Push to talk: `press`, audio, `release`. Audio outside the two is dropped. Open microphone: audio flows; a client that detects speech
+//! itself (`client_vad`) sends `vad` messages and only the speech, with 200 to 400 ms of pre-roll: first `vad` `speaking`, then the
+//! pre-roll, then the audio as it comes, then `vad` `stopping` (optional) and `quiet`. Without `client_vad` the server detects speech.
+//!
+//! The server sends `state`, `transcript`s while the user speaks, then `speech_start`, audio, `words`, `speech_end`, `waterfall` after the
+//! first audio, and `reply_end` once the answer has been played or cut off. `words` may come a little before or after the audio
+//! that they place. An answer that cannot be spoken comes as `reply` pieces and `reply_end`; a typed question is answered both ways.
+//!
+//! # Generations
+//!
+//! Each answer has a number, which only rises. Numbers may be skipped: an answer prepared in vain leaves no trace on the wire.
+//!
+//! # The player
+//!
+//! A client with a player reports `playout`: `started` when the first sample sounds, `playing` about four times a second, `held` while
+//! sound is not possible, `ended` after `speech_end` when the last sample has sounded. The history of the conversation keeps the words up
+//! to `played_ms`. For a client that never reports, the server assumes that audio sounds when it arrives.
+//!
+//! # Limits
+//!
+//! Audio may run ahead of real time by [`MAX_AUDIO_AHEAD`], so that a stalled network can catch up; text messages may not exceed
+//! [`MAX_TEXT_RATE`] a second for long. Beyond: `too_fast`. The server sends WebSocket pings and drops a client that answers none for
+//! 45 seconds; it sends at most 30 seconds of audio ahead of the player.
 //!
 //! # Whose audio
 //!
@@ -24,6 +47,8 @@
 //!
 //! `at_ms` is the sender's own monotonic clock in milliseconds with any origin. The client sends `ping` now and then; from the `pong` each
 //! side can place the other's clock, so that the waterfall of a turn sums to the silence the listener heard.
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +64,11 @@ pub const VERSION: u32 = 1;
 pub const MAX_AUDIO_MESSAGE: usize = 96_000;
 /// The longest text message, in bytes.
 pub const MAX_TEXT_MESSAGE: usize = 16 * 1024;
+
+/// How far the client's audio may run ahead of real time. 30 s: as long as a network may stall without the socket breaking.
+pub const MAX_AUDIO_AHEAD: Duration = Duration::from_secs(30);
+/// How many text messages a second a client may send for long. 50: ten times what a client with detector and player needs.
+pub const MAX_TEXT_RATE: u32 = 50;
 
 /// From the client.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -301,11 +331,11 @@ pub enum ErrorCode {
     UnsupportedFormat,
     /// A text message is not JSON, or not a message of this protocol (4400).
     Malformed,
-    /// A message is longer than allowed (1009).
+    /// A message is longer than allowed, or the client reads too slowly for what it is sent (1009).
     TooLarge,
     /// Binary audio with half a sample (4400).
     OddAudio,
-    /// Audio faster than real time for too long (4429).
+    /// Audio faster than real time, or too many text messages, for too long (4429).
     TooFast,
     /// `release` without `press`, or a `playout` for a generation that never was: ignored, not fatal.
     OutOfOrder,
@@ -321,4 +351,27 @@ pub enum ErrorCode {
     Draining,
     /// Something failed inside the server (1011).
     Internal,
+}
+
+impl ErrorCode {
+    /// The close code that follows; none where the session goes on.
+    pub const fn close_code(self) -> Option<u16> {
+        match self {
+            Self::ExpectedHello | Self::AlreadyOpen | Self::Malformed | Self::OddAudio => Some(4400),
+            Self::BudgetExhausted => Some(4402),
+            Self::UnsupportedVersion | Self::UnsupportedFormat => Some(4406),
+            Self::TooFast => Some(4429),
+            Self::TooLarge => Some(1009),
+            Self::Draining => Some(1001),
+            Self::Internal => Some(1011),
+            Self::OutOfOrder | Self::SpeechUnavailable | Self::VoiceUnavailable | Self::ResponderFailed => {
+                None
+            }
+        }
+    }
+
+    /// The error message with this code.
+    pub fn message(self, message: impl Into<String>) -> ServerMessage {
+        ServerMessage::Error { code: self, message: message.into(), fatal: self.close_code().is_some() }
+    }
 }

@@ -1,0 +1,56 @@
+//! A secret whose `Debug` prints nothing, so that no log, error or panic message can hold it by accident.
+
+use std::fmt;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Deserializer};
+
+/// A key, token or password. Its memory is wiped when it is dropped. There is no `Display`, `Serialize` or `PartialEq`: it leaves only through
+/// [`Secret::expose`], which is easy to search for, and comparison must be done in constant time by whoever needs it.
+#[derive(Clone)]
+pub struct Secret(SecretString);
+
+impl Secret {
+    /// Takes the text over.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(SecretString::from(text.into()))
+    }
+
+    /// The text. Put it into a header or a key derivation, never into a log.
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        // The text of a wrong type would stand in the error of a derived implementation; this one names the type only.
+        String::deserialize(from)
+            .map(Self::new)
+            .map_err(|_| serde::de::Error::custom("a secret must be a string"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_nothing() {
+        let secret = Secret::new("sk-ant-12345");
+        assert_eq!(format!("{secret:?} {:?}", Some(&secret)), "Secret(…) Some(Secret(…))");
+        assert_eq!(secret.expose(), "sk-ant-12345");
+    }
+
+    #[test]
+    fn a_wrong_type_is_refused_without_its_value() {
+        let error = toml::from_str::<std::collections::BTreeMap<String, Secret>>("key = 987654").unwrap_err();
+        assert!(error.message().contains("a secret must be a string") && !error.message().contains("987654"));
+    }
+}

@@ -9,3 +9,4 @@ pub mod transport;
 pub mod tts;
 pub mod turn;
 pub mod vad;
+pub mod ws;

@@ -3,9 +3,15 @@
 //! A client that takes its connector can be handed a TCP and TLS connector in production and an in-memory stream in a test, so that
 //! the whole client runs under virtual time against a twin.
 
+#[cfg(feature = "tls")]
+mod tcp;
+
 use http::Uri;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower::{BoxError, util::BoxCloneSyncService};
+
+#[cfg(feature = "tls")]
+pub use tcp::{TcpConfig, tcp};
 
 /// A byte stream.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}

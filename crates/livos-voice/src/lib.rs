@@ -4,6 +4,7 @@ pub mod audio;
 pub mod connect;
 pub mod connection;
 pub mod generation;
+pub mod meter;
 pub mod stt;
 pub mod transport;
 pub mod tts;

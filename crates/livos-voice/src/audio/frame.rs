@@ -27,6 +27,11 @@ impl Frame {
         Ok(Self { format, bytes })
     }
 
+    /// No audio.
+    pub fn empty(format: AudioFormat) -> Self {
+        Self { format, bytes: Bytes::new() }
+    }
+
     /// The format.
     pub fn format(&self) -> AudioFormat {
         self.format

@@ -7,6 +7,10 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+pub mod chunk;
+
+pub use chunk::{ChunkConfig, Chunker};
+
 pub use crate::stt::Driver;
 use crate::{audio::Frame, connection::ConnectionState, generation::Generation};
 

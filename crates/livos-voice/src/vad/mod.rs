@@ -1,6 +1,22 @@
 //! Voice activity detection: is somebody speaking? It proposes; turn taking decides.
 
+mod detector;
+mod earshot;
+mod energy;
+mod gate;
+#[cfg(feature = "silero")]
+mod silero;
+
 use serde::{Deserialize, Serialize};
+
+#[cfg(feature = "silero")]
+pub use self::silero::{LoadError, Silero};
+pub use self::{
+    detector::{Detector, DetectorConfig},
+    earshot::Earshot,
+    energy::Energy,
+    gate::Gate,
+};
 
 /// A detector scores short windows of 16 kHz audio.
 pub trait Vad: Send {

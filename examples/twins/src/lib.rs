@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod connection;
+pub mod deepgram;
 pub mod fault;
 pub mod latency;
 pub mod random;

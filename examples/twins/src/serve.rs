@@ -30,6 +30,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, DuplexStream},
     net::TcpListener,
     task::JoinSet,
+    time::Instant,
 };
 
 use crate::{
@@ -242,7 +243,7 @@ where
     let connection = Arc::clone(connection);
     *lock(&slot.0.0) = Some(Box::pin(async move {
         match websocket.await {
-            Ok(websocket) => session(Socket { websocket, connection }).await,
+            Ok(websocket) => session(Socket { websocket, connection, pinged_at: None }).await,
             Err(error) => tracing::debug!(%error, "the handshake was not completed"),
         }
     }));
@@ -257,6 +258,7 @@ const CLOSE_GRACE: Duration = Duration::from_secs(2);
 pub struct Socket {
     websocket: HyperWebsocketStream,
     connection: Arc<Connection>,
+    pinged_at: Option<Instant>,
 }
 
 /// What came in.
@@ -281,12 +283,17 @@ impl Socket {
         &self.connection
     }
 
+    /// When the client last sent a ping.
+    pub fn pinged_at(&self) -> Option<Instant> {
+        self.pinged_at
+    }
+
     /// The next message. Pings are answered on the way. Cancel safe.
     pub async fn recv(&mut self) -> Received {
         let message = tokio::select! {
             biased;
             (code, reason) = self.connection.close_requested() => Err((code, reason)),
-            message = next_data(&mut self.websocket) => Ok(message),
+            message = next_data(&mut self.websocket, &mut self.pinged_at) => Ok(message),
         };
         match message {
             Ok(received) => received,
@@ -315,12 +322,13 @@ impl Socket {
     }
 }
 
-async fn next_data(websocket: &mut HyperWebsocketStream) -> Received {
+async fn next_data(websocket: &mut HyperWebsocketStream, pinged_at: &mut Option<Instant>) -> Received {
     loop {
         match websocket.next().await {
             Some(Ok(Message::Text(text))) => return Received::Text(text),
             Some(Ok(Message::Binary(bytes))) => return Received::Binary(bytes),
             Some(Ok(Message::Close(_))) | None | Some(Err(_)) => return Received::Closed,
+            Some(Ok(Message::Ping(_))) => *pinged_at = Some(Instant::now()),
             Some(Ok(_)) => {}
         }
     }

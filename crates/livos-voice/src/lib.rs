@@ -5,6 +5,7 @@ pub mod connect;
 pub mod connection;
 pub mod generation;
 pub mod meter;
+pub mod pipeline;
 pub mod stt;
 pub mod transport;
 pub mod tts;

@@ -1,0 +1,187 @@
+//! One answer, from the call of the responder until its last sample was played.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use futures_core::Stream;
+use livos_core::conversation::{Heard, Reply, ReplyError, ReplyEvent};
+
+use super::{heard::HeardWords, latency::Stamps, playout::Playout};
+use crate::{
+    generation::Generation,
+    tts::chunk::{ChunkConfig, Chunker},
+};
+
+/// The longest answer, in bytes. An hour of speech is 50 kB; a model that goes on for ever must not fill the memory.
+pub(super) const MAX_ANSWER: usize = 64 * 1024;
+
+/// The responder on its way to a reply.
+pub(super) type Call = Pin<Box<dyn Future<Output = Result<Reply, ReplyError>> + Send>>;
+
+/// The answer under way.
+pub(super) struct Answer {
+    pub(super) generation: Generation,
+    stage: Stage,
+    /// The turn is sure; before that, nothing of the answer may be heard.
+    committed: bool,
+    /// Everything the responder said so far.
+    pub(super) text: String,
+    pub(super) chunker: Chunker,
+    /// How much of the text went to the chunker.
+    pub(super) fed: usize,
+    /// How much of the text was shown as text; none of it for an answer that is only spoken.
+    pub(super) shown: Option<usize>,
+    /// It is not, or no longer, spoken.
+    pub(super) mute: bool,
+    /// The synthesiser was told that no more text comes.
+    pub(super) finished: bool,
+    /// Audio was sent, so the listener knows of it.
+    pub(super) started: bool,
+    /// All its audio was sent.
+    pub(super) sent_all: bool,
+    /// The client said that its player has ended.
+    pub(super) player_ended: bool,
+    /// Turn taking holds it.
+    pub(super) held: bool,
+    pub(super) words: HeardWords,
+    pub(super) playout: Playout,
+    pub(super) stamps: Stamps,
+}
+
+enum Stage {
+    Calling(Call),
+    Streaming(Reply),
+    Ended(Option<Reply>),
+}
+
+impl Answer {
+    pub(super) fn new(
+        generation: Generation,
+        call: Call,
+        stamps: Stamps,
+        reports: bool,
+        chunk: ChunkConfig,
+    ) -> Self {
+        Self {
+            generation,
+            stage: Stage::Calling(call),
+            committed: false,
+            text: String::new(),
+            chunker: Chunker::new(chunk),
+            fed: 0,
+            shown: None,
+            mute: false,
+            finished: false,
+            started: false,
+            sent_all: false,
+            player_ended: false,
+            held: false,
+            words: HeardWords::default(),
+            playout: Playout::new(reports),
+            stamps,
+        }
+    }
+
+    /// The turn is sure.
+    pub(super) fn commit(&mut self) {
+        self.committed = true;
+        if let Stage::Streaming(reply) | Stage::Ended(Some(reply)) = &mut self.stage {
+            reply.commit();
+        }
+    }
+
+    pub(super) fn is_committed(&self) -> bool {
+        self.committed
+    }
+
+    /// True while the responder has more to say.
+    pub(super) fn is_reading(&self) -> bool {
+        !matches!(self.stage, Stage::Ended(_))
+    }
+
+    /// The responder's next event, or none at its end. Pending for ever after that.
+    pub(super) fn poll_event(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<ReplyEvent, ReplyError>>> {
+        loop {
+            match &mut self.stage {
+                Stage::Calling(call) => match std::task::ready!(call.as_mut().poll(cx)) {
+                    Ok(mut reply) => {
+                        if self.committed {
+                            reply.commit();
+                        }
+                        self.stage = Stage::Streaming(reply);
+                    }
+                    Err(error) => {
+                        self.stage = Stage::Ended(None);
+                        return Poll::Ready(Some(Err(error)));
+                    }
+                },
+                Stage::Streaming(reply) => {
+                    let event = std::task::ready!(Pin::new(reply).poll_next(cx));
+                    if !matches!(event, Some(Ok(_))) {
+                        self.end();
+                    }
+                    return Poll::Ready(event);
+                }
+                Stage::Ended(_) => return Poll::Pending,
+            }
+        }
+    }
+
+    /// The next piece to speak.
+    pub(super) fn next_piece(&mut self, now: Instant) -> Option<String> {
+        let piece = self.chunker.next_piece().or_else(|| self.chunker.handle_timeout(now));
+        match self.is_reading() {
+            true => piece,
+            false => piece.or_else(|| self.chunker.finish()),
+        }
+    }
+
+    /// The responder is not listened to any more.
+    pub(super) fn end(&mut self) {
+        self.stage = match std::mem::replace(&mut self.stage, Stage::Ended(None)) {
+            Stage::Calling(_) => Stage::Ended(None),
+            Stage::Streaming(reply) => Stage::Ended(Some(reply)),
+            ended => ended,
+        };
+    }
+
+    /// The text that reached the listener: what was played, or what was shown where that is more.
+    pub(super) fn heard(&self, now: Instant) -> &str {
+        let played = self.words.text(&self.text, self.playout.played(now), self.playout.sent());
+        let shown = &self.text[..self.shown.unwrap_or(0)];
+        if shown.len() > played.len() { shown } else { played }
+    }
+
+    /// Whether everything the listener will get of it has reached them.
+    pub(super) fn is_over(&self, now: Instant, patience: Duration) -> bool {
+        if self.is_reading() || !self.committed || self.held {
+            return false;
+        }
+        match (self.started, self.sent_all) {
+            (false, sent_all) => sent_all || self.mute || self.text.trim().is_empty(),
+            (true, false) => false,
+            (true, true) => self.player_ended || self.over_at(patience).is_some_and(|at| at <= now),
+        }
+    }
+
+    /// When it is over if the player reports nothing more.
+    pub(super) fn over_at(&self, patience: Duration) -> Option<Instant> {
+        let slack = if self.playout.reports() { patience } else { Duration::ZERO };
+        let ends = self.playout.ends_at().filter(|_| self.sent_all && !self.held);
+        ends.map(|at| at + slack)
+    }
+
+    /// Tells the responder what was heard, and ends.
+    pub(super) fn close(mut self, heard: Heard) {
+        self.end();
+        if let (true, Stage::Ended(Some(reply))) = (self.committed, &mut self.stage) {
+            reply.heard(heard);
+        }
+    }
+}

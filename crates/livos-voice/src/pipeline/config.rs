@@ -1,0 +1,49 @@
+//! What one voice session is told besides its parts.
+
+use std::time::Duration;
+
+use livos_core::conversation::{ConversationId, Speaker};
+
+use crate::{tts::chunk::ChunkConfig, turn::TurnConfig, vad::DetectorConfig};
+
+/// Settings of one session. Every default says why.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct SessionConfig {
+    /// The conversation, when the client continues none.
+    pub conversation: ConversationId,
+    /// Who speaks, as the server knows it. The owner by default.
+    pub speaker: Speaker,
+    /// The providers that are simulated, by name, for the page to say so. None by default.
+    pub simulated: Vec<String>,
+    /// The times of turn taking.
+    pub turn: TurnConfig,
+    /// How scores of the server's detector become speech.
+    pub detector: DetectorConfig,
+    /// How answers are cut into pieces to speak.
+    pub chunk: ChunkConfig,
+    /// How much audio may be sent ahead of the listener. 30 s: enough to ride out a stalled network, and what an interruption
+    /// throws away stays small.
+    pub max_audio_ahead: Duration,
+    /// How long a drain lets the answer under way go on. 5 s: most answers end within it, and a restart does not wait longer.
+    pub drain_patience: Duration,
+    /// What is said when the responder fails before it said anything.
+    pub apology: String,
+}
+
+impl SessionConfig {
+    /// The defaults, for a new conversation.
+    pub fn new(conversation: ConversationId) -> Self {
+        Self {
+            conversation,
+            speaker: Speaker::Owner,
+            simulated: Vec::new(),
+            turn: TurnConfig::default(),
+            detector: DetectorConfig::default(),
+            chunk: ChunkConfig::default(),
+            max_audio_ahead: Duration::from_secs(30),
+            drain_patience: Duration::from_secs(5),
+            apology: "Sorry, I cannot answer just now.".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! How far the listener's player has come in an answer.
+//!
+//! A client that reports its player is believed, within what it was sent; between two reports, and for a client that reports nothing,
+//! time does what a player would.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::time::{Duration, Instant};
+
+use crate::transport::protocol::PlayoutState;
+
+/// The player's position in one answer.
+#[derive(Debug, Clone, Default)]
+pub struct Playout {
+    sent: Duration,
+    played: Duration,
+    /// Since when it plays on from `played`; none while it stands.
+    running: Option<Instant>,
+    paused: bool,
+    /// The client told of its player, so nothing is assumed until it does.
+    reports: bool,
+}
+
+impl Playout {
+    /// Nothing sent yet. A client that `reports` is waited for; another plays what arrives.
+    pub fn new(reports: bool) -> Self {
+        Self { reports, ..Self::default() }
+    }
+
+    /// `audio` more was sent.
+    pub fn send(&mut self, now: Instant, audio: Duration) {
+        // A player that ran dry stood still until now.
+        self.settle(now);
+        self.sent += audio;
+        if !self.reports && !self.paused {
+            self.running = Some(now);
+        }
+    }
+
+    /// The player was told to hold.
+    pub fn pause(&mut self, now: Instant) {
+        self.settle(now);
+        self.paused = true;
+        self.running = None;
+    }
+
+    /// The player was told to go on.
+    pub fn resume(&mut self, now: Instant) {
+        self.paused = false;
+        if !self.sent.is_zero() {
+            self.running = Some(now);
+        }
+    }
+
+    /// The client reported its player, as it stood at `at`.
+    pub fn report(&mut self, at: Instant, played: Duration, state: PlayoutState) {
+        self.reports = true;
+        self.played = played.min(self.sent);
+        let runs = matches!(state, PlayoutState::Started | PlayoutState::Playing) && !self.paused;
+        self.running = runs.then_some(at);
+    }
+
+    /// What was sent from `at` on is void.
+    pub fn truncate(&mut self, now: Instant, at: Duration) {
+        self.sent = self.sent.min(at);
+        self.settle(now);
+    }
+
+    /// How much was sent.
+    pub fn sent(&self) -> Duration {
+        self.sent
+    }
+
+    /// How much was played.
+    pub fn played(&self, now: Instant) -> Duration {
+        let ran = self.running.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        (self.played + ran).min(self.sent)
+    }
+
+    /// How much was sent and not yet played.
+    pub fn ahead(&self, now: Instant) -> Duration {
+        self.sent - self.played(now)
+    }
+
+    /// When everything sent will have been played, while the player runs.
+    pub fn ends_at(&self) -> Option<Instant> {
+        self.running.map(|since| since + self.sent.saturating_sub(self.played))
+    }
+
+    /// Whether the client reports its player.
+    pub fn reports(&self) -> bool {
+        self.reports
+    }
+
+    fn settle(&mut self, now: Instant) {
+        self.played = self.played(now);
+        if self.running.is_some() {
+            self.running = Some(now);
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a test makes its own now")]
+mod tests {
+    use super::*;
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn a_silent_client_plays_what_arrives_and_stands_when_dry() {
+        let start = Instant::now();
+        let at = |t| start + ms(t);
+        let mut playout = Playout::new(false);
+        playout.send(at(0), ms(100));
+        assert_eq!((playout.played(at(40)), playout.ends_at()), (ms(40), Some(at(100))));
+        playout.send(at(300), ms(100));
+        assert_eq!((playout.played(at(310)), playout.ahead(at(310))), (ms(110), ms(90)));
+        playout.pause(at(320));
+        assert_eq!((playout.played(at(900)), playout.ends_at()), (ms(120), None));
+        playout.resume(at(1000));
+        assert_eq!(playout.ends_at(), Some(at(1080)));
+        playout.truncate(at(1010), ms(120));
+        assert_eq!((playout.sent(), playout.played(at(2000))), (ms(120), ms(120)));
+    }
+
+    #[test]
+    fn a_reporting_client_is_believed_within_what_it_was_sent() {
+        let start = Instant::now();
+        let at = |t| start + ms(t);
+        let mut playout = Playout::new(true);
+        playout.send(at(0), ms(1000));
+        assert_eq!((playout.played(at(500)), playout.ends_at()), (ms(0), None));
+        playout.report(at(500), ms(0), PlayoutState::Started);
+        assert_eq!(playout.played(at(700)), ms(200));
+        playout.report(at(700), ms(150), PlayoutState::Held);
+        assert_eq!(playout.played(at(900)), ms(150));
+        playout.report(at(900), ms(1_000_000), PlayoutState::Ended);
+        assert_eq!(playout.played(at(900)), ms(1000));
+    }
+}

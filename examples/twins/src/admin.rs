@@ -121,3 +121,123 @@ fn parse_when(described: &Value) -> Option<When> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+        net::{TcpListener, TcpStream},
+        sync::oneshot,
+    };
+
+    use super::*;
+    use crate::deepgram::{Config, Deepgram};
+
+    async fn ask<I: AsyncRead + AsyncWrite + Unpin>(mut io: I, request: &str, body: &str) -> (u16, Value) {
+        let length = body.len();
+        let head = format!(
+            "{request} HTTP/1.1\r\nhost: twin\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+        );
+        io.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        io.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), serde_json::from_str(body).unwrap())
+    }
+
+    fn twin() -> Deepgram {
+        Deepgram::new(Config::default())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn figures_do_not_count_who_asks_for_them() {
+        let twin = twin();
+        for _ in 0..3 {
+            let (status, figures) = ask(twin.connect(), "GET /twin/stats", "").await;
+            assert_eq!(status, 200);
+            assert_eq!((&figures["open_connections"], &figures["total_connections"]), (&json!(0), &json!(0)));
+            assert_eq!(figures["billed_audio_seconds"], 0.0);
+        }
+        let (status, _) = ask(twin.connect(), "GET /v1/listen", "").await;
+        assert_eq!(status, 401);
+        let (_, figures) = ask(twin.connect(), "GET /twin/stats", "").await;
+        assert_eq!((&figures["open_connections"], &figures["total_connections"]), (&json!(0), &json!(1)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_from_outside_meets_the_next_request_only() {
+        let twin = twin();
+        let refusal =
+            r#"{"fault": "refuse", "status": 529, "headers": {"retry-after": "3"}, "body": "\"busy\""}"#;
+        assert_eq!(ask(twin.connect(), "POST /twin/faults", refusal).await.0, 200);
+        assert_eq!(ask(twin.connect(), "GET /v1/listen", "").await, (529, json!("busy")));
+        assert_eq!(ask(twin.connect(), "GET /v1/listen", "").await.0, 401);
+        ask(twin.connect(), "POST /twin/faults", refusal).await;
+        ask(twin.connect(), "DELETE /twin/faults", "").await;
+        assert_eq!(ask(twin.connect(), "GET /v1/listen", "").await.0, 401);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fault_from_outside_meets_the_connections_it_names() {
+        let twin = twin();
+        let fault = r#"{"fault": "drop", "target": {"next": 1}, "when": {"elapsed_ms": 100}}"#;
+        assert_eq!(ask(twin.connect(), "POST /twin/faults", fault).await.0, 200);
+        let mut dropped = twin.connect();
+        let mut spared = twin.connect();
+        assert_eq!(dropped.read(&mut [0]).await.unwrap(), 0);
+        let waiting = tokio::time::timeout(Duration::from_secs(60), spared.read(&mut [0])).await;
+        assert!(waiting.is_err());
+        assert_eq!(ask(twin.connect(), "POST /twin/kill", "").await, (200, json!({"killed": 1})));
+        assert_eq!(spared.read(&mut [0]).await.unwrap(), 0);
+    }
+
+    #[test]
+    fn every_fault_can_be_described_and_nonsense_is_refused() {
+        let whens = ["\"now\"", r#"{"elapsed_ms": 5}"#, r#"{"between_ms": [1, 2]}"#, r#"{"sent": 9}"#];
+        let more = [r#"{"received": 9}"#, r#"{"messages": 1}"#];
+        for when in whens.into_iter().chain(more) {
+            for fault in ["drop", "stall", "half_message", "garbage", "garbage_message", "slow", "close"] {
+                let described = format!(
+                    r#"{{"fault": "{fault}", "target": "each", "when": {when}, "bytes_per_second": 9, "code": 1011}}"#
+                );
+                assert!(parse(&serde_json::from_str(&described).unwrap()).is_some(), "{described}");
+            }
+        }
+        for nonsense in [
+            json!({}),
+            json!({"fault": "fire"}),
+            json!({"fault": "drop", "target": "some"}),
+            json!({"fault": "drop", "when": "later"}),
+            json!({"fault": "slow"}),
+            json!({"fault": "refuse"}),
+        ] {
+            assert!(parse(&nonsense).is_none(), "{nonsense}");
+        }
+    }
+
+    // Over a real socket, so without paused time.
+    #[tokio::test]
+    async fn a_listener_serves_until_its_shutdown_and_then_cuts_everything() {
+        let twin = twin();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serving = tokio::spawn(serve::listen(listener, twin.clone(), async {
+            let _ = stopped.await;
+        }));
+        let (status, _) = ask(TcpStream::connect(address).await.unwrap(), "GET /twin/stats", "").await;
+        assert_eq!(status, 200);
+        let mut open = TcpStream::connect(address).await.unwrap();
+        open.write_all(b"GET ").await.unwrap();
+        while twin.stats().open_connections == 0 {
+            tokio::task::yield_now().await;
+        }
+        stop.send(()).unwrap();
+        serving.await.unwrap();
+        assert!(matches!(open.read(&mut [0]).await, Ok(0) | Err(_)));
+        while twin.stats().open_connections != 0 {
+            tokio::task::yield_now().await;
+        }
+        assert!(TcpStream::connect(address).await.is_err());
+    }
+}

@@ -175,6 +175,11 @@ impl Recogniser {
         }
     }
 
+    /// Whether other words are known than a moment ago, from a recogniser that learns them in its own time.
+    pub(super) fn take_news(&self) -> bool {
+        matches!(self, Self::Sphinx { utterance: Some(utterance), .. } if utterance.take_news())
+    }
+
     /// Takes the words known so far, where they will not change any more.
     pub(super) fn take(&mut self) -> Vec<Word> {
         match self {

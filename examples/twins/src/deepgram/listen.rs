@@ -185,7 +185,7 @@ impl Session {
                 self.push_final(at, words, clock, true, false);
             } else if clock - self.span_start >= self.intake.meter.config().final_every {
                 self.finalize_span(clock);
-            } else if clock >= self.interim_at {
+            } else if clock >= self.interim_at || self.intake.ear.recogniser.take_news() {
                 self.interim(clock).await?;
             }
             let ended = self.asked.utterance_end.is_some_and(|after| silence + BLOCK / 2.0 >= after);

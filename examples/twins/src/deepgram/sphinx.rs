@@ -1,13 +1,16 @@
 //! Offline recognition by Debian's PocketSphinx, streamed while the user talks.
 //!
 //! `pocketsphinx_continuous` is a child process that reads raw audio from its standard input and prints what it understood when the
-//! input ends, some 30 to 100 ms later. It takes half a second to load its model, so a few are kept warm and each understands one
+//! input ends, some 30 to 150 ms later. It takes half a second to load its model, so one is kept warm and each understands one
 //! utterance. It prints nothing before the end; so interim words come from another child that is given the utterance so far.
 
 use std::{
     path::Path,
     process::Stdio,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -24,14 +27,12 @@ const BINARY: &str = "pocketsphinx_continuous";
 /// The Debian package that brings the model keeps it here.
 const MODEL: &str = "/usr/share/pocketsphinx/model/en-us";
 const MODEL_RATE: u32 = 16_000;
-/// Children that wait with a loaded model: one for an utterance, one for its interim words.
-const WARM: usize = 2;
 /// Audio that waits for a child which is still loading; older audio of a longer wait is lost and the words with it.
 const QUEUED_PIECES: usize = 1024;
 /// The longest utterance that is understood, in samples.
 const LONGEST: usize = 60 * MODEL_RATE as usize;
 /// Speech between two looks at what was said so far, in samples.
-const INTERIM_EVERY: usize = MODEL_RATE as usize;
+const INTERIM_EVERY: usize = MODEL_RATE as usize / 2;
 /// A child that takes longer than this to answer is given up.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
@@ -47,34 +48,49 @@ pub enum SphinxError {
     NoModel,
 }
 
-/// A small pool of recognisers. A clone is the same pool.
+/// Recognisers with a loaded model: one for the next utterance, one for a look at it. A clone is the same pool.
 #[derive(Debug, Clone)]
-pub struct Sphinx(Arc<Mutex<Vec<Child>>>);
+pub struct Sphinx(Arc<[Mutex<Option<Child>>; 2]>);
+
+/// What a recogniser is for. Looks yield the processor to utterances, whose answer somebody waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Utterance,
+    Look,
+}
 
 impl Sphinx {
-    /// Starts the pool inside a tokio runtime.
+    /// Starts the pool. Must be called inside a tokio runtime.
     pub fn start() -> Result<Self, SphinxError> {
         if !Path::new(MODEL).exists() {
             return Err(SphinxError::NoModel);
         }
-        let warm = (0..WARM).map(|_| spawn()).collect::<Result<_, _>>().map_err(SphinxError::NoProgram)?;
-        Ok(Self(Arc::new(Mutex::new(warm))))
+        let warm = |purpose| spawn(purpose).map(|child| Mutex::new(Some(child)));
+        let utterance = warm(Purpose::Utterance).map_err(SphinxError::NoProgram)?;
+        let look = warm(Purpose::Look).map_err(SphinxError::NoProgram)?;
+        Ok(Self(Arc::new([utterance, look])))
     }
 
-    fn child(&self) -> std::io::Result<Child> {
-        let mut warm = lock(&self.0);
-        let child = if warm.is_empty() { spawn()? } else { warm.remove(0) };
-        match spawn() {
-            Ok(next) => warm.push(next),
-            Err(error) => tracing::warn!(%error, "no recogniser kept warm"),
+    fn child(&self, purpose: Purpose) -> std::io::Result<Child> {
+        let child = lock(&self.0[purpose as usize]).take();
+        child.map_or_else(|| spawn(purpose), Ok)
+    }
+
+    /// Has a child load its model for the next time; not earlier, because loading would slow down the recognition under way.
+    fn warm_up(&self, purpose: Purpose) {
+        let mut warm = lock(&self.0[purpose as usize]);
+        if warm.is_none() {
+            match spawn(purpose) {
+                Ok(child) => *warm = Some(child),
+                Err(error) => tracing::warn!(%error, "no recogniser kept warm"),
+            }
         }
-        Ok(child)
     }
 
     pub(super) fn utterance(&self, rate: u32, from: f64) -> Utterance {
         let (pieces, queue) = mpsc::channel(QUEUED_PIECES);
         let sphinx = self.clone();
-        let answer = tokio::spawn(async move { sphinx.understand(queue).await });
+        let answer = tokio::spawn(async move { sphinx.understand(Purpose::Utterance, queue).await });
         Utterance {
             sphinx: self.clone(),
             rate,
@@ -84,15 +100,16 @@ impl Sphinx {
             looked_at: 0,
             look: None,
             interim: Arc::default(),
+            news: Arc::default(),
             pieces,
             answer,
         }
     }
 
     /// Feeds a child until the pieces end, and reads its words. Times are seconds from the first sample.
-    async fn understand(&self, mut pieces: mpsc::Receiver<Vec<u8>>) -> Vec<Word> {
+    async fn understand(&self, purpose: Purpose, mut pieces: mpsc::Receiver<Vec<u8>>) -> Vec<Word> {
         let answer = async {
-            let mut child = self.child()?;
+            let mut child = self.child(purpose)?;
             if let Some(mut input) = child.stdin.take() {
                 while let Some(piece) = pieces.recv().await {
                     input.write_all(&piece).await?;
@@ -105,7 +122,9 @@ impl Sphinx {
             }
             Ok::<_, std::io::Error>(printed)
         };
-        match answer.await {
+        let answer = answer.await;
+        self.warm_up(purpose);
+        match answer {
             Ok(printed) => words(&printed),
             Err(error) => {
                 tracing::warn!(%error, "an utterance was not recognised");
@@ -115,8 +134,16 @@ impl Sphinx {
     }
 }
 
-fn spawn() -> std::io::Result<Child> {
-    Command::new(BINARY)
+fn spawn(purpose: Purpose) -> std::io::Result<Child> {
+    let mut command = match purpose {
+        Purpose::Utterance => Command::new(BINARY),
+        Purpose::Look => {
+            let mut command = Command::new("nice");
+            command.args(["-n", "10", BINARY]);
+            command
+        }
+    };
+    command
         .args(["-infile", "/dev/stdin", "-time", "yes", "-logfn", "/dev/null"])
         // The second and third pass double the time to the answer and change little.
         .args(["-fwdflat", "no", "-bestpath", "no"])
@@ -154,6 +181,7 @@ pub(super) struct Utterance {
     looked_at: usize,
     look: Option<JoinHandle<()>>,
     interim: Arc<Mutex<Vec<Word>>>,
+    news: Arc<AtomicBool>,
     pieces: mpsc::Sender<Vec<u8>>,
     answer: JoinHandle<Vec<Word>>,
 }
@@ -185,6 +213,11 @@ impl Utterance {
         lock(&self.interim).clone()
     }
 
+    /// Whether a look was finished since the last time this was asked.
+    pub(super) fn take_news(&self) -> bool {
+        self.news.swap(false, Ordering::Relaxed)
+    }
+
     pub(super) fn finish(mut self) -> impl Future<Output = Vec<Word>> + Send + 'static {
         let from = self.from;
         let (closed, _) = mpsc::channel(1);
@@ -198,14 +231,16 @@ impl Utterance {
     fn look(&mut self) {
         self.looked_at = self.so_far.len();
         let (sphinx, interim, from) = (self.sphinx.clone(), Arc::clone(&self.interim), self.from);
+        let news = Arc::clone(&self.news);
         let piece = bytes(&self.so_far);
         self.look = Some(tokio::spawn(async move {
             let (pieces, queue) = mpsc::channel(1);
             // The queue has room for the one piece.
             let _ = pieces.try_send(piece);
             drop(pieces);
-            let words = sphinx.understand(queue).await;
+            let words = sphinx.understand(Purpose::Look, queue).await;
             *lock(&interim) = words.into_iter().map(|word| later(word, from)).collect();
+            news.store(true, Ordering::Relaxed);
         }));
     }
 }

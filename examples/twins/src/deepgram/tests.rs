@@ -500,19 +500,56 @@ fn real_speech(text: &str) -> Option<(Sphinx, Vec<i16>)> {
 // In real time, because the recogniser is another process.
 #[tokio::test]
 async fn real_speech_is_recognised_while_it_is_spoken() {
-    let Some((sphinx, speech)) = real_speech("hello how are you today") else { return };
+    let Some((sphinx, speech)) =
+        real_speech("hello how are you today, please tell me about the weather in london")
+    else {
+        return;
+    };
     let config = Config { hearing: Hearing::Sphinx(sphinx), intake_cap: None, ..Config::default() };
     let mut client =
         open(&Deepgram::new(config), &format!("{V1}&interim_results=true&endpointing=500")).await;
     client.audio(&speech).await;
     let released = Instant::now();
     client.text(r#"{"type":"Finalize"}"#).await;
-    let result = client.until(|message| message["from_finalize"] == true).await;
+    let mut interims = Vec::new();
+    let result = loop {
+        let message = client.next().await;
+        if message["from_finalize"] == true {
+            break message;
+        }
+        interims.push(transcript(&message).to_owned());
+    };
     println!("{} ms after the end of speech", released.elapsed().as_millis());
-    assert_eq!(transcript(&result), "hello how are you today");
+    assert_eq!(transcript(&result), "hello how are you today please tell me about the weather in london");
+    println!("interims: {interims:?}");
+    assert!(interims.iter().any(|words| words.contains("hello")), "{interims:?}");
     let words = result["channel"]["alternatives"][0]["words"].as_array().unwrap();
     let last = words.last().unwrap()["end"].as_f64().unwrap();
     assert!(last > 0.5 && last <= speech.len() as f64 / 16_000.0 + 0.1, "{last}");
+}
+
+// In real time, because the recogniser is another process.
+#[tokio::test]
+async fn flux_understands_real_speech_at_the_end_of_a_turn() {
+    let Some((sphinx, speech)) = real_speech("what time is it") else { return };
+    let config = Config { hearing: Hearing::Sphinx(sphinx), intake_cap: None, ..Config::default() };
+    let mut client = open(&Deepgram::new(config), FLUX).await;
+    client.audio(&speech).await;
+    client.silence(600).await;
+    let end = client.until(event("EndOfTurn")).await;
+    assert_eq!((&end["transcript"], &end["trigger"]), (&"what time is it".into(), &"model".into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_seed_profile_has_a_network_between() {
+    let twin = Deepgram::new(Config { profile: Profile::Seed, ..Config::default() });
+    for _ in 0..10 {
+        let opened = Instant::now();
+        let _client = open(&twin, V1).await;
+        // TCP, TLS and the handshake: three round trips of 50 to 100 ms.
+        let took = opened.elapsed().as_millis();
+        assert!((150..=310).contains(&took), "{took}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

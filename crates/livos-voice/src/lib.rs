@@ -1,4 +1,12 @@
 //! A streaming voice pipeline: microphone, voice activity detection, speech to text, responder, text to speech, speaker.
+//!
+//! ```text
+//! transport ──▶ vad::Gate ──▶ stt ──Transcript──▶ turn::TurnTaking ──Commit──▶ responder ──▶ tts::chunk ──▶ tts ──▶ transport
+//!                  └──────────VadState───────────────▲   ▲────────────────────────playout──────────────────────────────┘
+//! ```
+//!
+//! [`pipeline::VoiceSession`] joins the parts; each of them also works alone. Providers are [`stt::SpeechToText`] and
+//! [`tts::TextToSpeech`]; what a client sends and receives is in [`transport::protocol`].
 
 pub mod audio;
 pub mod connect;
@@ -12,3 +20,8 @@ pub mod tts;
 pub mod turn;
 pub mod vad;
 pub mod ws;
+
+/// Compiles the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -7,8 +7,12 @@ use std::{
 };
 
 use futures_util::{SinkExt, StreamExt, stream};
-use livos_core::conversation::{
-    ConversationId, Finish, Heard, Inbound, Reply, ReplyControl, ReplyError, ReplyErrorKind, ReplyEvent,
+use livos_core::{
+    budget::{Budget, Limit, Meter, Unit},
+    conversation::{
+        ConversationId, Finish, Heard, Inbound, Reply, ReplyControl, ReplyError, ReplyErrorKind, ReplyEvent,
+    },
+    time::{Clock, SystemClock},
 };
 use serde_json::{Value, json};
 use tokio::{io::DuplexStream, sync::mpsc, task::JoinHandle, time::Instant};
@@ -24,6 +28,7 @@ use crate::{
     stt::{Driver, SpeechToText, SttCommand, SttEvent, SttSession, Transcript, TranscriptKind},
     transport::websocket::{self, WebSocketTransport},
     tts::{SpokenWord, TextToSpeech, TtsCommand, TtsEvent, TtsSession},
+    vad::Energy,
 };
 
 /// Each word of an answer lasts this long.
@@ -167,6 +172,7 @@ struct Scene {
     hello: Value,
     deaf: bool,
     mute: bool,
+    budget: Vec<(Unit, Limit)>,
 }
 
 impl Default for Scene {
@@ -177,6 +183,7 @@ impl Default for Scene {
             hello: json!({}),
             deaf: false,
             mute: false,
+            budget: vec![],
         }
     }
 }
@@ -217,7 +224,8 @@ impl Scene {
             responder,
             config,
         );
-        let session = session.with_drain(async {
+        let meter = Meter::new(Budget::new(self.budget, SystemClock.now()));
+        let session = session.with_vad(Energy::default()).with_meter(meter).with_drain(async {
             if drained.await.is_err() {
                 std::future::pending::<()>().await;
             }
@@ -506,4 +514,76 @@ async fn a_drain_lets_the_answer_finish_and_closes() {
     assert_eq!(call.heard(), [("One two three four five.".to_owned(), true)]);
     assert_eq!(call.all("error")[0]["code"], "draining");
     assert_eq!(call.all("close")[0]["code"], 1001);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_server_detects_speech_in_an_open_microphone() {
+    let hello = json!({ "mode": "open_microphone" });
+    let mut call = Scene { says: vec!["Hello there."], hello, ..Scene::default() }.play().await;
+    call.sound(1000, 20).await;
+    assert_eq!(*call.listener.given.lock().unwrap(), Duration::ZERO);
+    call.sound(1000, 8000).await;
+    let silent_from = call.at_ms();
+    call.sound(3000, 20).await;
+    assert_eq!(call.asked(), ["Hello there."]);
+    assert_eq!(call.states(), ["listening", "thinking", "speaking", "idle"]);
+    let given = call.listener.given.lock().unwrap().as_millis();
+    assert!((1300..1700).contains(&given), "{given} ms: pre-roll, speech, and the silence that ends it");
+    // The silence counts from the last voiced audio, not from the decision.
+    let waterfall = call.all("waterfall")[0];
+    let parts = waterfall["parts"].as_array().unwrap();
+    let sum: f64 = parts.iter().map(|part| part["ms"].as_f64().unwrap()).sum();
+    let first = call.told.iter().find(|(_, told)| told["type"] == "speech_start").unwrap().0;
+    assert!((first.as_secs_f64() * 1000.0 - silent_from - sum).abs() < 30.0, "{waterfall}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_hour_of_silence_in_an_open_microphone_costs_nothing() {
+    let hello = json!({ "mode": "open_microphone" });
+    let mut call = Scene { hello, ..Scene::default() }.play().await;
+    // A second of the room's noise in every ten; more would only make the test slow.
+    let noise: Vec<u8> = (0..16_000i16).flat_map(|n| (n % 40 - 20).to_le_bytes()).collect();
+    for _ in 0..360 {
+        call.client.send(Message::binary(noise.clone())).await.unwrap();
+        call.wait(10_000).await;
+    }
+    assert_eq!(*call.listener.given.lock().unwrap(), Duration::ZERO);
+    assert!(call.states().is_empty());
+    call.leave().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_rates_are_converted_both_ways() {
+    let hello = json!({ "input_rate": 48000, "output_rate": 48000 });
+    let mut call = Scene { says: vec!["Hello."], hello, ..Scene::default() }.play().await;
+    // Each 20 ms of sound is 320 samples, which at 48 kHz last a third as long.
+    call.ask().await;
+    call.wait(4000).await;
+    let given = call.listener.given.lock().unwrap().as_millis();
+    assert!((190..=200).contains(&given), "{given}");
+    assert_eq!(call.audio, 2 * AudioFormat::VOICE.bytes_in(WORD * 5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_spent_budget_stops_the_microphone() {
+    let budget = vec![(Unit::AudioMs, Limit::stop_at(2000))];
+    let mut call = Scene { budget, ..Scene::default() }.play().await;
+    call.send(json!({ "type": "press", "at_ms": 1 })).await;
+    for _ in 0..150 {
+        let _ = call.client.send(Message::binary(vec![9u8; 640])).await;
+        call.wait(20).await;
+    }
+    assert_eq!(call.all("error")[0]["code"], "budget_exhausted");
+    assert_eq!(call.all("close")[0]["code"], 4402);
+    assert_eq!(*call.listener.given.lock().unwrap(), Duration::from_secs(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_spent_budget_stops_the_voice() {
+    let budget = vec![(Unit::Characters, Limit::stop_at(3))];
+    let mut call = Scene { budget, ..Scene::default() }.play().await;
+    call.send(json!({ "type": "text", "text": "Hello" })).await;
+    call.wait(2000).await;
+    assert_eq!(call.all("error")[0]["code"], "budget_exhausted");
+    assert_eq!(call.audio, 0);
 }

@@ -1,0 +1,167 @@
+//! A voice server with providers of its own: it hears loudness, answers what it heard, and speaks in beeps.
+//!
+//! Run `cargo run -p livos-voice --example echo_server`, then connect any client of the protocol in `livos_voice::transport::protocol`
+//! to `ws://127.0.0.1:8765`. It shows all that a provider is: two channels and a future.
+
+use std::{f32::consts::TAU, sync::Arc, time::Duration};
+
+use livos_core::conversation::{
+    ConversationId, Finish, Heard, Inbound, Reply, ReplyControl, ReplyError, ReplyEvent,
+};
+use livos_voice::{
+    audio::{AudioFormat, Frame},
+    pipeline::{SessionConfig, VoiceSession},
+    stt::{Driver, SpeechToText, SttCommand, SttEvent, SttSession, Transcript, TranscriptKind},
+    transport::websocket::{self, WebSocketTransport},
+    tts::{SpokenWord, TextToSpeech, TtsCommand, TtsEvent, TtsSession},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+    sync::mpsc,
+};
+
+/// Counts how much of what it hears is loud.
+struct Loudness;
+
+impl SpeechToText for Loudness {
+    fn open(&self) -> (SttSession, Driver) {
+        let ((commands, mut inbox), (outbox, events)) = (mpsc::channel(64), mpsc::channel(64));
+        let driver = async move {
+            let (mut loud, mut start, mut end) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
+            while let Some(command) = inbox.recv().await {
+                match command {
+                    SttCommand::Audio(frame) => {
+                        end += frame.duration();
+                        if frame.iter().any(|sample| sample.unsigned_abs() > 1000) {
+                            loud += frame.duration();
+                        }
+                    }
+                    SttCommand::EndOfSpeech => {
+                        let text = format!("{} milliseconds of sound.", loud.as_millis());
+                        let kind = TranscriptKind::Final;
+                        let transcript =
+                            Transcript { kind, text, words: Vec::new(), start, end, end_of_speech: true };
+                        (loud, start) = (Duration::ZERO, end);
+                        let _ = outbox.send(SttEvent::Transcript(transcript)).await;
+                        let _ = outbox.send(SttEvent::Finalized).await;
+                    }
+                    _ => return,
+                }
+            }
+        };
+        (SttSession { commands, events }, Box::pin(driver))
+    }
+}
+
+/// Says each word as a beep of 200 ms.
+struct Beeps;
+
+impl TextToSpeech for Beeps {
+    fn open(&self) -> (TtsSession, Driver) {
+        let ((commands, mut inbox), (outbox, events)) = (mpsc::channel(64), mpsc::channel(64));
+        let driver = async move {
+            let (word, mut start, mut speaking) = (Duration::from_millis(200), Duration::ZERO, None);
+            while let Some(command) = inbox.recv().await {
+                match command {
+                    TtsCommand::Speak { generation, text } => {
+                        if speaking.replace(generation) != Some(generation) {
+                            start = Duration::ZERO;
+                        }
+                        for text in text.split_whitespace() {
+                            let tone = |n: usize| ((n as f32 * 440.0 * TAU / 24_000.0).sin() * 8000.0) as i16;
+                            let samples = AudioFormat::VOICE.bytes_in(word) / AudioFormat::BYTES_PER_SAMPLE;
+                            let bytes: Vec<u8> = (0..samples).flat_map(|n| tone(n).to_le_bytes()).collect();
+                            let Ok(frame) = Frame::new(AudioFormat::VOICE, bytes.into()) else { return };
+                            let words = vec![SpokenWord { text: text.to_owned(), start, end: start + word }];
+                            start += word;
+                            let _ = outbox.send(TtsEvent::Audio { generation, frame }).await;
+                            let _ = outbox.send(TtsEvent::Words { generation, words }).await;
+                        }
+                    }
+                    TtsCommand::Finish(generation) => {
+                        let _ = outbox.send(TtsEvent::Done(generation)).await;
+                    }
+                    TtsCommand::Cancel(_) => {}
+                    _ => return,
+                }
+            }
+        };
+        (TtsSession { commands, events }, Box::pin(driver))
+    }
+}
+
+/// Keeps no history.
+struct Forgetful;
+
+impl ReplyControl for Forgetful {
+    fn commit(&mut self) {}
+    fn heard(&mut self, _: Heard) {}
+}
+
+async fn answer(inbound: Inbound) -> Result<Reply, ReplyError> {
+    let text = ReplyEvent::Text(format!("You said: {}", inbound.text));
+    Ok(Reply::new(
+        futures_util::stream::iter([Ok(text), Ok(ReplyEvent::Finished(Finish::Complete))]),
+        Forgetful,
+    ))
+}
+
+/// Serves one client over any byte stream.
+async fn serve(io: impl AsyncRead + AsyncWrite + Unpin + Send, conversation: ConversationId) {
+    match tokio_tungstenite::accept_async_with_config(io, Some(websocket::config())).await {
+        Ok(socket) => {
+            let config = SessionConfig::new(conversation);
+            let session =
+                VoiceSession::new(Arc::new(Loudness), Arc::new(Beeps), tower::service_fn(answer), config);
+            session.run(WebSocketTransport::new(socket)).await;
+        }
+        Err(error) => tracing::warn!(%error, "no WebSocket"),
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let listener = TcpListener::bind("127.0.0.1:8765").await?;
+    loop {
+        let (stream, peer) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        tokio::spawn(serve(stream, ConversationId::try_from(format!("echo:{}", peer.port()).as_str())?));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{SinkExt, StreamExt};
+    use tokio_tungstenite::tungstenite::Message;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_heard_is_said_back() {
+        let (near, far) = tokio::io::duplex(1 << 16);
+        let server = tokio::spawn(serve(far, ConversationId::try_from("test").unwrap()));
+        let (mut client, _) = tokio_tungstenite::client_async("ws://localhost/", near).await.unwrap();
+        let hello = r#"{"type":"hello","version":1,"input_rate":16000,"output_rate":24000}"#;
+        client.send(Message::text(hello)).await.unwrap();
+        client.send(Message::text(r#"{"type":"press","at_ms":0}"#)).await.unwrap();
+        let loud: Vec<u8> = (0..4800).flat_map(|_| 8000i16.to_le_bytes()).collect();
+        client.send(Message::binary(loud)).await.unwrap();
+        client.send(Message::text(r#"{"type":"release","at_ms":300}"#)).await.unwrap();
+        let mut audio = 0;
+        loop {
+            match client.next().await.unwrap().unwrap() {
+                Message::Binary(bytes) => audio += bytes.len(),
+                Message::Text(text) if text.contains("reply_end") => {
+                    assert!(text.contains("You said: 300 milliseconds of sound."), "{text}");
+                    break;
+                }
+                _ => {}
+            }
+        }
+        assert_eq!(audio, AudioFormat::VOICE.bytes_in(Duration::from_millis(200)) * 6);
+        client.send(Message::text(r#"{"type":"bye"}"#)).await.unwrap();
+        while client.next().await.is_some_and(|message| message.is_ok()) {}
+        server.await.unwrap();
+    }
+}

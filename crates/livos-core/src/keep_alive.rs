@@ -39,7 +39,6 @@ pub enum KeepAliveInput {
 
 /// What to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum KeepAliveOutput {
     /// Send whatever the protocol uses as a ping.
     SendPing,

@@ -93,7 +93,6 @@ impl OpenError {
 /// Connects, and completes the WebSocket handshake for the `ws` or `wss` address and the further headers of `request`; the headers of the
 /// handshake itself are added here. Header values with a secret must be marked sensitive, so that a refusal that repeats one is redacted.
 /// Dropping the future closes the stream. Never enable the TRACE level of the `tungstenite` target: it logs the request whole.
-#[cfg_attr(not(test), expect(dead_code, reason = "the provider clients of this crate call it"))]
 pub(crate) async fn open(
     connector: &mut Connector,
     request: Request<()>,

@@ -53,7 +53,6 @@ pub enum ReconnectInput {
 
 /// What to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum ReconnectOutput {
     /// Connect now. The last connection, if any, is gone.
     Connect {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+pub mod cartesia;
 pub mod chunk;
 
 pub use chunk::{ChunkConfig, Chunker};

@@ -1,0 +1,1 @@
+//! A client and its twin over streams in memory, in virtual time.

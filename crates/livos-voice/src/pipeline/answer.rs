@@ -25,6 +25,8 @@ pub(super) type Call = Pin<Box<dyn Future<Output = Result<Reply, ReplyError>> + 
 pub(super) struct Answer {
     pub(super) generation: Generation,
     stage: Stage,
+    /// When the responder was called, or last said something.
+    pub(super) asked: Instant,
     /// The turn is sure; before that, nothing of the answer may be heard.
     committed: bool,
     /// Everything the responder said so far.
@@ -59,6 +61,7 @@ enum Stage {
 
 impl Answer {
     pub(super) fn new(
+        now: Instant,
         generation: Generation,
         call: Call,
         stamps: Stamps,
@@ -68,6 +71,7 @@ impl Answer {
         Self {
             generation,
             stage: Stage::Calling(call),
+            asked: now,
             committed: false,
             text: String::new(),
             chunker: Chunker::new(chunk),
@@ -173,7 +177,7 @@ impl Answer {
     /// When it is over if the player reports nothing more.
     pub(super) fn over_at(&self, patience: Duration) -> Option<Instant> {
         let slack = if self.playout.reports() { patience } else { Duration::ZERO };
-        let ends = self.playout.ends_at().filter(|_| self.sent_all && !self.held);
+        let ends = self.playout.ends_at().filter(|_| self.sent_all && !self.held && !self.is_reading());
         ends.map(|at| at + slack)
     }
 

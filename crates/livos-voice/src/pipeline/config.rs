@@ -25,6 +25,8 @@ pub struct SessionConfig {
     /// How much audio may be sent ahead of the listener. 30 s: enough to ride out a stalled network, and what an interruption
     /// throws away stays small.
     pub max_audio_ahead: Duration,
+    /// How long the responder may say nothing before it has failed. 60 s: longer than any tool that a listener would wait for.
+    pub responder_patience: Duration,
     /// How long a drain lets the answer under way go on. 5 s: most answers end within it, and a restart does not wait longer.
     pub drain_patience: Duration,
     /// What is said when the responder fails before it said anything.
@@ -42,6 +44,7 @@ impl SessionConfig {
             detector: DetectorConfig::default(),
             chunk: ChunkConfig::default(),
             max_audio_ahead: Duration::from_secs(30),
+            responder_patience: Duration::from_secs(60),
             drain_patience: Duration::from_secs(5),
             apology: "Sorry, I cannot answer just now.".to_owned(),
         }

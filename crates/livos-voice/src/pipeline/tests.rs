@@ -173,6 +173,8 @@ struct Scene {
     deaf: bool,
     mute: bool,
     budget: Vec<(Unit, Limit)>,
+    /// How long the responder takes.
+    slow: Duration,
 }
 
 impl Default for Scene {
@@ -184,6 +186,7 @@ impl Default for Scene {
             deaf: false,
             mute: false,
             budget: vec![],
+            slow: Duration::from_millis(300),
         }
     }
 }
@@ -196,12 +199,12 @@ impl Scene {
             fails: self.deaf,
         };
         let book = Book::default();
-        let (responder_book, answer) = (book.clone(), self.answer);
+        let (responder_book, answer, slow) = (book.clone(), self.answer, self.slow);
         let responder = tower::service_fn(move |inbound: Inbound| {
             let book = responder_book.clone();
             async move {
                 book.asked.lock().unwrap().push(inbound.text);
-                tokio::time::sleep(Duration::from_millis(300)).await;
+                tokio::time::sleep(slow).await;
                 let Ok(text) = answer else {
                     return Err(ReplyError::new(
                         ReplyErrorKind::Unavailable,
@@ -586,4 +589,35 @@ async fn a_spent_budget_stops_the_voice() {
     call.wait(2000).await;
     assert_eq!(call.all("error")[0]["code"], "budget_exhausted");
     assert_eq!(call.audio, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_microphone_muted_in_the_middle_of_speech_ends_the_turn() {
+    let hello = json!({ "mode": "open_microphone" });
+    let mut call = Scene { says: vec!["Hello there."], hello, ..Scene::default() }.play().await;
+    call.sound(1000, 8000).await;
+    call.wait(6000).await;
+    assert_eq!(call.asked(), ["Hello there."]);
+    assert_eq!(call.states(), ["listening", "thinking", "speaking", "idle"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_of_detector_in_the_middle_of_speech_ends_the_turn() {
+    let mut call =
+        Scene { says: vec!["Hello there."], hello: open_microphone(), ..Scene::default() }.play().await;
+    call.vad("speaking").await;
+    call.sound(600, 8000).await;
+    call.send(json!({ "type": "mode", "mode": "open_microphone", "client_vad": false })).await;
+    call.wait(4000).await;
+    assert_eq!(call.asked(), ["Hello there."]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_responder_that_says_nothing_is_given_up() {
+    let mut call = Scene { slow: Duration::from_secs(3600), ..Scene::default() }.play().await;
+    call.send(json!({ "type": "text", "text": "Hello" })).await;
+    call.wait(70_000).await;
+    assert_eq!(call.all("error")[0]["code"], "responder_failed");
+    assert_eq!(call.all("reply")[0]["text"], "Sorry, I cannot answer just now.");
+    assert_eq!(call.states().last(), Some(&"idle"));
 }

@@ -1,0 +1,332 @@
+//! The client: one request, one stream of events, over whatever HTTP service it was given.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::stream;
+use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use http_body::Body;
+use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
+use livos_core::conversation::{ReplyError, ReplyErrorKind, TokenUsage};
+use tower::{BoxError, Service, ServiceExt, util::BoxCloneSyncService};
+
+use super::{
+    AnthropicConfig, InvalidConfig,
+    sse::{Event, Parser},
+    wire::{self, Delta, ErrorBody, StreamEvent},
+};
+use crate::{
+    model::{Model, ModelEvent, ModelRequest, ModelStream},
+    tokens,
+};
+
+type ResponseBody = UnsyncBoxBody<Bytes, BoxError>;
+
+/// Any HTTP client as a tower service.
+pub type HttpClient = BoxCloneSyncService<Request<Full<Bytes>>, http::Response<ResponseBody>, BoxError>;
+
+/// The most of an error's body that is read, in bytes.
+const MAX_ERROR_BODY: usize = 16 * 1024;
+/// The longest wait of a provider that is passed on. A minute: beyond that a caller gives up anyway.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
+
+/// A client of Anthropic, or of any server that speaks its protocol. Cloning shares the HTTP client and its connections.
+#[derive(Clone)]
+pub struct Anthropic {
+    config: Arc<AnthropicConfig>,
+    http: HttpClient,
+}
+
+impl Anthropic {
+    /// A client over any HTTP service, with a configuration that is checked here, once.
+    ///
+    /// The service keeps its connections: a fresh TLS handshake would cost every answer one to three round trips.
+    pub fn new<S, B>(config: AnthropicConfig, http: S) -> Result<Self, InvalidConfig>
+    where
+        S: Service<Request<Full<Bytes>>, Response = http::Response<B>> + Clone + Send + Sync + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        config.validate()?;
+        let http = http
+            .map_response(|response: http::Response<B>| {
+                response.map(|body| body.map_err(Into::into).boxed_unsync())
+            })
+            .map_err(Into::into);
+        Ok(Self { config: Arc::new(config), http: HttpClient::new(http) })
+    }
+
+    /// A client over HTTP/2 with rustls, connections kept alive; plain HTTP where the base URL says so.
+    #[cfg(feature = "tls")]
+    pub fn over_tls(config: AnthropicConfig) -> Result<Self, InvalidConfig> {
+        use hyper_util::{
+            client::legacy::{Client, connect::HttpConnector},
+            rt::{TokioExecutor, TokioTimer},
+        };
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(Duration::from_secs(5)));
+        let provider = rustls::crypto::ring::default_provider();
+        let https = hyper_rustls::HttpsConnectorBuilder::new()
+            .with_provider_and_webpki_roots(provider)
+            .map_err(|_| InvalidConfig("the TLS library refused its own defaults"))?
+            .https_or_http()
+            .enable_http1()
+            .enable_http2()
+            .wrap_connector(tcp);
+        // Pings keep the connection warm between turns, and find out that it is dead before a turn does.
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .timer(TokioTimer::new())
+            .pool_idle_timeout(Duration::from_secs(300))
+            .http2_keep_alive_interval(Duration::from_secs(30))
+            .http2_keep_alive_timeout(Duration::from_secs(10))
+            .http2_keep_alive_while_idle(true)
+            .build::<_, Full<Bytes>>(https);
+        Self::new(config, client)
+    }
+
+    fn request(&self, request: &ModelRequest) -> Result<Request<Full<Bytes>>, ReplyError> {
+        let refuse = |error: BoxError| {
+            ReplyError::new(ReplyErrorKind::Rejected, "the request to the model can't be built")
+                .with_source(error)
+        };
+        let body = wire::body(&self.config, request).map_err(|error| refuse(error.into()))?;
+        let address = format!("{}/v1/messages", self.config.base_url.to_string().trim_end_matches('/'));
+        let mut key =
+            HeaderValue::from_str(self.config.key.expose()).map_err(|error| refuse(error.into()))?;
+        key.set_sensitive(true);
+        Request::post(address)
+            .header("x-api-key", key)
+            .header("anthropic-version", "2023-06-01")
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::ACCEPT, "text/event-stream")
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|error| refuse(error.into()))
+    }
+
+    /// Sends the request and waits for the head of the answer.
+    async fn send(&self, request: &ModelRequest) -> Result<ResponseBody, ReplyError> {
+        let request = self.request(request)?;
+        let response = self.http.clone().oneshot(request).await.map_err(unreachable)?;
+        let (head, body) = response.into_parts();
+        if head.status.is_success() {
+            return Ok(body);
+        }
+        let body = beginning(body).await;
+        let said: ErrorBody = serde_json::from_slice(&body).unwrap_or_default();
+        Err(refused(head.status, &head.headers, &said))
+    }
+}
+
+impl Model for Anthropic {
+    fn answer(&self, request: ModelRequest) -> ModelStream {
+        let client = self.clone();
+        Box::pin(stream::unfold(
+            Answer::Asking { client, request },
+            |answer| async move { answer.next().await },
+        ))
+    }
+}
+
+/// One answer as it comes in.
+#[allow(clippy::large_enum_variant)] // One lives in each stream's own box.
+enum Answer {
+    Asking { client: Anthropic, request: ModelRequest },
+    Reading(Reading),
+    Over,
+}
+
+struct Reading {
+    body: ResponseBody,
+    parser: Parser,
+    ready: std::collections::VecDeque<Result<ModelEvent, ReplyError>>,
+    usage: TokenUsage,
+    /// Output that was estimated because the provider has not reported it yet.
+    estimated: u64,
+    stop_reason: Option<String>,
+    finished: bool,
+    idle_timeout: Duration,
+}
+
+type Next = Option<(Result<ModelEvent, ReplyError>, Answer)>;
+
+impl Answer {
+    async fn next(self) -> Next {
+        match self {
+            Self::Asking { client, request } => {
+                let limit = client.config.first_event_timeout;
+                let asked = tokio::time::timeout(limit, client.send(&request)).await;
+                match asked.unwrap_or_else(|_| Err(mute(limit))) {
+                    Ok(body) => Box::pin(Reading::new(body, client.config.idle_timeout).next()).await,
+                    Err(error) => Some((Err(error), Self::Over)),
+                }
+            }
+            Self::Reading(reading) => reading.next().await,
+            Self::Over => None,
+        }
+    }
+}
+
+impl Reading {
+    fn new(body: ResponseBody, idle_timeout: Duration) -> Self {
+        Self {
+            body,
+            parser: Parser::default(),
+            ready: std::collections::VecDeque::new(),
+            usage: TokenUsage::default(),
+            estimated: 0,
+            stop_reason: None,
+            finished: false,
+            idle_timeout,
+        }
+    }
+
+    async fn next(mut self) -> Next {
+        loop {
+            match self.ready.pop_front() {
+                Some(Err(error)) => return Some((Err(error), Answer::Over)),
+                Some(Ok(event @ ModelEvent::Finished(_))) => return Some((Ok(event), Answer::Over)),
+                Some(Ok(event)) => return Some((Ok(event), Answer::Reading(self))),
+                None => {}
+            }
+            if let Err(error) = self.read().await {
+                return Some((Err(error), Answer::Over));
+            }
+        }
+    }
+
+    async fn read(&mut self) -> Result<(), ReplyError> {
+        let broken = |message: &str| ReplyError::new(ReplyErrorKind::Unavailable, message);
+        let frame = tokio::time::timeout(self.idle_timeout, self.body.frame())
+            .await
+            .map_err(|_| mute(self.idle_timeout))?;
+        let frame = frame
+            .ok_or_else(|| broken("the model's answer ended before it was whole"))?
+            .map_err(broke_off)?;
+        let Ok(bytes) = frame.into_data() else { return Ok(()) };
+        let mut events = Vec::new();
+        let parsed = self.parser.push(&bytes, |event| events.push(event));
+        events.iter().try_for_each(|event| self.take(event))?;
+        parsed.map_err(|error| broken("the model's answer can't be read").with_source(error))
+    }
+
+    fn take(&mut self, event: &Event) -> Result<(), ReplyError> {
+        if self.finished {
+            return Ok(());
+        }
+        let event: StreamEvent = serde_json::from_str(&event.data).map_err(|error| {
+            ReplyError::new(
+                ReplyErrorKind::Unavailable,
+                "the model's server sent an event that is not of the protocol",
+            )
+            .with_source(error)
+        })?;
+        match event {
+            StreamEvent::MessageStart { message } => {
+                message.usage.update(&mut self.usage);
+                self.estimated = self.usage.output;
+                self.report(true);
+            }
+            StreamEvent::ContentBlockDelta { delta: Delta::TextDelta { text } } => {
+                self.estimated += tokens::estimate(&text);
+                self.ready.push_back(Ok(ModelEvent::Text(text)));
+            }
+            StreamEvent::MessageDelta { delta, usage } => {
+                usage.update(&mut self.usage);
+                self.stop_reason = delta.stop_reason.or(self.stop_reason.take());
+                self.report(false);
+            }
+            StreamEvent::MessageStop => {
+                self.finished = true;
+                self.ready.push_back(Ok(ModelEvent::Finished(wire::finish(self.stop_reason.as_deref()))));
+            }
+            StreamEvent::Error { error } => {
+                let body = ErrorBody { error };
+                self.ready.push_back(Err(refused(status_of(&body.error.kind), &HeaderMap::new(), &body)));
+            }
+            StreamEvent::ContentBlockDelta { .. } | StreamEvent::Other => {}
+        }
+        Ok(())
+    }
+
+    /// An answer that is cut off never gets its final figures: until they come, output is an estimate and says so.
+    fn report(&mut self, estimated: bool) {
+        let output = if estimated { self.estimated } else { self.usage.output };
+        self.ready.push_back(Ok(ModelEvent::Usage(TokenUsage { output, estimated, ..self.usage })));
+    }
+}
+
+/// The beginning of an error's body, as much as came.
+async fn beginning(mut body: ResponseBody) -> Vec<u8> {
+    let mut read = Vec::new();
+    while let Some(Ok(frame)) = body.frame().await {
+        if let Ok(bytes) = frame.into_data() {
+            let room = MAX_ERROR_BODY - read.len();
+            read.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        }
+        if read.len() == MAX_ERROR_BODY {
+            break;
+        }
+    }
+    read
+}
+
+fn unreachable(error: BoxError) -> ReplyError {
+    ReplyError::new(ReplyErrorKind::Unavailable, "the model's server could not be reached").with_source(error)
+}
+
+fn broke_off(error: BoxError) -> ReplyError {
+    ReplyError::new(ReplyErrorKind::Unavailable, "the model's answer broke off").with_source(error)
+}
+
+fn mute(limit: Duration) -> ReplyError {
+    let message = format!("the model's server said nothing for {} s", limit.as_secs_f32());
+    ReplyError::new(ReplyErrorKind::Unavailable, message)
+}
+
+/// The status that stands for an error inside a stream that began with 200.
+fn status_of(kind: &str) -> StatusCode {
+    match kind {
+        "overloaded_error" | "rate_limit_error" => StatusCode::TOO_MANY_REQUESTS,
+        "api_error" | "timeout_error" => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => StatusCode::BAD_REQUEST,
+    }
+}
+
+/// By status, as <https://docs.anthropic.com/en/api/errors> lists them; the provider's own word on retrying goes before.
+fn refused(status: StatusCode, headers: &HeaderMap, body: &ErrorBody) -> ReplyError {
+    const OVERLOADED: u16 = 529;
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let kind = match status.as_u16() {
+        429 | OVERLOADED => ReplyErrorKind::Busy,
+        408 | 409 | 500..=599 => ReplyErrorKind::Unavailable,
+        _ => ReplyErrorKind::Rejected,
+    };
+    let kind = match text("x-should-retry") {
+        Some("false") => ReplyErrorKind::Rejected,
+        Some("true") if kind == ReplyErrorKind::Rejected => ReplyErrorKind::Unavailable,
+        _ => kind,
+    };
+    let milliseconds =
+        text("retry-after-ms").and_then(|value| value.trim().parse().ok()).map(Duration::from_millis);
+    let seconds = text("retry-after").and_then(|value| value.trim().parse().ok()).map(Duration::from_secs);
+    let after = milliseconds.or(seconds).filter(|after| *after <= MAX_RETRY_AFTER);
+    let whose = if kind == ReplyErrorKind::Rejected {
+        "the model's server refused the request"
+    } else {
+        "the model's server failed"
+    };
+    let what: String = body.error.message.chars().take(200).collect();
+    let code = status.as_u16();
+    ReplyError::new(kind, format!("{whose} ({code} {}): {what}", body.error.kind)).with_retry_after(after)
+}
+
+impl std::fmt::Debug for Anthropic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Anthropic").field("config", &self.config).finish_non_exhaustive()
+    }
+}

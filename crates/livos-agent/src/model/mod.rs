@@ -1,0 +1,55 @@
+//! A model, whoever runs it.
+
+pub mod anthropic;
+
+use std::pin::Pin;
+
+use futures_core::Stream;
+use livos_core::conversation::{Channel, Finish, ReplyError, TokenUsage};
+
+use crate::message::Message;
+
+/// The stream of one answer. Dropping it cancels the request and closes its connection or stream.
+pub type ModelStream = Pin<Box<dyn Stream<Item = Result<ModelEvent, ReplyError>> + Send>>;
+
+/// Answers requests. Implementations hold their connection and are shared.
+pub trait Model: Send + Sync + 'static {
+    /// Begins an answer. Nothing is sent before the stream is first polled. An error ends the stream; a stream that ends without
+    /// [`ModelEvent::Finished`] is never passed on as an answer but ends in an error.
+    fn answer(&self, request: ModelRequest) -> ModelStream;
+}
+
+impl<M: Model + ?Sized> Model for std::sync::Arc<M> {
+    fn answer(&self, request: ModelRequest) -> ModelStream {
+        (**self).answer(request)
+    }
+}
+
+/// What a model is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ModelRequest {
+    /// The conversation; the last message is the user's.
+    pub messages: Vec<Message>,
+    /// How the answer will be given: a voice answer has no time to think aloud.
+    pub channel: Channel,
+}
+
+impl ModelRequest {
+    /// A request.
+    pub fn new(messages: Vec<Message>, channel: Channel) -> Self {
+        Self { messages, channel }
+    }
+}
+
+/// One event of an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ModelEvent {
+    /// More text, to be joined verbatim.
+    Text(String),
+    /// What it has cost so far.
+    Usage(TokenUsage),
+    /// The answer is over.
+    Finished(Finish),
+}

@@ -3,12 +3,13 @@
 //! Every client of a provider opens its sockets here, so that all of them bound the handshake, the message size and the memory behind a
 //! peer that does not read, and none of them tells a log what the key was.
 
-use std::{fmt::Write as _, time::Duration};
+use std::{fmt::Write as _, future::poll_fn, pin::Pin, task::Poll, time::Duration};
 
+use futures_util::{Sink, Stream};
 use http::{HeaderMap, Request, Response, StatusCode, header::RETRY_AFTER};
 use tokio_tungstenite::{
     WebSocketStream,
-    tungstenite::{Error, client::IntoClientRequest, protocol::WebSocketConfig},
+    tungstenite::{Error, Message, client::IntoClientRequest, protocol::WebSocketConfig},
 };
 use tower::{BoxError, Service, ServiceExt};
 
@@ -133,6 +134,79 @@ async fn open_without_limit(
             Err(OpenError::Request(error.into()))
         }
         Err(error) => Err(OpenError::Handshake(error.into())),
+    }
+}
+
+/// What a socket has to tell.
+#[derive(Debug)]
+pub(crate) enum LinkEvent {
+    /// There is room for a message that had none.
+    Room,
+    /// A message came.
+    Message(Message),
+    /// The socket is closed or broken, with the reason for the log.
+    Lost(String),
+}
+
+/// An open socket that never makes its owner wait for a peer that does not read: what has no room is handed back.
+pub(crate) struct Link {
+    socket: WebSocketStream<BoxIo>,
+    /// Whether something written may still have to be flushed.
+    unflushed: bool,
+}
+
+impl Link {
+    pub(crate) fn new(socket: WebSocketStream<BoxIo>) -> Self {
+        Self { socket, unflushed: false }
+    }
+
+    /// Sends `message`, or hands it back when the peer has not read what came before. Errors come out of [`Link::event`] too.
+    pub(crate) async fn try_send(&mut self, message: Message) -> Result<Option<Message>, String> {
+        let ready = poll_fn(|cx| match Pin::new(&mut self.socket).poll_ready(cx) {
+            Poll::Ready(ready) => Poll::Ready(Some(ready)),
+            Poll::Pending => Poll::Ready(None),
+        });
+        match ready.await {
+            None => return Ok(Some(message)),
+            Some(ready) => ready.map_err(|error| error.to_string())?,
+        }
+        Pin::new(&mut self.socket).start_send(message).map_err(|error| error.to_string())?;
+        self.unflushed = true;
+        Ok(None)
+    }
+
+    /// The next event; flushes meanwhile. [`LinkEvent::Room`] comes only when `want_room`. Cancel safe.
+    pub(crate) async fn event(&mut self, want_room: bool) -> LinkEvent {
+        poll_fn(|cx| {
+            let mut socket = Pin::new(&mut self.socket);
+            if self.unflushed {
+                match socket.as_mut().poll_flush(cx) {
+                    Poll::Ready(Ok(())) => self.unflushed = false,
+                    Poll::Ready(Err(error)) => return Poll::Ready(LinkEvent::Lost(error.to_string())),
+                    Poll::Pending => {}
+                }
+            }
+            if want_room {
+                match socket.as_mut().poll_ready(cx) {
+                    Poll::Ready(Ok(())) => return Poll::Ready(LinkEvent::Room),
+                    Poll::Ready(Err(error)) => return Poll::Ready(LinkEvent::Lost(error.to_string())),
+                    Poll::Pending => {}
+                }
+            }
+            socket.poll_next(cx).map(|message| match message {
+                Some(Ok(Message::Close(Some(frame)))) => {
+                    LinkEvent::Lost(format!("closed with {}: {}", u16::from(frame.code), frame.reason))
+                }
+                Some(Ok(Message::Close(None))) | None => LinkEvent::Lost("closed".into()),
+                Some(Ok(message)) => {
+                    // A ping leaves a pong behind.
+                    self.unflushed |= message.is_ping();
+                    LinkEvent::Message(message)
+                }
+                Some(Err(error)) => LinkEvent::Lost(error.to_string()),
+            })
+        })
+        .await
     }
 }
 

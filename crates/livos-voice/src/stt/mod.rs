@@ -4,6 +4,7 @@
 //! driver: the future that owns the connection, its reconnects and its replay. The caller polls the driver beside its own work, so
 //! that no task is spawned out of its sight; dropping the driver closes the connection.
 
+pub mod deepgram;
 pub mod transcript;
 
 use std::{future::Future, pin::Pin};

@@ -1,0 +1,18 @@
+//! Deepgram, streaming: [`Listen`] is `/v1/listen` (Nova), [`Flux`] is `/v2/listen` (the provider judges turns).
+//!
+//! Both speak through one session driver, which keeps the connection, retains the audio that no final transcript covers yet, and sends it
+//! again when the connection was lost. Each dialect only says what its messages mean.
+
+mod config;
+mod flux;
+mod listen;
+mod replay;
+mod session;
+mod wire;
+
+pub use config::{Config, ConfigError, FluxConfig, ListenConfig, Timing, Turns};
+pub use flux::Flux;
+pub use listen::Listen;
+
+#[cfg(test)]
+mod tests;

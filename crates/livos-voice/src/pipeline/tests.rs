@@ -1,5 +1,7 @@
 //! Whole sessions in virtual time, over an in-memory WebSocket, with providers written for the test.
 
+mod deepgram;
+
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex},
@@ -175,6 +177,8 @@ struct Scene {
     budget: Vec<(Unit, Limit)>,
     /// How long the responder takes.
     slow: Duration,
+    /// Hears instead of the listener.
+    stt: Option<Arc<dyn SpeechToText>>,
 }
 
 impl Default for Scene {
@@ -187,6 +191,7 @@ impl Default for Scene {
             mute: false,
             budget: vec![],
             slow: Duration::from_millis(300),
+            stt: None,
         }
     }
 }
@@ -222,7 +227,7 @@ impl Scene {
         let config = SessionConfig::new(ConversationId::try_from("test").unwrap());
         let (drain, drained) = tokio::sync::oneshot::channel::<()>();
         let session = VoiceSession::new(
-            Arc::new(listener.clone()),
+            self.stt.unwrap_or_else(|| Arc::new(listener.clone())),
             Arc::new(Speaker { refuses: self.mute }),
             responder,
             config,

@@ -4,6 +4,7 @@
 //! share a mistake. It serves any byte stream, in memory or TCP, and everything random in it comes from one seed.
 
 pub mod admin;
+pub mod cartesia;
 pub mod connection;
 pub mod deepgram;
 pub mod fault;

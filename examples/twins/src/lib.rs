@@ -4,6 +4,8 @@
 //! share a mistake. It serves any byte stream, in memory or TCP, and everything random in it comes from one seed.
 
 pub mod admin;
+pub mod all;
+pub mod anthropic;
 pub mod cartesia;
 pub mod connection;
 pub mod deepgram;
@@ -14,5 +16,6 @@ pub mod serve;
 mod stream;
 pub mod tones;
 
+pub use all::{Twins, TwinsConfig};
 pub use fault::{Fault, Refusal, Target, When};
 pub use latency::Profile;

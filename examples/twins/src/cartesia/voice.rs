@@ -56,11 +56,13 @@ async fn flite(text: &str) -> Option<Vec<i16>> {
     if !text.chars().any(char::is_alphanumeric) {
         return Some(Vec::new());
     }
-    // From a file descriptor and not from an argument: a text may begin with a dash.
+    // The text comes by a pipe and not as an argument, because it may begin with a dash; the sound goes to a file, because flite seeks in it.
+    let out = tempfile::NamedTempFile::new().ok()?;
     let mut child = Command::new("flite")
-        .args(["-voice", "slt", "/dev/stdin", "/dev/stdout"])
+        .args(["-voice", "slt", "/dev/stdin"])
+        .arg(out.path())
         .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
+        .stdout(Stdio::null())
         .stderr(Stdio::null())
         .kill_on_drop(true)
         .spawn()
@@ -68,8 +70,8 @@ async fn flite(text: &str) -> Option<Vec<i16>> {
     let mut stdin = child.stdin.take()?;
     stdin.write_all(text.as_bytes()).await.ok()?;
     drop(stdin);
-    let output = timeout(FLITE_LIMIT, child.wait_with_output()).await.ok()?.ok()?;
-    let wav = output.stdout;
+    timeout(FLITE_LIMIT, child.wait()).await.ok()?.ok()?;
+    let wav = tokio::fs::read(out.path()).await.ok()?;
     let data = wav.get(44..)?;
     Some(
         data[..data.len().min(MAX_WAV)]

@@ -1,2 +1,164 @@
-//! LivOS.
-fn main() {}
+//! The complete LivOS deployment: web client, voice, chat, health and metrics in one process.
+
+mod app;
+mod assets;
+mod auth;
+mod chat;
+mod config;
+mod health;
+mod providers;
+mod serve;
+mod voice;
+
+use std::{io::Write, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Instant};
+
+use clap::Parser;
+use livos_core::{
+    budget::{Budget, Limit, Meter, Unit},
+    drain::{self, Drain},
+    supervise::{Supervisor, install_panic_hook},
+    time::{Clock, SystemClock},
+};
+use tokio::{net::TcpListener, sync::Semaphore};
+use tower::BoxError;
+use tracing_subscriber::EnvFilter;
+
+use crate::{app::App, auth::Auth, config::Config, health::Dependencies, providers::Providers};
+
+/// A voice-first personal agent for a small server.
+///
+/// Keys and addresses come from the configuration file or the environment: DEEPGRAM_API_KEY, CARTESIA_API_KEY, ANTHROPIC_API_KEY,
+/// DEEPGRAM_URL, CARTESIA_URL, ANTHROPIC_BASE_URL, LIVOS_LISTEN, LIVOS_TOKEN. The environment overrides the file. A provider with neither
+/// key nor address is simulated. RUST_LOG sets what is logged.
+#[derive(Parser)]
+#[command(version)]
+struct Args {
+    /// The configuration file; without it, livos.toml in this folder where there is one.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The address and port to listen on, before the environment and the file.
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+}
+
+/// Where the configuration is looked for when no file is named.
+const DEFAULT_FILE: &str = "livos.toml";
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    install_panic_hook();
+    match run(Args::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let causes = std::iter::successors(error.source(), |cause| cause.source());
+            let text = causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
+            let _ = writeln!(std::io::stderr(), "livos-vps: {text}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: Args) -> Result<(), BoxError> {
+    let file = args.config.or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.exists()));
+    let mut config = config::resolve(file.as_deref(), |name| std::env::var(name).ok())?;
+    if let Some(listen) = &args.listen {
+        config.server.listen = config::parse_listen(listen)?;
+    }
+    let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder()?;
+    let listener = TcpListener::bind(config.server.listen)
+        .await
+        .map_err(|error| format!("can't listen on {}: {error}", config.server.listen))?;
+    let address = listener.local_addr()?;
+    let providers = providers::build(&config).await?;
+
+    let (supervisor, (drain, signal)) = (Supervisor::new(), Drain::new());
+    let dependencies = Dependencies::new(providers.connector.clone(), providers.dependencies.clone());
+    let (watched, watch_signal, interval) =
+        (dependencies.clone(), signal.clone(), config.server.probe_interval);
+    supervisor.spawn_restarting("provider probes", signal.clone(), move || {
+        watched.clone().watch(interval, watch_signal.clone())
+    });
+    let auth = Arc::new(auth(&config));
+    announce(&config, address, &auth, &providers)?;
+    let Providers { stt, tts, responder, simulated, twins, .. } = providers;
+    let app = App {
+        auth,
+        allowed_origins: allowed_origins(&config),
+        dependencies,
+        responder,
+        stt,
+        tts,
+        voice: Arc::new(voice::Settings::new(&config.voice, simulated, meter(&config.budget))),
+        voice_permits: Arc::new(Semaphore::new(config.server.max_voice_sessions)),
+        supervisor: supervisor.clone(),
+        drain: signal.clone(),
+        metrics,
+    };
+    let serving = serve::serve(
+        listener,
+        app::router(app),
+        config.server.max_connections,
+        signal.clone(),
+        config.server.drain_timeout,
+    );
+    supervisor.spawn("http server", serving);
+
+    let reason = drain::termination().await?;
+    tracing::info!(reason, "draining: no new work; what runs may finish");
+    drain.begin();
+    tokio::select! {
+        left = supervisor.shut_down(config.server.drain_timeout) => {
+            if !left.is_empty() {
+                tracing::warn!(?left, "these tasks did not end in time and were cut");
+            }
+        }
+        // Somebody is in a hurry.
+        again = drain::termination() => tracing::warn!(reason = again?, "a second signal: leaving at once"),
+    }
+    drop(twins);
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn auth(config: &Config) -> Auth {
+    let secure = config.server.public_url.as_ref().is_some_and(|url| url.starts_with("https://"));
+    Auth::new(config.server.token.as_ref(), secure)
+}
+
+fn allowed_origins(config: &Config) -> Arc<[String]> {
+    config.server.allowed_origins.iter().chain(&config.server.public_url).cloned().collect()
+}
+
+fn meter(budget: &config::Budget) -> Meter {
+    let limits = [
+        (Unit::AudioMs, budget.speech_minutes.saturating_mul(60_000)),
+        (Unit::Characters, budget.voice_characters),
+    ];
+    let limits =
+        limits.into_iter().filter(|(_, stop)| *stop > 0).map(|(unit, stop)| (unit, Limit::stop_at(stop)));
+    Meter::new(Budget::new(limits, SystemClock.now()))
+}
+
+/// Prints the one line that a person needs, on standard output; everything else is log.
+fn announce(
+    config: &Config,
+    address: SocketAddr,
+    auth: &Auth,
+    providers: &Providers,
+) -> Result<(), BoxError> {
+    if !assets::present() {
+        tracing::warn!("{}", assets::MISSING);
+    }
+    if !providers.simulated.is_empty() {
+        tracing::info!("simulated, because no key is set: {}", providers.simulated.join("; "));
+    }
+    if !address.ip().is_loopback() {
+        tracing::warn!(%address, "listening beyond loopback: browsers allow a microphone only over HTTPS, so put a TLS proxy in front");
+    }
+    let base = config.server.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
+    let token = auth.issue_link(Instant::now())?;
+    writeln!(std::io::stdout(), "LivOS is ready: {}/login?token={token}", base.trim_end_matches('/'))?;
+    Ok(std::io::stdout().flush()?)
+}

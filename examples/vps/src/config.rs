@@ -1,0 +1,452 @@
+//! The configuration of a deployment: one TOML file, overridden by the environment, overridden by the command line.
+//!
+//! A misspelt key is an error that names the key and the nearest known one, because a setting that is silently ignored is found
+//! months later. Errors name the line and never show it: the line may hold a key.
+
+use std::{net::SocketAddr, path::Path, time::Duration};
+
+use http::Uri;
+use livos_core::secret::Secret;
+use serde::{Deserialize, Deserializer, de};
+
+/// The whole configuration. Every field has a default: an empty file is valid, and gives a demo with simulated providers.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The HTTP server.
+    pub server: Server,
+    /// Speech to text.
+    pub deepgram: Deepgram,
+    /// Text to speech.
+    pub cartesia: Cartesia,
+    /// The model.
+    pub anthropic: Anthropic,
+    /// Turn taking and voice activity.
+    pub voice: Voice,
+    /// What a UTC day may cost.
+    pub budget: Budget,
+    /// The simulated providers that stand in where no key is set.
+    pub twins: Twins,
+}
+
+/// The HTTP server.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Server {
+    /// Where it listens. Loopback by default: put a TLS proxy in front before opening it to a network.
+    pub listen: SocketAddr,
+    /// The bearer token of programs; without it only the browser's session cookie is accepted.
+    pub token: Option<Secret>,
+    /// The address people use, where a proxy stands in front; printed in the login link and allowed as an `Origin`.
+    pub public_url: Option<String>,
+    /// Further origins that may open a voice socket.
+    pub allowed_origins: Vec<String>,
+    /// Voice sessions at one time. 16: each holds two provider connections, and small provider plans allow few.
+    pub max_voice_sessions: usize,
+    /// TCP connections at one time. 512: a small server's file descriptors are finite.
+    pub max_connections: usize,
+    /// How long a drain may take before what still runs is cut. 10 s: well below the 90 s after which systemd kills.
+    #[serde(deserialize_with = "duration")]
+    pub drain_timeout: Duration,
+    /// How often providers are checked for `/readyz`. 30 s: fresh enough for a load balancer, nothing for a provider.
+    #[serde(deserialize_with = "duration")]
+    pub probe_interval: Duration,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8420)),
+            token: None,
+            public_url: None,
+            allowed_origins: Vec::new(),
+            max_voice_sessions: 16,
+            max_connections: 512,
+            drain_timeout: Duration::from_secs(10),
+            probe_interval: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Speech to text by Deepgram, or a server that speaks its protocol. What is not set is the client's own default.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Deepgram {
+    /// The key; `DEEPGRAM_API_KEY` overrides it.
+    pub api_key: Option<Secret>,
+    /// `wss://…`, or `ws://…` on loopback; `DEEPGRAM_URL` overrides it.
+    pub url: Option<String>,
+    /// `listen` (v1, the default) or `flux` (v2, the provider judges turns).
+    pub api: DeepgramApi,
+    /// The model, as the provider names it.
+    pub model: Option<String>,
+    /// The language, as a BCP 47 tag.
+    pub language: Option<String>,
+    /// Words to listen for.
+    pub keyterms: Vec<String>,
+    /// How long to wait for the last words of a turn.
+    #[serde(deserialize_with = "optional_duration")]
+    pub finalize_timeout: Option<Duration>,
+    /// Silence after which a keep-alive is sent.
+    #[serde(deserialize_with = "optional_duration")]
+    pub keep_alive_interval: Option<Duration>,
+    /// An answer is due and nothing came for this long: the connection is replaced.
+    #[serde(deserialize_with = "optional_duration")]
+    pub mute_after: Option<Duration>,
+    /// How much speech is kept in case the connection breaks.
+    #[serde(deserialize_with = "optional_duration")]
+    pub retained: Option<Duration>,
+    /// How long a proper close may take.
+    #[serde(deserialize_with = "optional_duration")]
+    pub close_timeout: Option<Duration>,
+    /// The first wait before connecting again; each is twice the one before.
+    #[serde(deserialize_with = "optional_duration")]
+    pub reconnect_first: Option<Duration>,
+    /// The longest wait before connecting again.
+    #[serde(deserialize_with = "optional_duration")]
+    pub reconnect_longest: Option<Duration>,
+}
+
+/// Which of Deepgram's two streaming interfaces is used.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeepgramApi {
+    /// `/v1/listen`.
+    #[default]
+    Listen,
+    /// `/v2/listen`.
+    Flux,
+}
+
+/// Text to speech by Cartesia, or a server that speaks its protocol. What is not set is the client's own default.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Cartesia {
+    /// The key; `CARTESIA_API_KEY` overrides it.
+    pub api_key: Option<Secret>,
+    /// `wss://…`, or `ws://…` on loopback; `CARTESIA_URL` overrides it.
+    pub url: Option<String>,
+    /// The model, as the provider names it.
+    pub model: Option<String>,
+    /// The voice's id.
+    pub voice: Option<String>,
+    /// The language, as a BCP 47 tag.
+    pub language: Option<String>,
+    /// How long the provider may gather text before it speaks.
+    #[serde(deserialize_with = "optional_duration")]
+    pub max_buffer_delay: Option<Duration>,
+    /// Text was sent and nothing came for this long: the connection is replaced.
+    #[serde(deserialize_with = "optional_duration")]
+    pub mute_after: Option<Duration>,
+    /// An idle connection is replaced after this long.
+    #[serde(deserialize_with = "optional_duration")]
+    pub recycle_after: Option<Duration>,
+    /// A pause after which further text goes into a new context.
+    #[serde(deserialize_with = "optional_duration")]
+    pub context_idle: Option<Duration>,
+    /// The wait before a failed context is tried again.
+    #[serde(deserialize_with = "optional_duration")]
+    pub retry_delay: Option<Duration>,
+    /// The first wait before connecting again; each is twice the one before.
+    #[serde(deserialize_with = "optional_duration")]
+    pub reconnect_first: Option<Duration>,
+    /// The longest wait before connecting again.
+    #[serde(deserialize_with = "optional_duration")]
+    pub reconnect_longest: Option<Duration>,
+}
+
+/// The model by Anthropic, or a server that speaks its protocol. What is not set is the client's own default.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Anthropic {
+    /// The key; `ANTHROPIC_API_KEY` overrides it.
+    pub api_key: Option<Secret>,
+    /// `https://…`, or `http://…` on loopback; `ANTHROPIC_BASE_URL` overrides it.
+    pub url: Option<String>,
+    /// The model, as the provider names it.
+    pub model: Option<String>,
+    /// The most tokens of one answer.
+    pub max_tokens: Option<u32>,
+    /// What the agent is told about itself.
+    pub system: Option<String>,
+    /// Nothing came after the request for this long: it failed.
+    #[serde(deserialize_with = "optional_duration")]
+    pub first_event_timeout: Option<Duration>,
+    /// Nothing came in the middle of an answer for this long: it failed.
+    #[serde(deserialize_with = "optional_duration")]
+    pub idle_timeout: Option<Duration>,
+}
+
+/// Turn taking and voice activity. What is not set is the pipeline's own default; each default is explained at
+/// `livos_voice::turn::TurnConfig`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Voice {
+    /// Silence after which a turn that looks finished is over.
+    #[serde(deserialize_with = "optional_duration")]
+    pub min_delay: Option<Duration>,
+    /// Silence after which a turn is over however it looks.
+    #[serde(deserialize_with = "optional_duration")]
+    pub max_delay: Option<Duration>,
+    /// How long to wait for the recogniser's last words.
+    #[serde(deserialize_with = "optional_duration")]
+    pub finalize_timeout: Option<Duration>,
+    /// Speech over the agent's voice that is an interruption even without a recognised word.
+    #[serde(deserialize_with = "optional_duration")]
+    pub min_interruption: Option<Duration>,
+    /// A pause of the agent's voice without a recognised word after which it goes on.
+    #[serde(deserialize_with = "optional_duration")]
+    pub false_interruption: Option<Duration>,
+    /// The longest turn of the user.
+    #[serde(deserialize_with = "optional_duration")]
+    pub max_turn: Option<Duration>,
+}
+
+/// What one UTC day may cost; zero means no limit. The defaults stop a runaway, and are more than a person talks in a day.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Budget {
+    /// Minutes of audio sent to speech to text.
+    pub speech_minutes: u64,
+    /// Characters sent to text to speech.
+    pub voice_characters: u64,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { speech_minutes: 240, voice_characters: 200_000 }
+    }
+}
+
+/// The simulated providers.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Twins {
+    /// How long they take: `zero`, or `seed` for the delays of real providers. `seed`: a demo should feel like the real thing.
+    pub profile: String,
+    /// The seed of everything random in them.
+    pub seed: u64,
+    /// How the recogniser hears: `auto`, `sphinx` or `script`.
+    pub hearing: String,
+    /// How the voice speaks: `auto`, `flite` or `tones`.
+    pub voice: String,
+}
+
+impl Default for Twins {
+    fn default() -> Self {
+        Self { profile: "seed".into(), seed: 1, hearing: "auto".into(), voice: "auto".into() }
+    }
+}
+
+/// Reads the file, then lets the environment override it.
+pub fn resolve(path: Option<&Path>, env: impl Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
+    let mut config = load(path)?;
+    let env = |name: &str| env(name).filter(|value| !value.is_empty());
+    if let Some(listen) = env("LIVOS_LISTEN") {
+        config.server.listen = parse_listen(&listen)?;
+    }
+    let secret = |slot: &mut Option<Secret>, name| {
+        if let Some(value) = env(name) {
+            *slot = Some(Secret::new(value));
+        }
+    };
+    secret(&mut config.server.token, "LIVOS_TOKEN");
+    secret(&mut config.deepgram.api_key, "DEEPGRAM_API_KEY");
+    secret(&mut config.cartesia.api_key, "CARTESIA_API_KEY");
+    secret(&mut config.anthropic.api_key, "ANTHROPIC_API_KEY");
+    let text = |slot: &mut Option<String>, name| {
+        if let Some(value) = env(name) {
+            *slot = Some(value);
+        }
+    };
+    text(&mut config.deepgram.url, "DEEPGRAM_URL");
+    text(&mut config.cartesia.url, "CARTESIA_URL");
+    text(&mut config.anthropic.url, "ANTHROPIC_BASE_URL");
+    config.validate()?;
+    Ok(config)
+}
+
+/// An address to listen on.
+pub fn parse_listen(text: &str) -> Result<SocketAddr, ConfigError> {
+    text.parse().map_err(|_| {
+        ConfigError(format!("listen: {text:?} is not an address and port, such as 127.0.0.1:8420"))
+    })
+}
+
+/// The shortest bearer token that is accepted. 16 characters: shorter ones can be guessed.
+const MIN_TOKEN: usize = 16;
+
+impl Config {
+    fn validate(&self) -> Result<(), ConfigError> {
+        if self.server.token.as_ref().is_some_and(|token| token.expose().len() < MIN_TOKEN) {
+            return Err(ConfigError(format!(
+                "server.token: use at least {MIN_TOKEN} characters (LIVOS_TOKEN)"
+            )));
+        }
+        for (key, url, secure, plain) in [
+            ("deepgram.url", &self.deepgram.url, "wss", "ws"),
+            ("cartesia.url", &self.cartesia.url, "wss", "ws"),
+            ("anthropic.url", &self.anthropic.url, "https", "http"),
+        ] {
+            if let Some(url) = url {
+                provider_url(url, secure, plain).map_err(|why| ConfigError(format!("{key}: {why}")))?;
+            }
+        }
+        if self.server.max_voice_sessions == 0 || self.server.max_connections == 0 {
+            return Err(ConfigError(
+                "server: max_voice_sessions and max_connections must be at least 1".into(),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// A provider's address: encrypted, or plain on loopback, because a key that travels in the clear is everybody's.
+pub fn provider_url(text: &str, secure: &str, plain: &str) -> Result<Uri, String> {
+    let uri: Uri = text.parse().map_err(|_| "is not a URL".to_owned())?;
+    let host = uri.host().ok_or("has no host")?.trim_matches(['[', ']']);
+    let loopback = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    match uri.scheme_str() {
+        Some(scheme) if scheme == secure => Ok(uri),
+        Some(scheme) if scheme == plain && loopback => Ok(uri),
+        Some(scheme) if scheme == plain => Err(format!("{plain}:// is for loopback only; use {secure}://")),
+        _ => Err(format!("must begin with {secure}:// (or {plain}:// on loopback)")),
+    }
+}
+
+/// What stands in the file, before anything overrides it.
+fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
+    let Some(path) = path else { return Ok(Config::default()) };
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| ConfigError(format!("{} can't be read: {error}", path.display())))?;
+    parse(&text).map_err(|error| ConfigError(format!("{}: {error}", path.display())))
+}
+
+fn parse(text: &str) -> Result<Config, String> {
+    toml::from_str(text).map_err(|error| {
+        let line =
+            error.span().map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());
+        format!("line {line}: {}", explain(error.message()))
+    })
+}
+
+/// Serde names all fields that it knows; a person wants the nearest.
+fn explain(message: &str) -> String {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let (true, Some(unknown)) = (message.starts_with("unknown field"), quoted.next()) else {
+        return message.to_owned();
+    };
+    let known: Vec<&str> = quoted.collect();
+    let nearest = known
+        .iter()
+        .max_by(|a, b| strsim::jaro_winkler(a, unknown).total_cmp(&strsim::jaro_winkler(b, unknown)));
+    match nearest {
+        Some(nearest) => format!(
+            "unknown key `{unknown}`; the nearest known one is `{nearest}` (known here: {})",
+            known.join(", ")
+        ),
+        None => format!("unknown key `{unknown}`"),
+    }
+}
+
+/// The configuration can't be used. The text says what and where, and holds no value.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(pub String);
+
+/// A duration as people write it: `"250ms"`, `"10s"`, `"5m"`.
+fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(from)?;
+    parse_duration(&text).ok_or_else(|| {
+        de::Error::custom("a duration is a number and `ms`, `s`, `m` or `h`, such as \"250ms\"")
+    })
+}
+
+fn optional_duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+    duration(from).map(Some)
+}
+
+fn parse_duration(text: &str) -> Option<Duration> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic()).trim_end();
+    let unit = text[digits.len()..].trim();
+    let number: u64 = digits.parse().ok()?;
+    let milliseconds = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    number.checked_mul(milliseconds).map(Duration::from_millis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_key_is_named_with_the_nearest_known_one_and_without_its_value() {
+        let error = parse("[deepgram]\napi_kye = \"sk-secret\"\n").unwrap_err();
+        assert!(
+            error.starts_with("line 2: unknown key `api_kye`; the nearest known one is `api_key`"),
+            "{error}"
+        );
+        assert!(!error.contains("sk-secret"));
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_type_is_not_shown() {
+        let error = parse("[deepgram]\napi_key = 123456\n").unwrap_err();
+        assert!(error.starts_with("line 2:"), "{error}");
+        let error = parse("[server]\ndrain_timeout = \"soon\"\n").unwrap_err();
+        assert!(error.contains("a duration is a number"), "{error}");
+    }
+
+    #[test]
+    fn the_environment_overrides_the_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(
+            file.path(),
+            "[server]\nlisten = \"127.0.0.1:1\"\n[deepgram]\nurl = \"wss://a.example\"\n",
+        )
+        .unwrap();
+        let env = |name: &str| match name {
+            "LIVOS_LISTEN" => Some("127.0.0.1:2".to_owned()),
+            "DEEPGRAM_URL" => Some("ws://127.0.0.1:3".to_owned()),
+            _ => None,
+        };
+        let config = resolve(Some(file.path()), env).unwrap();
+        assert_eq!(config.server.listen.port(), 2);
+        assert_eq!(config.deepgram.url.as_deref(), Some("ws://127.0.0.1:3"));
+        let error = resolve(None, |name| (name == "LIVOS_TOKEN").then(|| "short".to_owned())).unwrap_err();
+        assert!(error.to_string().contains("at least 16 characters"));
+    }
+
+    #[test]
+    fn a_plain_address_is_for_loopback_only() {
+        let check = |url| provider_url(url, "wss", "ws").map(|_| ());
+        for good in ["wss://api.example/v1", "ws://127.0.0.1:1", "ws://localhost:1/x", "ws://[::1]:1"] {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
+        for bad in ["ws://api.example", "ws://10.0.0.1:1", "http://127.0.0.1", "nonsense", ""] {
+            assert!(check(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_empty_file_is_a_demo() {
+        assert!(parse("").unwrap().server.listen.ip().is_loopback());
+    }
+
+    #[test]
+    fn durations_are_numbers_with_a_unit() {
+        let table =
+            [("250ms", Some(250)), ("10 s", Some(10_000)), ("2m", Some(120_000)), ("1h", Some(3_600_000))];
+        for (text, expected) in table {
+            assert_eq!(parse_duration(text), expected.map(Duration::from_millis), "{text}");
+        }
+        for text in ["", "10", "s", "-1s", "1.5s", "99999999999999999999s", "10 parsecs"] {
+            assert_eq!(parse_duration(text), None, "{text}");
+        }
+    }
+}

@@ -34,9 +34,9 @@ export class Conversation {
     this.user.interim = !final;
   }
 
+  /** The server echoes a typed message as a transcript, which finds its line here. */
   typed(text: string): void {
-    this.user = undefined;
-    this.add({ who: "user", text, interim: false, cut: false });
+    this.user = this.add({ who: "user", text, interim: false, cut: false });
   }
 
   /** The floor is nobody's or the agent's: what the user says next is a new line. */

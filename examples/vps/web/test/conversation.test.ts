@@ -62,3 +62,11 @@ test("what is said after the turn is a new line", () => {
   conversation.transcript("Two.", true);
   expect(shown(conversation)).toEqual(["user: One.", "user: Two."]);
 });
+
+test("a typed message that the server echoes is shown once", () => {
+  const conversation = new Conversation();
+  conversation.transcript("spoken before", false);
+  conversation.typed("hello");
+  conversation.transcript("hello", true);
+  expect(shown(conversation)).toEqual(["user: spoken before", "user: hello"]);
+});

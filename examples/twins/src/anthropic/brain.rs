@@ -30,11 +30,28 @@ impl Brain {
     /// The answer to a request; `turn` counts the answers so far.
     pub(super) fn answer(&self, request: &Value, turn: usize) -> Vec<Said> {
         match self {
-            Self::Rules => vec![Said::Text(rules(last_said(request)))],
+            Self::Rules => with_tools(request).unwrap_or_else(|| vec![Said::Text(rules(last_said(request)))]),
             Self::Script(script) if script.is_empty() => Vec::new(),
             Self::Script(script) => script[turn % script.len()].clone(),
         }
     }
+}
+
+/// Calls a tool that the user names, and tells what a tool answered.
+fn with_tools(request: &Value) -> Option<Vec<Said>> {
+    let last = request["messages"].as_array()?.last()?;
+    let blocks = last["content"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if let Some(result) = blocks.iter().find(|block| block["type"] == "tool_result") {
+        let told = result["content"].as_str().or(result["content"][0]["text"].as_str()).unwrap_or_default();
+        return Some(vec![Said::Text(format!("The tool says: {told}"))]);
+    }
+    let said = last_said(request);
+    let tool = request["tools"]
+        .as_array()?
+        .iter()
+        .find_map(|tool| tool["name"].as_str().filter(|name| said.contains(*name)))?;
+    let call = Said::Tool { name: tool.to_owned(), input: serde_json::json!({ "request": said }) };
+    Some(vec![Said::Text("Let me look. ".into()), call])
 }
 
 /// The last text of the user.

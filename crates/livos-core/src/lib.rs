@@ -1,4 +1,4 @@
-//! What every part of LivOS shares.
+#![doc = include_str!("../README.md")]
 
 pub mod backoff;
 pub mod budget;
@@ -7,6 +7,7 @@ pub mod drain;
 pub mod drive;
 pub mod keep_alive;
 pub mod machine;
+pub mod manual;
 pub mod reconnect;
 pub mod secret;
 pub mod supervise;

@@ -1,1 +1,3 @@
-//! LivOS.
+#![doc = include_str!("../README.md")]
+
+pub mod webhook;

@@ -7,7 +7,9 @@ use std::process::ExitCode;
 
 use livos_voice::{
     generation::Generation,
-    transport::protocol::{ClientMessage, ErrorCode, LatencyPart, PlacedWord, PlayoutState, ServerMessage, VERSION},
+    transport::protocol::{
+        ClientMessage, ErrorCode, LatencyPart, PlacedWord, PlayoutState, ServerMessage, VERSION,
+    },
     turn::{Mode, TurnState},
     vad::VadState,
 };

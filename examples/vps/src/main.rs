@@ -47,6 +47,11 @@ const DEFAULT_FILE: &str = "livos.toml";
 #[tokio::main]
 async fn main() -> ExitCode {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    // At TRACE this target logs whole handshakes, and with them the providers' keys.
+    let filter = match "tungstenite=debug".parse() {
+        Ok(directive) => filter.add_directive(directive),
+        Err(_) => filter,
+    };
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     install_panic_hook();
     match run(Args::parse()).await {

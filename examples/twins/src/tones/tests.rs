@@ -1,3 +1,5 @@
+//! Words in tones, heard back whole or not at all.
+
 use super::*;
 use crate::random::Random;
 

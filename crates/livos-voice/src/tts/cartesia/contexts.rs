@@ -13,6 +13,9 @@ const FORMAT: AudioFormat = AudioFormat::VOICE;
 /// tag); a word much further on is another of the same spelling.
 const LOOK_AHEAD: usize = 64;
 
+/// The pause at a break: about as short as one between two words is.
+const SEAM: Duration = Duration::from_millis(60);
+
 /// A reply that is being spoken.
 #[derive(Debug)]
 pub(super) struct Reply {
@@ -178,6 +181,15 @@ impl Reply {
         (void_words || received > samples_to_time(self.received)).then(|| samples_to_time(self.received))
     }
 
+    /// The pause to play where a reply was broken and goes on: its last word may have lost the pause after it, and would run into the next one.
+    /// Counts it as received.
+    pub(super) fn seam(&mut self) -> Option<Duration> {
+        (self.received > 0 && !self.is_complete()).then(|| {
+            self.received += time_to_samples(SEAM);
+            SEAM
+        })
+    }
+
     /// Whether all text was spoken and no more comes: nothing is left to send after a break.
     pub(super) fn is_complete(&self) -> bool {
         self.finished && is_silent(&self.text[self.spoken..])
@@ -296,6 +308,26 @@ mod tests {
             end: Duration::from_millis(800),
         };
         assert_eq!(placed, [three]);
+    }
+
+    #[test]
+    fn a_pause_parts_the_words_around_a_break() {
+        let (now, mut reply) = reply("One two.");
+        reply.finish();
+        reply.submit(now, IDLE);
+        words(&mut reply, &[("One", 0.0, 0.2)]);
+        audio(&mut reply, now, 300);
+        assert_eq!(reply.interrupted(), Some(Duration::from_millis(200)));
+        assert_eq!(reply.seam(), Some(SEAM));
+        reply.submit(now, IDLE);
+        assert_eq!(reply.interrupted(), Some(Duration::from_millis(200)), "the pause is void with the rest");
+        reply.seam();
+        reply.submit(now, IDLE);
+        let placed = words(&mut reply, &[("two.", 0.0, 0.3)]);
+        assert_eq!(placed[0].start, Duration::from_millis(200) + SEAM);
+        audio(&mut reply, now, 300);
+        reply.interrupted();
+        assert_eq!(reply.seam(), None, "nothing comes after the last word");
     }
 
     #[test]

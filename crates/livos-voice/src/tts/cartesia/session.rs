@@ -390,6 +390,12 @@ impl Session {
         if let Some(at) = reply.interrupted() {
             self.tell(TtsEvent::Truncate { generation, at }).await;
         }
+        if let Some(pause) = self.reply.as_mut().and_then(Reply::seam) {
+            let silence = vec![0; AudioFormat::VOICE.bytes_in(pause)];
+            if let Ok(frame) = Frame::new(AudioFormat::VOICE, silence.into()) {
+                self.tell(TtsEvent::Audio { generation, frame }).await;
+            }
+        }
         self.end_if_complete().await;
     }
 

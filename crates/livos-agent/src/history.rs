@@ -54,6 +54,11 @@ impl History {
         }
         self.tokens += tokens::estimate(text);
         match self.messages.back_mut().filter(|last| last.role == message.role) {
+            // A user who goes on before the answer is heard is understood anew from the beginning of the turn.
+            Some(last) if continues(&last.text, text) => {
+                self.tokens = self.tokens.saturating_sub(tokens::estimate(&last.text));
+                text.clone_into(&mut last.text);
+            }
             Some(last) => {
                 last.text.push('\n');
                 last.text.push_str(text);
@@ -75,6 +80,17 @@ impl History {
     }
 }
 
+/// Whether `text` is `before` with more words: the same words first, whatever became of the punctuation between.
+fn continues(before: &str, text: &str) -> bool {
+    let words = |text: &str| -> Vec<String> {
+        let plain: String =
+            text.chars().map(|c| if c.is_alphanumeric() { c.to_ascii_lowercase() } else { ' ' }).collect();
+        plain.split_whitespace().map(str::to_owned).collect()
+    };
+    let (before, text) = (words(before), words(text));
+    text.len() > before.len() && text.starts_with(&before)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -92,6 +108,14 @@ mod tests {
         history.push(Message::assistant(" "));
         history.push(Message::user("no, a joke"));
         assert_eq!(texts(&history), [(Role::User, "tell me a story\nno, a joke")]);
+    }
+
+    #[test]
+    fn a_turn_that_goes_on_is_not_said_twice() {
+        let mut history = History::default();
+        history.push(Message::user("Turn on the light."));
+        history.push(Message::user("Turn on the light, and the heating."));
+        assert_eq!(texts(&history), [(Role::User, "Turn on the light, and the heating.")]);
     }
 
     #[test]

@@ -123,13 +123,13 @@ impl Twins {
             HearingChoice::Tones => Hearing::Tones,
         };
         let voice = match config.voice {
-            VoiceChoice::Auto => Voice::detect().await,
-            VoiceChoice::Flite => Voice::Flite,
+            VoiceChoice::Auto => Voice::detect(),
+            VoiceChoice::Flite => Voice::Flite(cartesia::Flite::find().map_err(io::Error::other)?),
             VoiceChoice::Tones => Voice::Tones,
         };
         let simulated = vec![
             format!("speech to text ({})", describe_hearing(&hearing)),
-            format!("text to speech ({})", describe_voice(voice)),
+            format!("text to speech ({})", describe_voice(&voice)),
             "the language model (simple rules)".to_owned(),
         ];
         let (seed, profile) = (config.seed, config.profile);
@@ -181,9 +181,9 @@ fn describe_hearing(hearing: &Hearing) -> &'static str {
     }
 }
 
-fn describe_voice(voice: Voice) -> &'static str {
+fn describe_voice(voice: &Voice) -> &'static str {
     match voice {
-        Voice::Flite => "offline voice flite",
+        Voice::Flite(_) => "offline voice flite",
         Voice::Shaped => "a hum in the rhythm of the words",
         Voice::Tones => "letter tones",
     }

@@ -1,218 +1,262 @@
-//! One context: text that waits, speech that is under way, and when the next thing of it is due. Time is an argument.
+//! One context: text that waits, the generation under way, and what is to be sent when.
 
 use std::{collections::VecDeque, time::Duration};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::Instant;
 
-use super::Config;
-use crate::{latency::Profile, random::Random, tones::Word};
+use super::{Slot, request::Generate, voice::Speech};
+use crate::{random::Random, tones::Word};
 
-/// Words after which the provider speaks without waiting for more.
+/// Words that are enough to begin before the sentence or the delay is over.
 const ENOUGH_WORDS: usize = 8;
+/// The shortest and the longest chunk, in seconds of audio.
+const CHUNK: (f64, f64) = (0.020, 0.120);
+/// Characters that may wait in a context.
+const MAX_WAITING: usize = 20_000;
 
+#[derive(Debug)]
 pub(super) struct Context {
-    pub(super) id: String,
-    /// Everything of the request that may not change.
-    pub(super) fixed: Value,
+    pub(super) slot: Slot,
+    /// Tells this context from an earlier one of the same name.
+    pub(super) number: u64,
     pub(super) rate: u32,
+    fixed: Value,
+    delay: Duration,
     timestamps: bool,
-    buffer_delay: Duration,
-    waiting: String,
-    waiting_until: Option<Instant>,
-    /// Pieces to speak, and marks of a flush between them.
-    queue: VecDeque<Piece>,
-    speech: Option<Speech>,
-    /// Seconds of audio sent so far.
-    sent: f64,
-    flushes: u32,
-    finished: bool,
-    cancelled: bool,
-    expires: Instant,
+    buffer: String,
+    buffered_at: Instant,
+    queue: VecDeque<Item>,
+    work: Work,
+    /// Flushes so far.
+    flushes: u64,
+    /// No more input comes.
+    pub(super) finished: bool,
+    /// Samples of the generations that are over.
+    produced: u64,
+    /// When the last audio went out, or the context began.
+    active_at: Instant,
 }
 
-pub(super) enum Piece {
-    Text(String),
-    Flush,
+#[derive(Debug)]
+enum Item {
+    Speak(String),
+    Flushed,
 }
 
-struct Speech {
+#[derive(Debug, Default)]
+enum Work {
+    #[default]
+    None,
+    Making,
+    Streaming(Streaming),
+}
+
+#[derive(Debug)]
+struct Streaming {
     bytes: Vec<u8>,
     words: VecDeque<Word>,
-    at: usize,
-    due: Instant,
+    sent: usize,
+    /// Where the next chunk ends.
+    cut: usize,
+    begun: Instant,
 }
 
-/// What a context wants of the session.
+/// What a context does next.
+#[derive(Debug)]
 pub(super) enum Step {
-    /// Make sound of this text and give it back with [`Context::speak`].
-    Synthesize(String),
-    /// Send these messages.
-    Send(Vec<Value>),
-    /// The context is over.
-    Over(Option<Value>),
+    Make(String),
+    Flushed(u64),
+    Words(Vec<Word>),
+    Chunk { data: Vec<u8>, flush_id: u64 },
+    Done { expired: bool },
 }
 
 impl Context {
-    pub(super) fn new(
-        id: &str,
-        fixed: Value,
-        request: &Value,
-        rate: u32,
-        config: &Config,
-        now: Instant,
-    ) -> Self {
-        let delay = request["max_buffer_delay_ms"].as_u64().unwrap_or(3_000).min(5_000);
+    pub(super) fn new(slot: Slot, number: u64, first: &Generate, now: Instant) -> Self {
         Self {
-            id: id.to_owned(),
-            fixed,
-            rate,
-            timestamps: request["add_timestamps"].as_bool().unwrap_or(false),
-            buffer_delay: Duration::from_millis(delay),
-            waiting: String::new(),
-            waiting_until: None,
+            slot,
+            number,
+            rate: first.rate,
+            fixed: first.fixed.clone(),
+            delay: Duration::from_millis(first.delay_ms),
+            timestamps: first.timestamps,
+            buffer: String::new(),
+            buffered_at: now,
             queue: VecDeque::new(),
-            speech: None,
-            sent: 0.0,
+            work: Work::None,
             flushes: 0,
             finished: false,
-            cancelled: false,
-            // Until the first audio, a context is kept for as long as text may be gathered for it.
-            expires: now + config.context_expiry + Duration::from_secs(5),
+            produced: 0,
+            active_at: now,
         }
     }
 
-    /// More text, or the end of it.
-    pub(super) fn input(&mut self, now: Instant, transcript: &str, more: bool, flush: bool) {
-        self.waiting.push_str(transcript);
-        self.finished |= !more;
-        let ended = self.waiting.trim_end().ends_with(['.', '!', '?', '…']);
-        let enough = self.waiting.split_whitespace().count() >= ENOUGH_WORDS;
-        if self.finished || flush || self.buffer_delay.is_zero() || ended || enough {
-            self.release();
-        } else if !self.waiting.is_empty() {
-            self.waiting_until.get_or_insert(now + self.buffer_delay);
+    pub(super) fn input(&mut self, input: &Generate, strict: bool, now: Instant) -> Result<(), &'static str> {
+        if self.finished {
+            return Err("the context takes no more input");
         }
-        if flush {
-            self.queue.push_back(Piece::Flush);
+        if strict && self.fixed != input.fixed {
+            return Err(
+                "all fields but transcript, continue, duration and flush must stay the same in a context",
+            );
+        }
+        let waiting: usize = self.queue.iter().map(Item::len).sum();
+        if waiting + self.buffer.len() + input.transcript.len() > MAX_WAITING {
+            return Err("too much text waits in the context");
+        }
+        self.slot.note(|transcript| {
+            transcript.text.push_str(&input.transcript);
+            transcript.inputs += 1;
+            transcript.finished |= !input.more;
+        });
+        if self.buffer.is_empty() {
+            self.buffered_at = now;
+        }
+        self.buffer.push_str(&input.transcript);
+        self.finished = !input.more;
+        let own_flush = self.delay.is_zero() && !input.transcript.is_empty();
+        if self.finished || input.flush || own_flush {
+            self.release(self.buffer.len(), now);
+        } else if let Some(ready) = ready(&self.buffer) {
+            self.release(ready, now);
+        }
+        if input.flush || own_flush {
+            self.queue.push_back(Item::Flushed);
+        }
+        Ok(())
+    }
+
+    /// Lets the first part of the buffer be spoken.
+    fn release(&mut self, length: usize, now: Instant) {
+        let rest = self.buffer.split_off(length);
+        let text = std::mem::replace(&mut self.buffer, rest);
+        self.buffered_at = now;
+        if !text.trim().is_empty() {
+            self.queue.push_back(Item::Speak(text));
         }
     }
 
-    fn release(&mut self) {
-        self.waiting_until = None;
-        let text = std::mem::take(&mut self.waiting);
-        if !text.is_empty() {
-            self.queue.push_back(Piece::Text(text));
-        }
-    }
-
-    pub(super) fn cancel(&mut self, stops: bool) {
+    pub(super) fn cancel(&mut self, stop: bool) {
+        self.buffer.clear();
         self.queue.clear();
-        self.waiting.clear();
-        self.waiting_until = None;
-        self.cancelled = true;
-        if stops {
-            self.speech = None;
+        self.finished = true;
+        self.slot.note(|transcript| transcript.cancelled = true);
+        if stop {
+            self.work = Work::None;
         }
     }
 
-    /// The sound of a text that was asked for. Its first chunk is due after `delay`.
-    pub(super) fn speak(&mut self, now: Instant, delay: Duration, samples: &[i16], words: Vec<Word>) {
-        let bytes = samples.iter().flat_map(|sample| sample.to_le_bytes()).collect();
-        self.speech = Some(Speech { bytes, words: words.into(), at: 0, due: now + delay });
-    }
-
-    /// When the next step is due.
-    pub(super) fn due(&self, now: Instant) -> Instant {
-        match (&self.speech, self.queue.is_empty()) {
-            (Some(speech), _) => speech.due,
-            (None, false) => now,
-            (None, true) if self.finished || self.cancelled => now,
-            (None, true) => self.waiting_until.unwrap_or(self.expires).min(self.expires),
+    /// Speech for the text of [`Step::Make`]; its first byte is due at `begun`.
+    pub(super) fn made(&mut self, speech: Speech, begun: Instant) {
+        if matches!(self.work, Work::Making) {
+            let bytes = speech.samples.iter().flat_map(|sample| sample.to_le_bytes()).collect();
+            self.work =
+                Work::Streaming(Streaming { bytes, words: speech.words.into(), sent: 0, cut: 0, begun });
         }
     }
 
-    /// The next step; call it when it is due.
-    pub(super) fn step(&mut self, now: Instant, config: &Config, random: &mut Random) -> Step {
-        if self.waiting_until.is_some_and(|until| until <= now) {
-            self.release();
-        }
-        if let Some(speech) = &mut self.speech {
-            let chunk = chunk_bytes(self.rate, config, random);
-            let end = (speech.at + chunk).min(speech.bytes.len());
-            let (from, to) = (seconds(speech.at, self.rate), seconds(end, self.rate));
-            let mut messages = Vec::new();
-            let begun =
-                speech.words.iter().take_while(|word| word.start < to || end == speech.bytes.len()).count();
-            if begun > 0 && self.timestamps {
-                let words: Vec<Word> = speech.words.drain(..begun).collect();
-                messages.push(timestamps(&self.id, &words, self.sent - from));
+    /// When there is something to do; `None` while speech is being made.
+    pub(super) fn due(&self, speed: Option<f64>, expiry: Duration, now: Instant) -> Option<Instant> {
+        match &self.work {
+            Work::Making => None,
+            Work::Streaming(streaming) => {
+                let ahead = (streaming.sent / 2) as f64 / f64::from(self.rate);
+                let after = speed.map_or(Duration::ZERO, |speed| Duration::from_secs_f64(ahead / speed));
+                Some(streaming.begun + after)
             }
-            if end > speech.at {
-                messages.push(audio(&self.id, &speech.bytes[speech.at..end], self.flushes));
-            }
-            self.sent += to - from;
-            speech.at = end;
-            self.expires = now + config.context_expiry;
-            if speech.at == speech.bytes.len() {
-                self.speech = None;
-            } else if let (Some(speed), Profile::Seed) = (config.speed, config.profile) {
-                speech.due = now + Duration::from_secs_f64((to - from) / speed);
-            }
-            return Step::Send(messages);
-        }
-        match self.queue.pop_front() {
-            Some(Piece::Text(text)) => Step::Synthesize(text),
-            Some(Piece::Flush) => {
-                self.flushes += 1;
-                let id = self.flushes;
-                Step::Send(vec![json!({
-                    "type": "flush_done", "context_id": self.id, "flush_id": id, "flush_done": true, "done": false, "status_code": 206,
-                })])
-            }
-            // Nothing more comes, or nothing came for too long.
-            None if self.cancelled && !self.finished => Step::Over(None),
-            None if self.finished || self.expires <= now => Step::Over(Some(self.done())),
-            None => Step::Send(Vec::new()),
+            Work::None if !self.queue.is_empty() || self.finished => Some(now),
+            Work::None if !self.buffer.is_empty() => Some(self.buffered_at + self.delay),
+            Work::None => Some(self.active_at + expiry),
         }
     }
 
-    fn done(&self) -> Value {
-        json!({ "type": "done", "context_id": self.id, "done": true, "status_code": 206 })
+    /// Does what is due. Each step is one message, so that a cancel finds its way between them.
+    pub(super) fn step(&mut self, random: &mut Random, odd: bool, now: Instant) -> Option<Step> {
+        match &mut self.work {
+            Work::Making => None,
+            Work::Streaming(streaming) => {
+                if streaming.sent >= streaming.bytes.len() {
+                    self.produced += (streaming.bytes.len() / 2) as u64;
+                    self.active_at = now;
+                    self.work = Work::None;
+                    return None;
+                }
+                let flush_id = self.flushes + 1;
+                let step = streaming.next(self.rate, self.produced, random, odd, self.timestamps, flush_id);
+                self.active_at = now;
+                Some(step)
+            }
+            Work::None => Some(match self.queue.pop_front() {
+                Some(Item::Speak(text)) => {
+                    self.work = Work::Making;
+                    Step::Make(text)
+                }
+                Some(Item::Flushed) => {
+                    self.flushes += 1;
+                    Step::Flushed(self.flushes)
+                }
+                None if self.finished => Step::Done { expired: false },
+                None if !self.buffer.is_empty() => {
+                    self.release(self.buffer.len(), now);
+                    return None;
+                }
+                None => Step::Done { expired: true },
+            }),
+        }
     }
 }
 
-/// Chunks vary in length, as the provider's do; in bytes, whole samples unless odd ones are wanted.
-fn chunk_bytes(rate: u32, config: &Config, random: &mut Random) -> usize {
-    let seconds = random.between(0.020, 0.120);
-    let samples = (seconds * f64::from(rate)) as usize;
-    samples * 2 + usize::from(config.odd_chunks)
-}
-
-fn seconds(bytes: usize, rate: u32) -> f64 {
-    bytes as f64 / 2.0 / f64::from(rate)
-}
-
-fn audio(context: &str, bytes: &[u8], flushes: u32) -> Value {
-    use base64::{Engine, engine::general_purpose::STANDARD};
-    let mut message = json!({
-        "type": "chunk", "context_id": context, "data": STANDARD.encode(bytes), "done": false, "status_code": 206, "step_time": 12.5,
-    });
-    if flushes > 0 {
-        message["flush_id"] = json!(flushes);
+impl Item {
+    fn len(&self) -> usize {
+        match self {
+            Self::Speak(text) => text.len(),
+            Self::Flushed => 0,
+        }
     }
-    message
 }
 
-fn timestamps(context: &str, words: &[Word], offset: f64) -> Value {
-    let list = |time: fn(&Word) -> f64| {
-        words.iter().map(|word| ((time(word) + offset) * 1e4).round() / 1e4).collect::<Vec<_>>()
-    };
-    json!({
-        "type": "timestamps", "context_id": context, "done": false, "status_code": 206,
-        "word_timestamps": {
-            "words": words.iter().map(|word| word.text.as_str()).collect::<Vec<_>>(),
-            "start": list(|word| word.start), "end": list(|word| word.end),
-        },
-    })
+impl Streaming {
+    fn next(
+        &mut self,
+        rate: u32,
+        produced: u64,
+        random: &mut Random,
+        odd: bool,
+        timestamps: bool,
+        flush_id: u64,
+    ) -> Step {
+        let rate = f64::from(rate);
+        if self.cut <= self.sent {
+            let length = 2 * (random.between(CHUNK.0, CHUNK.1) * rate) as usize + usize::from(odd);
+            self.cut = (self.sent + length).min(self.bytes.len());
+        }
+        let end = self.cut;
+        let until = end.div_ceil(2) as f64 / rate;
+        if self.words.front().is_some_and(|word| word.start < until) {
+            let mut words = Vec::new();
+            while let Some(word) = self.words.pop_front_if(|word| word.start < until) {
+                let base = produced as f64 / rate;
+                words.push(Word { text: word.text, start: base + word.start, end: base + word.end });
+            }
+            if timestamps {
+                return Step::Words(words);
+            }
+        }
+        let data = self.bytes[self.sent..end].to_vec();
+        self.sent = end;
+        Step::Chunk { data, flush_id }
+    }
+}
+
+/// How much of the text is enough to begin with: whole sentences, or enough whole words.
+fn ready(text: &str) -> Option<usize> {
+    let spaces = || text.char_indices().filter(|(_, character)| character.is_whitespace());
+    let sentence = spaces().rfind(|(at, _)| text[..*at].ends_with(['.', '!', '?']));
+    if let Some((at, space)) = sentence {
+        return Some(at + space.len_utf8());
+    }
+    let (at, space) = spaces().next_back()?;
+    let length = at + space.len_utf8();
+    (text[..length].split_whitespace().count() >= ENOUGH_WORDS).then_some(length)
 }

@@ -121,7 +121,7 @@ impl Rig {
     }
 
     fn transcripts(&self) -> Vec<String> {
-        self.twin.stats().transcripts.into_iter().map(|(_, text)| text).collect()
+        self.twin.stats().transcripts.into_iter().map(|context| context.text).collect()
     }
 
     async fn close(mut self) {

@@ -60,6 +60,15 @@ impl Path {
             Self::Down(_) => "down, resampled to 48 kHz",
         }
     }
+
+    fn hello(self) -> serde_json::Value {
+        let (output, mode) = match self {
+            Self::Down(rate) => (rate, "push_to_talk"),
+            Self::Up => (24_000, "push_to_talk"),
+            Self::UpDetected => (24_000, "open_microphone"),
+        };
+        json!({ "type": "hello", "version": 1, "input_rate": 16_000, "output_rate": output, "mode": mode })
+    }
 }
 
 struct Forgetful;
@@ -87,11 +96,13 @@ fn measure(path: Path, frames: u64) -> (Duration, u64) {
     let session = thread::spawn(move || run_session(path, server, to_stt, to_tts, warmed, finished, &resume));
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
     let time = runtime.block_on(async move {
-        let (browser, stt, tts) = tokio::join!(
-            async { client_async("ws://bench/", browser).await.expect("the session upgrades").0 },
-            async { accept_async(stt_peer).await.expect("the client connects") },
-            async { accept_async(tts_peer).await.expect("the client connects") },
-        );
+        let mut browser = client_async("ws://bench/", browser).await.expect("the session upgrades").0;
+        // The session connects to its providers once it knows its client.
+        browser.send(Message::text(path.hello().to_string())).await.expect("the session listens");
+        let (stt, tts) =
+            tokio::join!(async { accept_async(stt_peer).await.expect("the client connects") }, async {
+                accept_async(tts_peer).await.expect("the client connects")
+            },);
         let mut peers = Peers { browser, stt, tts, path };
         peers.open().await;
         for _ in 0..WARM_UP {
@@ -151,8 +162,9 @@ fn run_session(
     let info = allocation_counter::measure(|| {
         runtime.block_on(async {
             tokio::select! {
-                () = &mut session => panic!("the session ended"),
+                biased;
                 _ = finished => {}
+                () = &mut session => panic!("the session ended"),
             }
         });
     });
@@ -192,12 +204,6 @@ impl Peers {
 
     /// Brings the session to the point where frames flow.
     async fn open(&mut self) {
-        let (output, mode) = match self.path {
-            Path::Down(rate) => (rate, "push_to_talk"),
-            Path::Up => (24_000, "push_to_talk"),
-            Path::UpDetected => (24_000, "open_microphone"),
-        };
-        self.tell(json!({ "type": "hello", "version": 1, "input_rate": 16_000, "output_rate": output, "mode": mode })).await;
         match self.path {
             Path::Up => self.tell(json!({ "type": "press", "at_ms": 0.0 })).await,
             Path::UpDetected => {

@@ -272,10 +272,10 @@ impl Session {
     async fn incoming(&mut self, incoming: &wire::Incoming<'_>) {
         let current = self.reply.as_ref().and_then(Reply::context_id);
         match &incoming.context_id {
-            Some(context) if Some(context.as_ref()) == current => {}
+            Some(context) if Some(&**context) == current => {}
             // Late audio of an interrupted reply, or of a context that was left.
             Some(_) => return,
-            None if incoming.kind == "error" => {
+            None if &*incoming.kind == "error" => {
                 tracing::warn!(
                     reason = incoming.error_text(),
                     "text to speech: the provider reports an error of the connection"
@@ -287,7 +287,7 @@ impl Session {
         if let Some(line) = &mut self.line {
             line.keep_alive.input(KeepAliveInput::Received);
         }
-        match incoming.kind.as_ref() {
+        match &*incoming.kind {
             "chunk" => self.chunk(incoming.data.as_deref().unwrap_or_default()).await,
             "timestamps" => self.words(incoming).await,
             "done" => self.context_done().await,

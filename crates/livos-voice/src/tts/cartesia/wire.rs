@@ -67,26 +67,39 @@ fn to_json(message: &impl Serialize) -> String {
     serde_json::to_string(message).unwrap_or_default()
 }
 
+/// Text that is borrowed where it needs no unescaping. A type of its own, because serde always copies into an `Option<Cow<str>>`.
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl std::ops::Deref for Text<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
 /// Any message of the provider. Borrowed from the text it came in: the audio is not copied before it is decoded.
 #[derive(Debug, Deserialize)]
 pub(super) struct Incoming<'a> {
     #[serde(rename = "type", borrow)]
-    pub(super) kind: Cow<'a, str>,
+    pub(super) kind: Text<'a>,
     #[serde(borrow, default)]
-    pub(super) context_id: Option<Cow<'a, str>>,
+    pub(super) context_id: Option<Text<'a>>,
     #[serde(borrow, default)]
-    pub(super) data: Option<Cow<'a, str>>,
+    pub(super) data: Option<Text<'a>>,
     #[serde(default)]
     pub(super) word_timestamps: Option<WordTimestamps>,
     #[serde(default)]
     pub(super) status_code: Option<u16>,
-    #[serde(borrow, default)]
-    pub(super) title: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    pub(super) message: Option<Cow<'a, str>>,
+    #[serde(default)]
+    pub(super) title: Option<String>,
+    #[serde(default)]
+    pub(super) message: Option<String>,
     /// The whole error, in versions before 2026-03-01.
-    #[serde(borrow, default)]
-    pub(super) error: Option<Cow<'a, str>>,
+    #[serde(default)]
+    pub(super) error: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -101,7 +114,7 @@ impl Incoming<'_> {
     pub(super) fn error_text(&self) -> String {
         let text = match (&self.title, &self.message, &self.error) {
             (Some(title), Some(message), _) => format!("{title}: {message}"),
-            (Some(text), None, _) | (None, Some(text), _) | (None, None, Some(text)) => text.to_string(),
+            (Some(text), None, _) | (None, Some(text), _) | (None, None, Some(text)) => text.clone(),
             (None, None, None) => "no reason given".to_owned(),
         };
         text.chars().take(200).collect()

@@ -231,17 +231,14 @@ impl Caller {
         let mut caller =
             Self { socket, start: Instant::now(), open_microphone, offset: 0.0, shortest: f64::MAX };
         caller.send(json!({ "type": "hello", "version": 1, "input_rate": 16000, "output_rate": 24000, "mode": mode })).await;
+        let mut answer = Answer::default();
         for _ in 0..8 {
             let at_ms = caller.now();
             caller.send(json!({ "type": "ping", "at_ms": at_ms })).await;
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            caller.wait_until(Instant::now() + Duration::from_millis(5), &mut answer).await;
         }
         // The provider connections open while the first words are spoken; here they get a moment, as a person would give them.
-        let until = Instant::now() + Duration::from_millis(500);
-        let mut answer = Answer::default();
-        while let Ok(message) = tokio::time::timeout_at(until, caller.socket.next()).await {
-            caller.take(message, &mut answer);
-        }
+        caller.wait_until(Instant::now() + Duration::from_millis(500), &mut answer).await;
         caller
     }
 
@@ -356,7 +353,9 @@ impl Caller {
         let first_audio = answer.first_audio.expect("waited for");
         let waterfall = answer.waterfall.as_ref().expect("waited for");
         let clock = |name: &str| waterfall[name].as_f64().expect("a number") - self.offset;
-        let mut parts = vec![("uplink".to_owned(), clock("from_ms") - ended)];
+        // By push to talk the way up is all there is before; a detector's idea of when speech ended is some windows late as well.
+        let before = if self.open_microphone { "uplink, detector" } else { "uplink" };
+        let mut parts = vec![(before.to_owned(), clock("from_ms") - ended)];
         for part in waterfall["parts"].as_array().expect("a list") {
             parts.push((
                 part["name"].as_str().expect("a name").to_owned(),
@@ -368,8 +367,9 @@ impl Caller {
     }
 }
 
-/// Waiting for providers, and the silence that turn taking waits on purpose; everything else is the framework's own.
-const WAITING: [&str; 4] = ["end_of_turn", "stt", "ttft", "ttfb"];
+/// Waiting for providers; and with an open microphone the silence that turn taking waits for on purpose, from where the detector heard speech
+/// end. Everything else is the framework's own.
+const WAITING: [&str; 5] = ["uplink, detector", "end_of_turn", "stt", "ttft", "ttfb"];
 
 fn report(profile: &str, mode: &str, turns: &[Turn], wanted: usize) -> bool {
     let remainder =

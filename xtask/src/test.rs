@@ -84,7 +84,7 @@ fn doc() -> Result {
 
 fn unit() -> Result {
     let runner: &[&str] = if sh::has("cargo-nextest", "--version") {
-        &["nextest", "run", "--workspace"]
+        &["nextest", "run", "--workspace", "--config-file", ".ci/nextest.toml"]
     } else {
         &["test", "--workspace", "--lib", "--bins", "--tests", "--examples"]
     };

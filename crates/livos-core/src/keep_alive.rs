@@ -108,7 +108,10 @@ impl Machine for KeepAlive {
 #[cfg(test)]
 #[allow(clippy::disallowed_methods)] // Tests make their `now` from a real instant.
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::testing::check_law;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -145,5 +148,28 @@ mod tests {
         machine.handle_timeout(start + 3600 * SECOND);
         assert_eq!(outputs(&mut machine), []);
         assert_eq!(machine.poll_timeout(), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_history_keeps_the_law_and_never_leaves_more_than_an_interval_without_a_ping(
+            steps in prop::collection::vec((0u64..9_000, 0u8..3), 1..100),
+        ) {
+            let start = Instant::now();
+            let mut at = start;
+            let inputs = [KeepAliveInput::Sent, KeepAliveInput::Expect, KeepAliveInput::Received];
+            let dialogue: Vec<_> = steps.iter().map(|(wait, input)| {
+                at += Duration::from_millis(*wait);
+                (at, inputs[usize::from(*input)])
+            }).collect();
+            let said = check_law(&mut KeepAlive::new(KeepAliveConfig::default()), dialogue.clone());
+            let sent = dialogue.iter().filter(|(_, input)| *input == KeepAliveInput::Sent).map(|(at, _)| *at);
+            let pings = said.iter().filter(|(_, output)| *output == KeepAliveOutput::SendPing).map(|(at, _)| *at);
+            let mut signs: Vec<Instant> = sent.chain(pings).collect();
+            signs.sort_unstable();
+            for pair in signs.windows(2) {
+                prop_assert!(pair[1] - pair[0] <= KeepAliveConfig::default().interval);
+            }
+        }
     }
 }

@@ -11,4 +11,6 @@ pub mod manual;
 pub mod reconnect;
 pub mod secret;
 pub mod supervise;
+#[cfg(any(test, feature = "test-util"))]
+pub mod testing;
 pub mod time;

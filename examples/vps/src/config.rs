@@ -90,9 +90,15 @@ pub struct Deepgram {
     /// Silence after which a keep-alive is sent.
     #[serde(deserialize_with = "optional_duration")]
     pub keep_alive_interval: Option<Duration>,
+    /// Audio sent without any answer after which one is due.
+    #[serde(deserialize_with = "optional_duration")]
+    pub answer_due_after: Option<Duration>,
     /// An answer is due and nothing came for this long: the connection is replaced.
     #[serde(deserialize_with = "optional_duration")]
     pub mute_after: Option<Duration>,
+    /// Silence that marks a new connection as used, at its price; for a provider that closes unused ones and takes long to open another.
+    #[serde(deserialize_with = "optional_duration")]
+    pub opening_silence: Option<Duration>,
     /// How much speech is kept in case the connection breaks.
     #[serde(deserialize_with = "optional_duration")]
     pub retained: Option<Duration>,
@@ -188,9 +194,15 @@ pub struct Voice {
     /// Silence after which a turn is over however it looks.
     #[serde(deserialize_with = "optional_duration")]
     pub max_delay: Option<Duration>,
+    /// Silence after which the recogniser is asked for its last words.
+    #[serde(deserialize_with = "optional_duration")]
+    pub finalize_after: Option<Duration>,
     /// How long to wait for the recogniser's last words.
     #[serde(deserialize_with = "optional_duration")]
     pub finalize_timeout: Option<Duration>,
+    /// The same when the recogniser's connection broke during the turn.
+    #[serde(deserialize_with = "optional_duration")]
+    pub recovery_timeout: Option<Duration>,
     /// Speech over the agent's voice that is an interruption even without a recognised word.
     #[serde(deserialize_with = "optional_duration")]
     pub min_interruption: Option<Duration>,

@@ -95,7 +95,12 @@ async fn run(args: Args) -> Result<(), BoxError> {
         responder,
         stt,
         tts,
-        voice: Arc::new(voice::Settings::new(&config.voice, simulated, meter(&config.budget))),
+        voice: Arc::new(voice::Settings::new(
+            &config.voice,
+            simulated,
+            meter(&config.budget),
+            config.server.drain_timeout,
+        )),
         voice_permits: Arc::new(Semaphore::new(config.server.max_voice_sessions)),
         supervisor: supervisor.clone(),
         drain: signal.clone(),

@@ -127,7 +127,9 @@ fn speech_to_text(
     let timing = &mut common.timing;
     set(&mut timing.finalize_timeout, config.finalize_timeout);
     set(&mut timing.keep_alive_interval, config.keep_alive_interval);
+    set(&mut timing.answer_due_after, config.answer_due_after);
     set(&mut timing.mute_after, config.mute_after);
+    set(&mut timing.opening_silence, config.opening_silence);
     set(&mut timing.retained, config.retained);
     set(&mut timing.close_timeout, config.close_timeout);
     reconnect(&mut common.reconnect, config.reconnect_first, config.reconnect_longest);

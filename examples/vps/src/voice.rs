@@ -1,6 +1,6 @@
 //! `WS /v1/voice`: who may open a session, and the one task that runs it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -33,29 +33,35 @@ pub struct Settings {
     pub simulated: Vec<String>,
     /// The day's budget.
     pub meter: Meter,
+    /// How long an answer may go on once the drain has begun.
+    pub drain_patience: Duration,
 }
 
 impl Settings {
     /// The defaults of the pipeline, and what the configuration sets.
-    pub fn new(voice: &config::Voice, simulated: Vec<String>, meter: Meter) -> Self {
+    pub fn new(voice: &config::Voice, simulated: Vec<String>, meter: Meter, drain_timeout: Duration) -> Self {
         let mut turn = TurnConfig::default();
         for (slot, value) in [
             (&mut turn.min_delay, voice.min_delay),
             (&mut turn.max_delay, voice.max_delay),
+            (&mut turn.finalize_after, voice.finalize_after),
             (&mut turn.finalize_timeout, voice.finalize_timeout),
+            (&mut turn.recovery_timeout, voice.recovery_timeout),
             (&mut turn.min_interruption, voice.min_interruption),
             (&mut turn.false_interruption, voice.false_interruption),
             (&mut turn.max_turn, voice.max_turn),
         ] {
             *slot = value.unwrap_or(*slot);
         }
-        Self { turn, simulated, meter }
+        // The other half is for closing: a client that is cut off would not know why.
+        Self { turn, simulated, meter, drain_patience: drain_timeout / 2 }
     }
 
     fn session(&self, conversation: ConversationId) -> SessionConfig {
         let mut config = SessionConfig::new(conversation);
         config.turn = self.turn.clone();
         config.simulated.clone_from(&self.simulated);
+        config.drain_patience = self.drain_patience;
         config
     }
 }

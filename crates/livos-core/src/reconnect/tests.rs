@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use super::*;
-use crate::machine::Machine;
+use crate::{machine::Machine, testing::check_law};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -133,5 +133,16 @@ proptest! {
                 }
             }
         }
+    }
+
+    #[test]
+    fn any_history_keeps_the_law(steps in prop::collection::vec((0u64..40_000, any_input()), 0..200), seed: u64) {
+        let mut at = Instant::now();
+        let dialogue: Vec<_> = steps.into_iter().map(|(milliseconds, input)| {
+            at += Duration::from_millis(milliseconds);
+            (at, input)
+        }).collect();
+        let said = check_law(&mut Reconnect::new(ReconnectConfig::default(), seed), dialogue);
+        prop_assert!(said.windows(2).all(|pair| pair[0].0 <= pair[1].0), "outputs come in order of time");
     }
 }

@@ -46,7 +46,7 @@ pub struct Timing {
     pub replay_speed: f64,
     /// Silence sent on each new connection that has nothing else to carry, to mark it as used. Zero: it would be billed, and keep-alives hold
     /// the socket where the provider follows the newer of its two descriptions. Where it closes such a socket after 10 s all the same, the
-    /// client connects again; 20 ms here stops that for the price of 20 ms a connection.
+    /// client connects again when there is speech, which is kept meanwhile; 20 ms here holds the socket for the price of 20 ms a connection.
     pub opening_silence: Duration,
     /// How long closing may take, with the last results. 2 s.
     pub close_timeout: Duration,

@@ -114,6 +114,7 @@ pub(super) fn open<D: Dialect>(
         billed: 0,
         billed_told: 0,
         quiet: false,
+        dormant: false,
     };
     let session = Box::pin(session.run(commands, events));
     (SttSession { commands: command_sender, events: event_receiver }, session)
@@ -139,6 +140,8 @@ struct Session<D> {
     billed_told: u64,
     /// The connection was lost unused, and the listener was not told.
     quiet: bool,
+    /// The provider closed a connection that nobody used: the next one waits for audio.
+    dormant: bool,
 }
 
 type Opening = Pin<Box<dyn Future<Output = Result<WebSocketStream<BoxIo>, OpenError>> + Send>>;
@@ -274,6 +277,9 @@ impl<D: Dialect> Session<D> {
         let waiting = self.replay.backlog();
         self.ring.push(&bytes);
         self.replay.write(bytes.len() as u64);
+        if std::mem::take(&mut self.dormant) {
+            self.reconnect.input(ReconnectInput::Lost);
+        }
         if waiting == 0 && D::LEAST == 0 {
             self.send_audio(bytes).await;
         }
@@ -407,7 +413,7 @@ impl<D: Dialect> Session<D> {
             }
             ReconnectOutput::Wait { attempt, delay } => {
                 // Of an unused connection that is repaired at once, nobody has to know.
-                self.quiet &= delay <= QUIET && self.replay.backlog() == 0;
+                self.quiet &= delay <= QUIET;
                 if self.quiet {
                     return;
                 }
@@ -436,7 +442,11 @@ impl<D: Dialect> Session<D> {
         }
         tracing::info!(reason, "the connection to the recogniser was lost");
         metrics::counter!("livos_stt_connections_lost_total").increment(1);
-        self.reconnect.input(ReconnectInput::Lost);
+        // A provider that closes what nobody uses would do so again and again, and may bill each connection a second.
+        self.dormant = self.quiet && self.replay.backlog() == 0;
+        if !self.dormant {
+            self.reconnect.input(ReconnectInput::Lost);
+        }
     }
 
     async fn on_stage(&mut self, event: StageEvent) {

@@ -15,6 +15,8 @@ pub enum Brain {
 /// A part of an answer.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Said {
+    /// Thinking. Its text is kept back where the request, or the model, says so.
+    Thinking(String),
     /// Text.
     Text(String),
     /// A tool call with its input.
@@ -106,7 +108,8 @@ fn rules(said: &str) -> String {
     if has(&["weather"]) {
         return "I would say sunny, but I am only a simulation. Look out of the window to be sure.".into();
     }
-    if has(&["hello", "hi", "hey"]) || (has(&["how"]) && has(&["you"])) {
+    let asks_after_it = words.windows(3).any(|window| window == ["how", "are", "you"]);
+    if has(&["hello", "hi", "hey"]) || asks_after_it {
         return "Hello there, I am doing well. I am a simulated model, so ask me for a story, or a little arithmetic.".into();
     }
     if has(&["who", "name"]) {
@@ -182,6 +185,7 @@ mod tests {
     fn it_answers_from_what_it_heard() {
         assert!(said("What is two plus three?").starts_with("That makes five."));
         assert!(said("Hello, how are you?").starts_with("Hello there"));
+        assert!(said("how do you make tea").starts_with("You said: how do you make tea."));
         assert!(said("please tell me a long story about the sea").len() > 700);
         assert!(said("the cat sat on the mat").starts_with("You said: the cat sat on the mat."));
         assert!(said("turn off the kitchen light").contains("the light is off"));

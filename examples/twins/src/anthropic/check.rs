@@ -1,6 +1,9 @@
 //! What the provider refuses, and how it counts.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    time::Duration,
+};
 
 use serde_json::Value;
 
@@ -12,10 +15,14 @@ pub(super) fn messages(request: &Value, generating: bool) -> Result<(), String> 
         if request["max_tokens"] == 0 && request["stream"] == true {
             return Err("max_tokens: 0 is not supported with stream".into());
         }
-        let never = ["fable", "mythos"].iter().any(|family| model.contains(family));
-        if never && request["thinking"]["type"] == "disabled" {
-            return Err("thinking: this model does not support disabled thinking".into());
-        }
+        sampling(model, request)?;
+        thinking(model, request)?;
+    }
+    if marks(request) > MAX_MARKS {
+        let found = marks(request);
+        return Err(format!(
+            "A maximum of {MAX_MARKS} blocks with cache_control may be provided. Found {found}."
+        ));
     }
     let messages = request["messages"].as_array().ok_or("messages: Field required")?;
     if messages.is_empty() {
@@ -35,6 +42,90 @@ pub(super) fn messages(request: &Value, generating: bool) -> Result<(), String> 
         return Err("This model does not support assistant message prefill. The conversation must end with a user message.".into());
     }
     pairs(messages)
+}
+
+/// The most cache marks of one request, the automatic one included.
+const MAX_MARKS: usize = 4;
+/// How many blocks before a mark are searched for an entry.
+const LOOKBACK: usize = 20;
+
+fn is_any(model: &str, families: &[&str]) -> bool {
+    families.iter().any(|family| model.contains(family))
+}
+
+/// Newer models take no sampling parameters but the defaults, and no budget of thinking.
+const SELF_STEERING: [&str; 6] = ["fable", "mythos", "sonnet-5", "opus-4-7", "opus-4-8", "opus-5"];
+
+fn sampling(model: &str, request: &Value) -> Result<(), String> {
+    let temperature = &request["temperature"];
+    if temperature.as_f64().is_some_and(|value| !(0.0..=1.0).contains(&value)) {
+        return Err("temperature: range: 0..1".into());
+    }
+    let moved = temperature.as_f64().is_some_and(|value| value < 1.0)
+        || !request["top_p"].is_null()
+        || !request["top_k"].is_null();
+    if moved && is_any(model, &SELF_STEERING) {
+        return Err("sampling parameters are not supported on this model".into());
+    }
+    Ok(())
+}
+
+fn thinking(model: &str, request: &Value) -> Result<(), String> {
+    let thinking = &request["thinking"];
+    match thinking["type"].as_str() {
+        None if thinking.is_null() => Ok(()),
+        Some("disabled") if is_any(model, &["fable", "mythos"]) => {
+            Err("thinking: this model does not support disabled thinking".into())
+        }
+        Some("disabled") => Ok(()),
+        Some("adaptive" | "enabled") if request["max_tokens"] == 0 => {
+            Err("max_tokens: 0 is not supported with thinking".into())
+        }
+        Some("adaptive") => Ok(()),
+        Some("enabled") if is_any(model, &SELF_STEERING) => {
+            Err("thinking.budget_tokens is not supported on this model".into())
+        }
+        Some("enabled") => match thinking["budget_tokens"].as_u64() {
+            None => Err("thinking.enabled.budget_tokens: Field required".into()),
+            Some(..1024) => {
+                Err("thinking.enabled.budget_tokens: Input should be greater than or equal to 1024".into())
+            }
+            Some(budget) if request["max_tokens"].as_u64().is_some_and(|most| most <= budget) => {
+                Err("`max_tokens` must be greater than `thinking.budget_tokens`".into())
+            }
+            Some(_) => Ok(()),
+        },
+        _ => Err("thinking.type: Input should be 'adaptive', 'disabled' or 'enabled'".into()),
+    }
+}
+
+/// How the model thinks before it answers: not at all, with its thoughts kept back, or with their summary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Thinks {
+    No,
+    Omitted,
+    Summarized,
+}
+
+pub(super) fn thinks(request: &Value) -> Thinks {
+    let model = request["model"].as_str().unwrap_or_default();
+    let by_default = is_any(model, &["fable", "mythos", "sonnet-5"]);
+    let on = match request["thinking"]["type"].as_str() {
+        Some(kind) => kind != "disabled",
+        None => by_default && request["max_tokens"] != 0,
+    };
+    match request["thinking"]["display"].as_str() {
+        _ if !on => Thinks::No,
+        Some("summarized") => Thinks::Summarized,
+        None if !is_any(model, &SELF_STEERING) => Thinks::Summarized,
+        _ => Thinks::Omitted,
+    }
+}
+
+/// Cache marks of a request.
+fn marks(request: &Value) -> usize {
+    let prompt = Prompt::of(request);
+    prompt.marks.len()
 }
 
 fn content(n: usize, content: &Value) -> Result<(), String> {
@@ -97,34 +188,103 @@ pub(super) fn cache_minimum(model: &str) -> u64 {
     }
 }
 
-/// The tokens of a request, and of each prefix that ends at a cache mark, with its hash. Rendered as the provider does: tools, system, messages.
-pub(super) fn prefixes(request: &Value) -> (u64, Vec<(u64, u64)>) {
-    let mut hash = DefaultHasher::new();
-    request["model"].to_string().hash(&mut hash);
-    let (mut total, mut marks) = (0, Vec::new());
-    let mut render = |block: &Value| {
-        let mut bare = block.clone();
-        let marked = bare.as_object_mut().is_some_and(|fields| fields.remove("cache_control").is_some());
-        let text = bare.to_string();
-        text.hash(&mut hash);
-        // About four characters a token.
-        total += (text.len() as u64).div_ceil(4);
-        if marked {
-            marks.push((hash.finish(), total));
+/// A request as the provider's cache sees it: blocks in the order tools, system, messages, each standing for the prefix that it ends.
+#[derive(Debug, Default)]
+pub(super) struct Prompt {
+    /// The hash of each prefix, and its tokens.
+    prefixes: Vec<(u64, u64)>,
+    /// Which prefixes are marked, and for how long.
+    marks: Vec<(usize, Duration)>,
+}
+
+impl Prompt {
+    pub(super) fn of(request: &Value) -> Self {
+        let mut prompt = Self::default();
+        let (mut hash, mut total) = (DefaultHasher::new(), 0);
+        request["model"].to_string().hash(&mut hash);
+        let mut render = |role: &Value, block: &Value| {
+            let mut bare = block.clone();
+            let mark = bare.as_object_mut().and_then(|fields| fields.remove("cache_control"));
+            let text = bare.to_string();
+            (role.as_str(), &text).hash(&mut hash);
+            // About four characters a token.
+            total += (text.len() as u64).div_ceil(4);
+            if let Some(mark) = mark {
+                prompt.marks.push((prompt.prefixes.len(), lifetime(&mark)));
+            }
+            prompt.prefixes.push((hash.finish(), total));
+        };
+        let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+        for tool in list(&request["tools"]) {
+            render(&Value::Null, &tool);
         }
-    };
-    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    list(&request["tools"]).iter().for_each(&mut render);
-    match &request["system"] {
-        Value::Array(blocks) => blocks.iter().for_each(&mut render),
-        Value::Null => {}
-        text => render(text),
-    }
-    for message in list(&request["messages"]) {
-        match &message["content"] {
-            Value::Array(blocks) => blocks.iter().for_each(&mut render),
-            text => render(text),
+        match &request["system"] {
+            Value::Array(blocks) => blocks.iter().for_each(|block| render(&Value::Null, block)),
+            Value::Null => {}
+            text => render(&Value::Null, text),
         }
+        for message in list(&request["messages"]) {
+            match &message["content"] {
+                Value::Array(blocks) => blocks.iter().for_each(|block| render(&message["role"], block)),
+                text => render(&message["role"], text),
+            }
+        }
+        // The mark at the top of a request moves along with its last block.
+        if request["cache_control"].is_object() && !prompt.prefixes.is_empty() {
+            prompt.marks.push((prompt.prefixes.len() - 1, lifetime(&request["cache_control"])));
+        }
+        prompt
     }
-    (total, marks)
+
+    /// Tokens of the whole request.
+    pub(super) fn tokens(&self) -> u64 {
+        self.prefixes.last().map_or(0, |(_, tokens)| *tokens)
+    }
+
+    /// Where the tokens are billed, if the cache holds what `cached` says of a hash. A mark finds an entry that ends at most [`LOOKBACK`] blocks
+    /// before it; the longest counts.
+    pub(super) fn bill(&self, minimum: u64, cached: impl Fn(u64) -> bool) -> Input {
+        let found = self.marks.iter().flat_map(|(mark, _)| {
+            let window = &self.prefixes[mark.saturating_sub(LOOKBACK)..=*mark];
+            window.iter().filter(|(hash, _)| cached(*hash))
+        });
+        let (hit, read) = found
+            .max_by_key(|(_, tokens)| *tokens)
+            .map_or((None, 0), |(hash, tokens)| (Some(*hash), *tokens));
+        let mut input = Input { read, hit, ..Input::default() };
+        let mut reach = read;
+        for (mark, lifetime) in &self.marks {
+            let (hash, tokens) = self.prefixes[*mark];
+            if tokens >= minimum {
+                let written = tokens.saturating_sub(reach);
+                reach = reach.max(tokens);
+                input.entries.push((hash, *lifetime));
+                if *lifetime > SHORT { input.written_for_long += written } else { input.written += written }
+            }
+        }
+        input.fresh = self.tokens() - reach;
+        input
+    }
+}
+
+/// How long a cached prefix lives after its last use, where the mark does not say.
+const SHORT: Duration = Duration::from_secs(300);
+
+fn lifetime(mark: &Value) -> Duration {
+    if mark["ttl"] == "1h" { Duration::from_secs(3600) } else { SHORT }
+}
+
+/// The tokens of one request, by where they are billed, and what it leaves in the cache.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Input {
+    pub(super) fresh: u64,
+    /// Written for five minutes.
+    pub(super) written: u64,
+    /// Written for an hour.
+    pub(super) written_for_long: u64,
+    pub(super) read: u64,
+    /// The entry that was read.
+    pub(super) hit: Option<u64>,
+    /// Entries that become readable when the answer begins, and for how long.
+    pub(super) entries: Vec<(u64, Duration)>,
 }

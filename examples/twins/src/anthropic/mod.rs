@@ -7,10 +7,12 @@
 //!
 //! - **Headers**: `x-api-key` or `Authorization: Bearer` (401), `anthropic-version` (400); every answer has `request-id`.
 //! - **Checks**, with the provider's texts where they are known: required fields, roles, blank text, tool results paired with tool uses, a final
-//!   assistant message, `thinking` for models that refuse it.
-//! - **Stream**: `message_start`, `ping`, blocks of text or tool use with split JSON, `message_delta` with cumulative usage, `message_stop`.
-//! - **Cache**: prefixes at `cache_control` marks, readable once the answer that wrote them has begun, for five minutes; nothing below the model's
-//!   minimum. Figures are in `usage`.
+//!   assistant message, `thinking` and sampling for models that refuse them, four cache marks at the most.
+//! - **Stream**: `message_start`, `ping`, blocks of thinking, of text or of tool use with split JSON, `message_delta` with cumulative usage,
+//!   `message_stop`.
+//! - **Thinking** where the request asks for it, and where a model does it unasked: a summary, or a silent pause, with its signature.
+//! - **Cache**: prefixes at `cache_control` marks, found up to 20 blocks before a mark, readable once the answer that wrote them has begun, for five
+//!   minutes or an hour after their last use; nothing below the model's minimum. Figures are in `usage`.
 //! - **`max_tokens: 0`** fills the cache and answers nothing.
 //! - **Faults**: those of [`crate::fault`] (a stall, a cut, garbage); [`Anthropic::refuse`] for 429, 500, 529 with headers; [`Anthropic::break_next`]
 //!   for an `error` event in the middle, an end without `message_stop`, or a refusal; the knobs of [`Config`].
@@ -27,7 +29,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
@@ -37,10 +39,12 @@ use tokio::{
 };
 
 pub use self::brain::{Brain, Said};
+use self::check::Input;
 use crate::{
     connection::{Connection, Host, lock},
     fault::{Fault, Refusal, Target},
     latency::Profile,
+    random::Random,
     serve::{self, Body, Twin},
 };
 
@@ -59,6 +63,8 @@ pub struct Config {
     pub tokens_per_second: f64,
     /// Whether events are cut anywhere, inside characters too, when they are written.
     pub ragged: bool,
+    /// Whether lines of events end with CR LF.
+    pub crlf: bool,
 }
 
 impl Default for Config {
@@ -70,6 +76,7 @@ impl Default for Config {
             api_key: None,
             tokens_per_second: 80.0,
             ragged: false,
+            crlf: false,
         }
     }
 }
@@ -126,22 +133,14 @@ struct Ledger {
     stats: Stats,
     breaks: VecDeque<Break>,
     said: usize,
-    /// Hashes of cached prefixes, and when they were last used.
-    cache: HashMap<u64, Instant>,
+    /// Requests of every kind, for their ids.
+    received: u64,
+    /// Hashes of cached prefixes, when they expire unless they are used, and how long a use keeps them.
+    cache: HashMap<u64, (Instant, Duration)>,
 }
 
 /// The largest body. The provider takes 32 MB; a conversation is far smaller.
 const MAX_BODY: usize = 4 << 20;
-/// How long a cached prefix lives.
-const CACHE_LIFETIME: Duration = Duration::from_secs(300);
-
-/// The tokens of one request, by where they are billed.
-#[derive(Debug, Clone, Copy, Default)]
-struct Input {
-    fresh: u64,
-    written: u64,
-    read: u64,
-}
 
 impl Anthropic {
     /// A provider that behaves as configured.
@@ -199,7 +198,7 @@ impl Anthropic {
         if let Err(why) = check::messages(request, true) {
             return error(StatusCode::BAD_REQUEST, "invalid_request_error", &why);
         }
-        let input = self.account(request);
+        let input = self.look_up(request);
         let (said, how) = {
             let mut ledger = lock(&self.0.ledger);
             ledger.stats.requests += 1;
@@ -210,39 +209,38 @@ impl Anthropic {
         let answer = stream::Answer::new(self.clone(), request, input, said, how, &connection);
         if request["stream"].as_bool() == Some(true) {
             let mut response = Response::new(answer.into_body(connection));
-            response.headers_mut().insert(
-                header::CONTENT_TYPE,
-                header::HeaderValue::from_static("text/event-stream; charset=utf-8"),
-            );
+            response
+                .headers_mut()
+                .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
             return response;
         }
         answer.into_json().await
     }
 
-    /// Where the tokens of a request are billed. A marked prefix that is in the cache is read; else it is written.
-    fn account(&self, request: &Value) -> Input {
-        let (total, marks) = check::prefixes(request);
+    /// Where the tokens of a request are billed, by what the cache holds now.
+    fn look_up(&self, request: &Value) -> Input {
         let minimum = check::cache_minimum(request["model"].as_str().unwrap_or_default());
         let now = Instant::now();
         let mut ledger = lock(&self.0.ledger);
-        ledger.cache.retain(|_, used| now.duration_since(*used) < CACHE_LIFETIME);
-        let marks: Vec<(u64, u64)> = marks.into_iter().filter(|(_, tokens)| *tokens >= minimum).collect();
-        let read = marks
-            .iter()
-            .rev()
-            .find(|(hash, _)| ledger.cache.contains_key(hash))
-            .map_or(0, |(_, tokens)| *tokens);
-        let reach = marks.last().map_or(0, |(_, tokens)| *tokens);
-        for (hash, _) in &marks {
-            ledger.cache.insert(*hash, now);
+        ledger.cache.retain(|_, (expires, _)| *expires > now);
+        let input = check::Prompt::of(request).bill(minimum, |hash| ledger.cache.contains_key(&hash));
+        if let Some((expires, lifetime)) = input.hit.and_then(|hit| ledger.cache.get_mut(&hit)) {
+            *expires = now + *lifetime;
         }
-        Input { fresh: total - reach, written: reach - read, read }
+        input
     }
 
-    fn book(&self, input: Input, output: u64, whole: bool) {
+    /// An answer begins: what its request wrote can be read from now on.
+    fn begin(&self, input: &Input) {
+        let now = Instant::now();
+        let cache = &mut lock(&self.0.ledger).cache;
+        cache.extend(input.entries.iter().map(|(hash, lifetime)| (*hash, (now + *lifetime, *lifetime))));
+    }
+
+    fn book(&self, input: &Input, output: u64, whole: bool) {
         let stats = &mut lock(&self.0.ledger).stats;
         stats.input_tokens += input.fresh;
-        stats.cache_write_tokens += input.written;
+        stats.cache_write_tokens += input.written + input.written_for_long;
         stats.cache_read_tokens += input.read;
         stats.output_tokens += output;
         if !whole {
@@ -265,21 +263,8 @@ impl Twin for Anthropic {
     }
 
     async fn handle(&self, request: Request<Incoming>, connection: Arc<Connection>) -> Response<Body> {
-        let id = format!("req_{}", connection.random().uuid().simple());
-        let mut response = self.answer(request, connection).await;
-        let headers = response.headers_mut();
-        let figures = [
-            ("anthropic-ratelimit-requests-limit", "1000"),
-            ("anthropic-ratelimit-requests-remaining", "999"),
-            ("anthropic-organization-id", "00000000-0000-4000-8000-000000000000"),
-        ];
-        for (name, value) in figures {
-            headers.insert(name, header::HeaderValue::from_static(value));
-        }
-        if let Ok(id) = id.parse() {
-            headers.insert("request-id", id);
-        }
-        response
+        let response = self.answer(request, connection).await;
+        self.label(response)
     }
 
     fn refuse(&self, refusal: &Refusal) -> Response<Body> {
@@ -296,11 +281,8 @@ impl Twin for Anthropic {
             504 => ("timeout_error", "Request timed out"),
             _ => ("api_error", "Internal server error"),
         };
-        error(
-            StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
-            kind,
-            message,
-        )
+        let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        self.label(error(status, kind, message))
     }
 
     fn figures(&self) -> Value {
@@ -314,7 +296,46 @@ impl Twin for Anthropic {
     }
 }
 
+/// An error on its way out, before it has the id of its request.
+#[derive(Debug, Clone)]
+struct Failure {
+    kind: String,
+    message: String,
+}
+
 impl Anthropic {
+    /// Adds the headers that every answer has; an error names its request in the body too.
+    fn label(&self, mut response: Response<Body>) -> Response<Body> {
+        let received = {
+            let mut ledger = lock(&self.0.ledger);
+            ledger.received += 1;
+            ledger.received
+        };
+        let id = format!("req_{}", Random::derive(self.0.config.seed, "request", received).uuid().simple());
+        if let Some(Failure { kind, message }) = response.extensions_mut().remove() {
+            let body =
+                json!({ "type": "error", "error": { "type": kind, "message": message }, "request_id": id });
+            response = serve::json(response.status(), &body);
+        }
+        let headers = response.headers_mut();
+        for (unit, limit) in
+            [("requests", 1_000), ("tokens", 500_000), ("input-tokens", 400_000), ("output-tokens", 80_000)]
+        {
+            let figures = [
+                ("limit", limit.to_string()),
+                ("remaining", (limit - 1).to_string()),
+                // In the past, as for a bucket that is full.
+                ("reset", "2026-01-01T00:00:00Z".to_owned()),
+            ];
+            for (figure, value) in figures {
+                insert(headers, &format!("anthropic-ratelimit-{unit}-{figure}"), &value);
+            }
+        }
+        insert(headers, "anthropic-organization-id", "00000000-0000-4000-8000-000000000000");
+        insert(headers, "request-id", &id);
+        response
+    }
+
     async fn answer(&self, request: Request<Incoming>, connection: Arc<Connection>) -> Response<Body> {
         let path = request.uri().path().to_owned();
         if !(path == "/v1/messages" || path == "/v1/messages/count_tokens") {
@@ -354,12 +375,22 @@ impl Anthropic {
             return self.message(&request, connection).await;
         }
         match check::messages(&request, false) {
-            Ok(()) => serve::json(StatusCode::OK, &json!({ "input_tokens": check::prefixes(&request).0 })),
+            Ok(()) => {
+                serve::json(StatusCode::OK, &json!({ "input_tokens": check::Prompt::of(&request).tokens() }))
+            }
             Err(why) => error(StatusCode::BAD_REQUEST, "invalid_request_error", &why),
         }
     }
 }
 
+fn insert(headers: &mut HeaderMap, name: &str, value: &str) {
+    if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+        headers.insert(name, value);
+    }
+}
+
 fn error(status: StatusCode, kind: &str, message: &str) -> Response<Body> {
-    serve::json(status, &json!({ "type": "error", "error": { "type": kind, "message": message } }))
+    let mut response = serve::json(status, &Value::Null);
+    response.extensions_mut().insert(Failure { kind: kind.to_owned(), message: message.to_owned() });
+    response
 }

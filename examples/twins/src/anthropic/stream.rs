@@ -10,7 +10,10 @@ use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use serde_json::{Value, json};
 
-use super::{Anthropic, Break, Input, Said};
+use super::{
+    Anthropic, Break, Said,
+    check::{self, Input, Thinks},
+};
 use crate::{
     connection::Connection,
     latency::Profile,
@@ -24,6 +27,9 @@ pub(super) struct Answer {
     id: String,
     input: Input,
     blocks: Vec<Said>,
+    /// The id of each tool call, by the place of its block.
+    tool_ids: Vec<String>,
+    thinks: Thinks,
     stop_reason: &'static str,
     how: Option<Break>,
     first_token: Duration,
@@ -57,6 +63,10 @@ impl Answer {
         let budget = request["max_tokens"].as_u64().unwrap_or(u64::MAX);
         let mut stop_reason =
             if blocks.iter().any(|said| matches!(said, Said::Tool { .. })) { "tool_use" } else { "end_turn" };
+        let thinks = check::thinks(request);
+        if thinks != Thinks::No && !matches!(blocks.first(), Some(Said::Thinking(_))) {
+            blocks.insert(0, Said::Thinking(THOUGHTS.into()));
+        }
         if how == Some(Break::Refusal) {
             (blocks, stop_reason) = (Vec::new(), "refusal");
         }
@@ -66,14 +76,69 @@ impl Answer {
         }
         let id = format!("msg_{}", random.uuid().simple());
         let model = request["model"].as_str().unwrap_or_default().to_owned();
-        Self { twin, model, id, input, blocks, stop_reason, how, first_token, between, random }
+        let tool_ids =
+            blocks.iter().map(|_| format!("toolu_{:.24}", random.uuid().simple().to_string())).collect();
+        Self {
+            twin,
+            model,
+            id,
+            input,
+            blocks,
+            tool_ids,
+            thinks,
+            stop_reason,
+            how,
+            first_token,
+            between,
+            random,
+        }
     }
 
     fn usage(&self, output: u64) -> Value {
+        let Input { fresh, written, written_for_long, read, .. } = &self.input;
         json!({
-            "input_tokens": self.input.fresh, "cache_creation_input_tokens": self.input.written,
-            "cache_read_input_tokens": self.input.read, "output_tokens": output, "service_tier": "standard",
+            "input_tokens": fresh, "cache_creation_input_tokens": written + written_for_long, "cache_read_input_tokens": read,
+            "cache_creation": { "ephemeral_5m_input_tokens": written, "ephemeral_1h_input_tokens": written_for_long },
+            "output_tokens": output, "service_tier": "standard",
         })
+    }
+
+    /// Why it stopped; a refusal says more.
+    fn stop(&self) -> Value {
+        let mut stop = json!({ "stop_reason": self.stop_reason, "stop_sequence": null });
+        if self.stop_reason == "refusal" {
+            stop["stop_details"] = json!({ "type": "refusal", "category": null, "explanation": "The twin was told to decline." });
+        }
+        stop
+    }
+
+    /// A refusal before any output costs nothing.
+    fn billed(&self) -> Input {
+        if self.stop_reason == "refusal" { Input::default() } else { self.input.clone() }
+    }
+
+    fn block(&self, n: usize, said: &Said) -> Value {
+        match said {
+            Said::Thinking(text) => {
+                let shown = if self.thinks == Thinks::Omitted { "" } else { text };
+                json!({ "type": "thinking", "thinking": shown, "signature": SIGNATURE })
+            }
+            Said::Text(text) => json!({ "type": "text", "text": text }),
+            Said::Tool { name, input } => {
+                json!({ "type": "tool_use", "id": self.tool_ids[n], "name": name, "input": input })
+            }
+        }
+    }
+
+    /// A block before its deltas.
+    fn empty_block(&self, n: usize, said: &Said) -> Value {
+        let mut block = self.block(n, said);
+        match said {
+            Said::Thinking(_) => (block["thinking"], block["signature"]) = (json!(""), json!("")),
+            Said::Text(_) => block["text"] = json!(""),
+            Said::Tool { .. } => block["input"] = json!({}),
+        }
+        block
     }
 
     fn message(&self, content: &Value, stop_reason: &Value, output: u64) -> Value {
@@ -86,10 +151,17 @@ impl Answer {
     /// The whole answer at once.
     pub(super) async fn into_json(self) -> Response<Body> {
         let output: u64 = self.blocks.iter().map(tokens_of).sum();
-        tokio::time::sleep(self.first_token + self.between * u32::try_from(output).unwrap_or(u32::MAX)).await;
-        let content: Vec<Value> = self.blocks.iter().enumerate().map(|(n, said)| block(n, said)).collect();
-        self.twin.book(self.input, output, true);
-        serve::json(StatusCode::OK, &self.message(&json!(content), &json!(self.stop_reason), output))
+        tokio::time::sleep(self.first_token).await;
+        self.twin.begin(&self.input);
+        tokio::time::sleep(self.between * u32::try_from(output).unwrap_or(u32::MAX)).await;
+        let content: Vec<Value> =
+            self.blocks.iter().enumerate().map(|(n, said)| self.block(n, said)).collect();
+        self.twin.book(&self.billed(), output, true);
+        let mut message = self.message(&json!(content), &Value::Null, output);
+        for (name, value) in self.stop().as_object().into_iter().flatten() {
+            message[name] = value.clone();
+        }
+        serve::json(StatusCode::OK, &message)
     }
 
     fn events(&self) -> VecDeque<Timed> {
@@ -99,34 +171,46 @@ impl Answer {
         add(
             self.first_token,
             json!({ "type": "message_start", "message": self.message(&json!([]), &Value::Null, 1) }),
-            1,
+            0,
         );
-        let mut output = 1;
+        let mut output = 0;
         for (n, said) in self.blocks.iter().enumerate() {
-            let start = match said {
-                Said::Text(_) => json!({ "type": "text", "text": "" }),
-                Said::Tool { .. } => {
-                    let mut start = block(n, said);
-                    start["input"] = json!({});
-                    start
-                }
-            };
+            let start = self.empty_block(n, said);
             add(now, json!({ "type": "content_block_start", "index": n, "content_block": start }), 0);
             if n == 0 {
                 add(now, json!({ "type": "ping" }), 0);
             }
-            for (piece, delta) in pieces(said).into_iter().zip(0u64..) {
-                let after = if delta == 0 && n == 0 { now } else { self.between };
-                output += 1;
-                add(after, json!({ "type": "content_block_delta", "index": n, "delta": piece }), 1);
+            // Thoughts that are kept back pass as a pause before their signature.
+            let kept_back = matches!(said, Said::Thinking(_)) && self.thinks == Thinks::Omitted;
+            let mut pause = if n == 0 { now } else { self.between };
+            let mut tokens = 0;
+            for piece in pieces(said) {
+                (output, tokens) = (output + 1, tokens + 1);
+                if kept_back {
+                    pause += self.between;
+                } else {
+                    add(pause, json!({ "type": "content_block_delta", "index": n, "delta": piece }), 1);
+                    (pause, tokens) = (self.between, 0);
+                }
+            }
+            if matches!(said, Said::Thinking(_)) {
+                let delta = json!({ "type": "signature_delta", "signature": SIGNATURE });
+                let pause = if kept_back { pause } else { now };
+                add(pause, json!({ "type": "content_block_delta", "index": n, "delta": delta }), tokens);
             }
             add(now, json!({ "type": "content_block_stop", "index": n }), 0);
         }
-        let delta = json!({ "stop_reason": self.stop_reason, "stop_sequence": null });
-        add(now, json!({ "type": "message_delta", "delta": delta, "usage": { "output_tokens": output } }), 0);
+        let usage = json!({
+            "output_tokens": output, "output_tokens_details": { "thinking_tokens": self.thinking_tokens() },
+        });
+        add(now, json!({ "type": "message_delta", "delta": self.stop(), "usage": usage }), 0);
         add(now, json!({ "type": "message_stop" }), 0);
         self.break_off(&mut events);
         events
+    }
+
+    fn thinking_tokens(&self) -> u64 {
+        self.blocks.iter().filter(|said| matches!(said, Said::Thinking(_))).map(tokens_of).sum()
     }
 
     /// After the first words.
@@ -155,10 +239,12 @@ impl Answer {
     /// The answer as a body of server-sent events.
     pub(super) fn into_body(self, connection: Arc<Connection>) -> Body {
         let events = self.events();
-        let broken = matches!(self.how, Some(Break::Error | Break::Cut | Break::Mute));
+        // An answer that the twin breaks off itself was not aborted by its reader; one that goes mute is, as soon as the reader gives up.
+        let broken = matches!(self.how, Some(Break::Error | Break::Cut));
         let sending = Sending {
-            booked: Booked { twin: self.twin.clone(), input: self.input, output: 0, whole: broken },
+            booked: Booked { twin: self.twin.clone(), input: self.billed(), output: 0, whole: broken },
             ragged: self.twin.0.config.ragged,
+            line_end: if self.twin.0.config.crlf { "\r\n" } else { "\n" },
             random: self.random,
             connection,
             events,
@@ -176,6 +262,7 @@ struct Sending {
     /// What is left of an event that was cut.
     pieces: VecDeque<Bytes>,
     ragged: bool,
+    line_end: &'static str,
     random: Random,
     connection: Arc<Connection>,
     booked: Booked,
@@ -195,9 +282,13 @@ impl Sending {
         if !after.is_zero() {
             tokio::time::sleep(after).await;
         }
+        if event["type"] == "message_start" {
+            self.booked.twin.begin(&self.booked.input);
+        }
         self.booked.output += tokens;
+        let end = self.line_end;
         let name = event["type"].as_str().unwrap_or_default().to_owned();
-        let text = self.connection.outgoing(format!("event: {name}\ndata: {event}\n\n"));
+        let text = self.connection.outgoing(format!("event: {name}{end}data: {event}{end}{end}"));
         let mut bytes = Bytes::from(text);
         if self.ragged {
             while bytes.len() > 1 {
@@ -222,7 +313,7 @@ struct Booked {
 
 impl Drop for Booked {
     fn drop(&mut self) {
-        self.twin.book(self.input, self.output, self.whole);
+        self.twin.book(&self.input, self.output, self.whole);
     }
 }
 
@@ -233,9 +324,10 @@ fn tokens_of(said: &Said) -> u64 {
 /// The deltas of a block: a word of text, or some characters of a tool's input.
 fn pieces(said: &Said) -> Vec<Value> {
     match said {
-        Said::Text(text) => {
-            text.split_inclusive(' ').map(|word| json!({ "type": "text_delta", "text": word })).collect()
+        Said::Thinking(text) => {
+            words(text).map(|word| json!({ "type": "thinking_delta", "thinking": word })).collect()
         }
+        Said::Text(text) => words(text).map(|word| json!({ "type": "text_delta", "text": word })).collect(),
         Said::Tool { input, .. } => {
             const PIECE: usize = 7;
             let text: Vec<char> = input.to_string().chars().collect();
@@ -245,13 +337,14 @@ fn pieces(said: &Said) -> Vec<Value> {
     }
 }
 
-fn block(n: usize, said: &Said) -> Value {
-    match said {
-        Said::Text(text) => json!({ "type": "text", "text": text }),
-        Said::Tool { name, input } => {
-            json!({ "type": "tool_use", "id": format!("toolu_{n:024}"), "name": name, "input": input })
-        }
-    }
+/// What the twin thinks where it is asked to.
+const THOUGHTS: &str =
+    "The user wants a short answer, so I look for the rule that fits and say no more than it does.";
+/// Opaque to clients, who send it back as it is.
+const SIGNATURE: &str = "dHdpbg==";
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split_inclusive(' ')
 }
 
 /// The first words that fit; a tool call that does not fit is left out.
@@ -259,13 +352,11 @@ fn cut_to(blocks: Vec<Said>, budget: u64) -> Vec<Said> {
     let mut left = usize::try_from(budget).unwrap_or(usize::MAX);
     let mut kept = Vec::new();
     for said in blocks {
-        let text = match &said {
-            Said::Text(text) => text.split_inclusive(' ').take(left).collect::<String>(),
-            Said::Tool { .. } => break,
-        };
-        left -= text.split_inclusive(' ').count();
+        let (Said::Thinking(text) | Said::Text(text)) = &said else { break };
+        let text: String = words(text).take(left).collect();
+        left -= words(&text).count();
         if !text.is_empty() {
-            kept.push(Said::Text(text));
+            kept.push(if matches!(said, Said::Text(_)) { Said::Text(text) } else { Said::Thinking(text) });
         }
     }
     kept

@@ -94,7 +94,6 @@ async fn a_long_prefix_is_written_once_and_then_read() {
     let mut request = ask("hello");
     request["system"] =
         json!([{ "type": "text", "text": "rule ".repeat(4_000), "cache_control": { "type": "ephemeral" } }]);
-    let usage = |body: &str| events(body)[0]["message"]["usage"].clone();
     let first = usage(&post(&twin, "/v1/messages", &request).await.1);
     let second = usage(&post(&twin, "/v1/messages", &request).await.1);
     assert!(
@@ -104,6 +103,145 @@ async fn a_long_prefix_is_written_once_and_then_read() {
     assert_eq!(second["cache_read_input_tokens"], first["cache_creation_input_tokens"]);
     tokio::time::sleep(Duration::from_secs(301)).await;
     assert_eq!(usage(&post(&twin, "/v1/messages", &request).await.1)["cache_read_input_tokens"], 0);
+}
+
+fn system(request: &mut Value, words: usize) {
+    request["system"] =
+        json!([{ "type": "text", "text": "rule ".repeat(words), "cache_control": { "type": "ephemeral" } }]);
+}
+
+fn usage(body: &str) -> Value {
+    events(body)[0]["message"]["usage"].clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_prefix_can_be_read_only_once_the_answer_that_wrote_it_has_begun() {
+    let twin = twin(Config { profile: Profile::Seed, ..Config::default() });
+    let mut request = ask("hello");
+    system(&mut request, 4_000);
+    let (first, second) =
+        tokio::join!(post(&twin, "/v1/messages", &request), post(&twin, "/v1/messages", &request));
+    for (_, body) in [first, second] {
+        assert!(usage(&body)["cache_creation_input_tokens"].as_u64().unwrap() > 4_096, "both paid the write");
+    }
+    let (_, third) = post(&twin, "/v1/messages", &request).await;
+    assert!(usage(&third)["cache_read_input_tokens"].as_u64().unwrap() > 4_096);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_hour_is_kept_an_hour_and_every_use_renews_it() {
+    let twin = twin(Config::default());
+    let mut request = ask("hello");
+    system(&mut request, 4_000);
+    request["system"][0]["cache_control"]["ttl"] = json!("1h");
+    let first = usage(&post(&twin, "/v1/messages", &request).await.1);
+    assert!(first["cache_creation"]["ephemeral_1h_input_tokens"].as_u64().unwrap() > 4_096);
+    for minutes in [50, 50, 61] {
+        tokio::time::sleep(Duration::from_secs(60 * minutes)).await;
+        let read = usage(&post(&twin, "/v1/messages", &request).await.1)["cache_read_input_tokens"] != 0;
+        assert_eq!(read, minutes < 60);
+    }
+}
+
+/// A conversation of `turns` turns, its last block marked.
+fn conversation(turns: usize) -> Value {
+    let mut request = ask("");
+    let message = |n: usize| {
+        let role = if n.is_multiple_of(2) { "user" } else { "assistant" };
+        json!({ "role": role, "content": [{ "type": "text", "text": format!("{n} ").repeat(2_000) }] })
+    };
+    let mut messages: Vec<Value> = (0..turns).map(message).collect();
+    messages[turns - 1]["content"][0]["cache_control"] = json!({ "type": "ephemeral" });
+    request["messages"] = json!(messages);
+    request
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mark_finds_entries_up_to_twenty_blocks_before_it() {
+    for (later, found) in [(25, true), (27, false)] {
+        let twin = twin(Config::default());
+        post(&twin, "/v1/messages", &conversation(5)).await;
+        let (_, body) = post(&twin, "/v1/messages", &conversation(later)).await;
+        assert_eq!(usage(&body)["cache_read_input_tokens"] != 0, found, "{later}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn parameters_that_a_model_does_not_take_are_refused() {
+    let marked = vec![json!({ "type": "text", "text": "rule", "cache_control": { "type": "ephemeral" } }); 5];
+    let table = [
+        ("claude-haiku-4-5", "system", json!(marked), "A maximum of 4 blocks with cache_control"),
+        ("claude-haiku-4-5", "temperature", json!(1.5), "temperature: range: 0..1"),
+        ("claude-sonnet-5", "temperature", json!(0.2), "not supported on this model"),
+        ("claude-fable-5", "thinking", json!({ "type": "disabled" }), "disabled thinking"),
+        (
+            "claude-opus-4-8",
+            "thinking",
+            json!({ "type": "enabled", "budget_tokens": 2_000 }),
+            "budget_tokens is not",
+        ),
+        ("claude-haiku-4-5", "thinking", json!({ "type": "enabled", "budget_tokens": 10 }), "equal to 1024"),
+        (
+            "claude-haiku-4-5",
+            "thinking",
+            json!({ "type": "enabled", "budget_tokens": 2_000 }),
+            "must be greater than",
+        ),
+    ];
+    for (model, field, value, expected) in table {
+        let mut request = ask("hello");
+        (request["model"], request[field]) = (json!(model), value);
+        let (status, body) = post(&twin(Config::default()), "/v1/messages", &request).await;
+        assert!(status == 400 && body.contains(expected), "{body}");
+        let body: Value = serde_json::from_str(&body).unwrap();
+        assert!(body["request_id"].as_str().unwrap().starts_with("req_"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_that_thinks_streams_its_thoughts_or_a_pause_and_signs_them() {
+    let thinking = |model: &str, thinking: Value| {
+        let mut request = ask("hello");
+        (request["model"], request["thinking"]) = (json!(model), thinking);
+        request
+    };
+    let table = [
+        (thinking("claude-haiku-4-5", json!({ "type": "adaptive" })), Some(true)),
+        (thinking("claude-sonnet-5", Value::Null), Some(false)),
+        (thinking("claude-sonnet-5", json!({ "type": "disabled" })), None),
+        (thinking("claude-haiku-4-5", Value::Null), None),
+    ];
+    for (request, shown) in table {
+        let events = events(&post(&twin(Config::default()), "/v1/messages", &request).await.1);
+        let has = |kind: &str| events.iter().any(|event| event["delta"]["type"] == kind);
+        assert_eq!(has("signature_delta"), shown.is_some(), "{request}");
+        assert_eq!(has("thinking_delta"), shown == Some(true), "{request}");
+        let usage = &events[events.len() - 2]["usage"];
+        assert_eq!(usage["output_tokens_details"]["thinking_tokens"] != 0, shown.is_some());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_says_so_and_costs_nothing() {
+    let twin = twin(Config::default());
+    twin.break_next(Break::Refusal);
+    let events = events(&post(&twin, "/v1/messages", &ask("hello")).await.1);
+    let delta = &events[events.len() - 2]["delta"];
+    assert_eq!(
+        (&delta["stop_reason"], &delta["stop_details"]["type"]),
+        (&json!("refusal"), &json!("refusal"))
+    );
+    assert_eq!((twin.stats().input_tokens, twin.stats().output_tokens), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_streamed_is_what_is_billed() {
+    let twin = twin(Config { crlf: true, ..Config::default() });
+    let (_, body) = post(&twin, "/v1/messages", &ask("what is two plus three")).await;
+    let events = events(&body.replace("\r\n", "\n"));
+    let words = events.iter().filter(|event| event["delta"]["type"] == "text_delta").count() as u64;
+    assert_eq!(events[events.len() - 2]["usage"]["output_tokens"], words);
+    assert_eq!((twin.stats().output_tokens, twin.stats().aborted), (words, 0));
 }
 
 #[tokio::test(start_paused = true)]

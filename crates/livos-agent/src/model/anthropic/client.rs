@@ -29,6 +29,8 @@ pub type HttpClient = BoxCloneSyncService<Request<Full<Bytes>>, http::Response<R
 const MAX_ERROR_BODY: usize = 16 * 1024;
 /// The longest wait of a provider that is passed on. A minute: beyond that a caller gives up anyway.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
+/// How long the end of a body may lag behind its last event.
+const END_OF_BODY: Duration = Duration::from_millis(50);
 
 /// A client of Anthropic, or of any server that speaks its protocol. Cloning shares the HTTP client and its connections.
 #[derive(Clone)]
@@ -189,7 +191,10 @@ impl Reading {
         loop {
             match self.ready.pop_front() {
                 Some(Err(error)) => return Some((Err(error), Answer::Over)),
-                Some(Ok(event @ ModelEvent::Finished(_))) => return Some((Ok(event), Answer::Over)),
+                Some(Ok(event @ ModelEvent::Finished(_))) => {
+                    self.read_to_the_end().await;
+                    return Some((Ok(event), Answer::Over));
+                }
                 Some(Ok(event)) => return Some((Ok(event), Answer::Reading(self))),
                 None => {}
             }
@@ -197,6 +202,13 @@ impl Reading {
                 return Some((Err(error), Answer::Over));
             }
         }
+    }
+
+    /// A body that is dropped before its end costs an HTTP/1.1 connection, and the next turn a handshake. The end comes right behind the last event; a
+    /// server that keeps it back is not waited for.
+    async fn read_to_the_end(&mut self) {
+        let rest = async { while let Some(Ok(_)) = self.body.frame().await {} };
+        let _ = tokio::time::timeout(END_OF_BODY, rest).await;
     }
 
     async fn read(&mut self) -> Result<(), ReplyError> {

@@ -7,6 +7,7 @@ use std::{fmt::Write as _, future::poll_fn, pin::Pin, task::Poll, time::Duration
 
 use futures_util::{Sink, Stream};
 use http::{HeaderMap, Request, Response, StatusCode, header::RETRY_AFTER};
+use livos_core::reconnect::ReconnectInput;
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{Error, Message, client::IntoClientRequest, protocol::WebSocketConfig},
@@ -87,6 +88,15 @@ impl OpenError {
         match self {
             Self::Refused { retry_after, .. } => *retry_after,
             _ => None,
+        }
+    }
+
+    /// What the failure means for the next attempt.
+    pub(crate) fn reconnect_input(&self) -> ReconnectInput {
+        match self.retry_after() {
+            _ if self.is_fatal() => ReconnectInput::Refused,
+            Some(retry_after) => ReconnectInput::Busy { retry_after },
+            None => ReconnectInput::Lost,
         }
     }
 }

@@ -20,6 +20,9 @@ pub struct ReconnectConfig {
     /// The longest wait before the first attempt after a sound connection was lost. 100 ms: a routine close is repaired before the listener
     /// notices, and a thousand sessions still do not return in the same millisecond.
     pub first_retry: Duration,
+    /// The longest wait that a busy peer may ask for. 60 s: a peer that names a day would else silence a session that it may well take again
+    /// in a minute.
+    pub max_retry_after: Duration,
     /// Attempts in a row after which to give up; `None` for never.
     pub give_up_after: Option<u32>,
 }
@@ -30,6 +33,7 @@ impl Default for ReconnectConfig {
             backoff: BackoffConfig::default(),
             stable_after: Duration::from_secs(10),
             first_retry: Duration::from_millis(100),
+            max_retry_after: Duration::from_secs(60),
             give_up_after: None,
         }
     }
@@ -45,6 +49,11 @@ pub enum ReconnectInput {
     Connected,
     /// The attempt failed, or the connection was lost, or it was replaced because it was mute.
     Lost,
+    /// The attempt failed because the peer is busy, and it said for how long.
+    Busy {
+        /// Not before then. Shorter than the wait that is due anyway, it changes nothing.
+        retry_after: Duration,
+    },
     /// The peer refused for good: another attempt would be refused too.
     Refused,
     /// No more attempts: the owner is finishing.
@@ -120,7 +129,7 @@ impl Reconnect {
         self.state
     }
 
-    fn lost(&mut self, now: Instant) {
+    fn lost(&mut self, now: Instant, at_least: Duration) {
         let sound = match self.state {
             ReconnectState::Connected { since } => {
                 now.saturating_duration_since(since) >= self.config.stable_after
@@ -141,6 +150,7 @@ impl Reconnect {
         } else {
             self.backoff.next_delay()
         };
+        let delay = delay.max(at_least.min(self.config.max_retry_after));
         self.state = ReconnectState::Reconnecting { attempt: self.failures, at: now + delay };
         self.output = Some(ReconnectOutput::Wait { attempt: self.failures, delay });
     }
@@ -169,7 +179,8 @@ impl Machine for Reconnect {
             (ReconnectInput::Connected, ReconnectState::Connecting { .. }) => {
                 self.state = ReconnectState::Connected { since: now };
             }
-            (ReconnectInput::Lost, _) => self.lost(now),
+            (ReconnectInput::Lost, _) => self.lost(now, Duration::ZERO),
+            (ReconnectInput::Busy { retry_after }, _) => self.lost(now, retry_after),
             (ReconnectInput::Refused | ReconnectInput::Drain, _) => self.close(),
             (ReconnectInput::Start | ReconnectInput::Connected, _) => {}
         }

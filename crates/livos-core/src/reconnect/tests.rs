@@ -89,6 +89,20 @@ fn after_a_refusal_or_a_drain_nothing_connects() {
 }
 
 #[test]
+fn a_busy_peer_is_left_alone_for_as_long_as_it_asks_within_reason() {
+    let (mut machine, mut now) = (machine(), Instant::now());
+    machine.handle_input(now, ReconnectInput::Start);
+    for (asked, waited) in [(0, 1), (7, 7), (1, 4), (86_400, 60)] {
+        assert!(matches!(machine.poll_output(), Some(ReconnectOutput::Connect { .. })));
+        machine.handle_input(now, ReconnectInput::Busy { retry_after: asked * SECOND });
+        let Some(ReconnectOutput::Wait { delay, .. }) = machine.poll_output() else { panic!("it waits") };
+        assert_eq!(delay, waited * SECOND);
+        now += delay;
+        machine.handle_timeout(now);
+    }
+}
+
+#[test]
 fn it_gives_up_after_the_attempts_that_are_allowed() {
     let config = ReconnectConfig { give_up_after: Some(1), ..ReconnectConfig::default() };
     let (mut machine, start) = (Reconnect::new(config, 1), Instant::now());
@@ -104,6 +118,7 @@ fn any_input() -> impl Strategy<Value = ReconnectInput> {
         4 => Just(ReconnectInput::Start),
         8 => Just(ReconnectInput::Connected),
         8 => Just(ReconnectInput::Lost),
+        2 => (0u64..100).prop_map(|seconds| ReconnectInput::Busy { retry_after: Duration::from_secs(seconds) }),
         1 => Just(ReconnectInput::Refused),
         1 => Just(ReconnectInput::Drain),
     ]
@@ -124,7 +139,7 @@ proptest! {
                 }
             }
             prop_assert!(machine.poll_timeout().is_none_or(|at| at > now), "a deadline stayed in the past");
-            live &= !matches!(input, ReconnectInput::Lost | ReconnectInput::Refused | ReconnectInput::Drain);
+            live &= matches!(input, ReconnectInput::Start | ReconnectInput::Connected);
             machine.handle_input(now, input);
             while let Some(output) = machine.poll_output() {
                 if matches!(output, ReconnectOutput::Connect { .. }) {

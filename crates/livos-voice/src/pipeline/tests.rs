@@ -1,5 +1,6 @@
 //! Whole sessions in virtual time, over an in-memory WebSocket, with providers written for the test.
 
+mod cartesia;
 mod deepgram;
 
 use std::{
@@ -166,6 +167,8 @@ struct Call {
     /// Everything the server has told, with when.
     told: Vec<(Duration, Value)>,
     audio: usize,
+    /// The audio, with when it came.
+    pieces: Vec<(Duration, Vec<i16>)>,
 }
 
 struct Scene {
@@ -179,6 +182,8 @@ struct Scene {
     slow: Duration,
     /// Hears instead of the listener.
     stt: Option<Arc<dyn SpeechToText>>,
+    /// Speaks instead of the speaker.
+    tts: Option<Arc<dyn TextToSpeech>>,
 }
 
 impl Default for Scene {
@@ -192,6 +197,7 @@ impl Default for Scene {
             budget: vec![],
             slow: Duration::from_millis(300),
             stt: None,
+            tts: None,
         }
     }
 }
@@ -228,7 +234,7 @@ impl Scene {
         let (drain, drained) = tokio::sync::oneshot::channel::<()>();
         let session = VoiceSession::new(
             self.stt.unwrap_or_else(|| Arc::new(listener.clone())),
-            Arc::new(Speaker { refuses: self.mute }),
+            self.tts.unwrap_or_else(|| Arc::new(Speaker { refuses: self.mute })),
             responder,
             config,
         );
@@ -248,6 +254,7 @@ impl Scene {
             drain,
             told: Vec::new(),
             audio: 0,
+            pieces: Vec::new(),
         };
         let mut hello = json!({ "type": "hello", "version": 1, "input_rate": 16000, "output_rate": 24000 });
         hello.as_object_mut().unwrap().extend(self.hello.as_object().unwrap().clone());
@@ -273,7 +280,11 @@ impl Call {
             let at = self.start.elapsed();
             match message {
                 Message::Text(text) => self.told.push((at, serde_json::from_str(&text).unwrap())),
-                Message::Binary(bytes) => self.audio += bytes.len(),
+                Message::Binary(bytes) => {
+                    self.audio += bytes.len();
+                    let (samples, _) = bytes.as_chunks::<2>();
+                    self.pieces.push((at, samples.iter().copied().map(i16::from_le_bytes).collect()));
+                }
                 Message::Close(frame) => {
                     let code = frame.map(|frame| u16::from(frame.code));
                     self.told.push((at, json!({ "type": "close", "code": code })));

@@ -434,6 +434,10 @@ impl<D: Dialect> Session<D> {
     }
 
     fn lost(&mut self, reason: &str) {
+        self.gone(reason, ReconnectInput::Lost);
+    }
+
+    fn gone(&mut self, reason: &str, input: ReconnectInput) {
         self.quiet = matches!(&self.stage, Stage::Open(open) if open.ready && !open.carried_audio);
         self.stage = Stage::Closed;
         if let Some(closing) = &mut self.closing {
@@ -445,7 +449,7 @@ impl<D: Dialect> Session<D> {
         // A provider that closes what nobody uses would do so again and again, and may bill each connection a second.
         self.dormant = self.quiet && self.replay.backlog() == 0;
         if !self.dormant {
-            self.reconnect.input(ReconnectInput::Lost);
+            self.reconnect.input(input);
         }
     }
 
@@ -459,7 +463,7 @@ impl<D: Dialect> Session<D> {
                 self.fail(reason);
                 self.reconnect.input(ReconnectInput::Refused);
             }
-            StageEvent::Opened(Err(error)) => self.lost(&error.to_string()),
+            StageEvent::Opened(Err(error)) => self.gone(&error.to_string(), error.reconnect_input()),
             StageEvent::KeepAlive(KeepAliveOutput::PeerDead) => self.lost("open but mute"),
             StageEvent::KeepAlive(_) => {
                 let ping = self.dialect.keep_alive();

@@ -287,7 +287,8 @@ async fn a_bad_key_ends_the_session_without_a_second_attempt() {
 async fn a_busy_provider_is_asked_again_with_growing_waits_and_no_speech_is_lost() {
     let twin = Deepgram::new(deepgram::Config::default());
     twin.refuse(2, Refusal::status(429));
-    twin.refuse(2, Refusal::status(503));
+    twin.refuse(1, Refusal::status(503));
+    twin.refuse(1, Refusal::status(429).header("retry-after", "20"));
     let mut config = config();
     config.reconnect.backoff.jitter = 0.0;
     let mut rig = open(&twin, config);
@@ -301,7 +302,7 @@ async fn a_busy_provider_is_asked_again_with_growing_waits_and_no_speech_is_lost
             _ => None,
         })
         .collect();
-    assert_eq!(waits, [1, 2, 4, 8]);
+    assert_eq!(waits, [1, 2, 4, 20]);
 }
 
 #[tokio::test(start_paused = true)]

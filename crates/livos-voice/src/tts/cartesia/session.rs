@@ -250,7 +250,7 @@ impl Session {
             }
             Err(error) => {
                 tracing::debug!(%error, "text to speech: an attempt to connect failed");
-                self.reconnect.input(ReconnectInput::Lost);
+                self.reconnect.input(error.reconnect_input());
             }
         }
     }

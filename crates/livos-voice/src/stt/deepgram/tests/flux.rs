@@ -71,3 +71,34 @@ async fn a_mute_provider_is_replaced_within_a_turn_and_the_turn_goes_on() {
     assert_eq!(rig.heard(), "this is where the provider falls silent although the line is still open");
     assert_eq!(twin.stats().total_connections, 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_early_end_is_told_and_taken_back_when_the_speaker_goes_on() {
+    let twin = Deepgram::new(deepgram::Config::default());
+    let turns =
+        Turns::Provider { end_of_turn: 0.9, eager_end_of_turn: Some(0.3), timeout: Duration::from_secs(5) };
+    let mut rig = open_flux(&twin, turns);
+    rig.connected().await;
+    rig.say("turn on the lamp").await;
+    while !rig.told.iter().any(|event| matches!(event, SttEvent::EagerEndOfTurn(_))) {
+        rig.frame(&[0; 320]).await;
+    }
+    rig.say("in the kitchen").await;
+    rig.silence(Duration::from_secs(6)).await;
+    let turns: Vec<_> = rig
+        .told
+        .iter()
+        .filter(|event| !matches!(event, SttEvent::Transcript(_) | SttEvent::State(_) | SttEvent::Billed(_)))
+        .collect();
+    assert_eq!(
+        turns,
+        [
+            &SttEvent::StartOfTurn,
+            &SttEvent::EagerEndOfTurn("turn on the lamp".into()),
+            &SttEvent::TurnResumed,
+            &SttEvent::EagerEndOfTurn("turn on the lamp in the kitchen".into()),
+            &SttEvent::EndOfTurn("turn on the lamp in the kitchen".into()),
+        ]
+    );
+    assert_eq!(rig.heard(), "turn on the lamp in the kitchen");
+}

@@ -21,6 +21,7 @@ use livos_core::{
     secret::Secret,
 };
 use livos_twins::{
+    Twin as _,
     anthropic::{self as twin, Break},
     fault::Refusal,
     serve,

@@ -19,3 +19,4 @@ pub mod tones;
 pub use all::{Twins, TwinsConfig};
 pub use fault::{Fault, Refusal, Target, When};
 pub use latency::Profile;
+pub use serve::Twin;

@@ -36,7 +36,7 @@ use tokio::{
 use crate::{
     admin,
     connection::{Connection, Host, lock},
-    fault::Refusal,
+    fault::{Fault, Refusal, Target},
     stream::{Stream, carry},
 };
 
@@ -56,21 +56,41 @@ pub trait Twin: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Response<Body>> + Send;
 
     /// The provider's own answer for a refusal: its error body for this status.
-    fn refuse(&self, refusal: &Refusal) -> Response<Body>;
+    fn refusal(&self, refusal: &Refusal) -> Response<Body>;
 
     /// The figures of this twin, for `/twin/stats`.
     fn figures(&self) -> serde_json::Value;
+
+    /// A new in-memory connection, served by a task of its own. Must be called inside a tokio runtime.
+    fn connect(&self) -> DuplexStream {
+        let (client, server) = tokio::io::duplex(MEMORY_STREAM);
+        tokio::spawn(serve(self.clone(), server));
+        client
+    }
+
+    /// Makes something go wrong on the connections that are open now.
+    fn inject(&self, fault: Fault) {
+        self.host().inject(fault);
+    }
+
+    /// Makes something go wrong on some connections.
+    fn inject_into(&self, target: Target, fault: Fault) {
+        self.host().inject_into(target, fault);
+    }
+
+    /// Refuses the next `count` requests or handshakes, with the provider's body for the status.
+    fn refuse(&self, count: u32, refusal: Refusal) {
+        self.host().refuse(count, refusal);
+    }
+
+    /// Cuts every connection abruptly; answers how many there were.
+    fn kill_connections(&self) -> usize {
+        self.host().kill_connections()
+    }
 }
 
 /// Bytes that an in-memory stream buffers in each direction, about what a kernel socket does.
 const MEMORY_STREAM: usize = 64 * 1024;
-
-/// A new in-memory connection to the twin; the other end is served by a task of its own.
-pub fn connect<T: Twin>(twin: &T) -> DuplexStream {
-    let (client, server) = tokio::io::duplex(MEMORY_STREAM);
-    tokio::spawn(serve(twin.clone(), server));
-    client
-}
 
 /// Serves every connection of a listener until `shutdown` ends; then cuts them all.
 pub async fn listen<T: Twin>(listener: TcpListener, twin: T, shutdown: impl Future<Output = ()>) {
@@ -177,7 +197,7 @@ where
 }
 
 fn refused<T: Twin>(twin: &T, refusal: &Refusal) -> Response<Body> {
-    let mut response = twin.refuse(refusal);
+    let mut response = twin.refusal(refusal);
     if let Ok(status) = StatusCode::from_u16(refusal.status) {
         *response.status_mut() = status;
     }

@@ -33,16 +33,13 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, he
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, DuplexStream},
-    time::Instant,
-};
+use tokio::time::Instant;
 
 pub use self::brain::{Brain, Said};
 use self::check::Input;
 use crate::{
     connection::{Connection, Host, lock},
-    fault::{Fault, Refusal, Target},
+    fault::Refusal,
     latency::Profile,
     random::Random,
     serve::{self, Body, Twin},
@@ -149,16 +146,6 @@ impl Anthropic {
         Self(Arc::new(Inner { host, config, ledger: Mutex::default() }))
     }
 
-    /// Serves one connection until it ends. HTTP/1.1, or HTTP/2 with prior knowledge.
-    pub async fn serve<I: AsyncRead + AsyncWrite + Send + Unpin + 'static>(&self, io: I) {
-        serve::serve(self.clone(), io).await;
-    }
-
-    /// A new in-memory connection. Must be called inside a tokio runtime.
-    pub fn connect(&self) -> DuplexStream {
-        serve::connect(self)
-    }
-
     /// What the twin saw so far.
     pub fn stats(&self) -> Stats {
         let stats = lock(&self.0.ledger).stats.clone();
@@ -169,29 +156,9 @@ impl Anthropic {
         }
     }
 
-    /// Makes something go wrong on the connections that are open now.
-    pub fn inject(&self, fault: Fault) {
-        self.0.host.inject(fault);
-    }
-
-    /// Makes something go wrong on some connections.
-    pub fn inject_into(&self, target: Target, fault: Fault) {
-        self.0.host.inject_into(target, fault);
-    }
-
-    /// Refuses the next `count` requests, with the provider's body for the status.
-    pub fn refuse(&self, count: u32, refusal: Refusal) {
-        self.0.host.refuse(count, refusal);
-    }
-
     /// Breaks the next answer.
     pub fn break_next(&self, how: Break) {
         lock(&self.0.ledger).breaks.push_back(how);
-    }
-
-    /// Cuts every connection abruptly; answers how many there were.
-    pub fn kill_connections(&self) -> usize {
-        self.0.host.kill_connections()
     }
 
     async fn message(&self, request: &Value, connection: Arc<Connection>) -> Response<Body> {
@@ -267,7 +234,7 @@ impl Twin for Anthropic {
         self.label(response)
     }
 
-    fn refuse(&self, refusal: &Refusal) -> Response<Body> {
+    fn refusal(&self, refusal: &Refusal) -> Response<Body> {
         let (kind, message) = match refusal.status {
             400 => ("invalid_request_error", "Your credit balance is too low to access the Anthropic API."),
             401 => ("authentication_error", "invalid x-api-key"),

@@ -35,7 +35,6 @@ use std::{
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use serde_json::json;
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 
 use self::request::{Query, Version};
 pub use self::{
@@ -44,7 +43,7 @@ pub use self::{
 };
 use crate::{
     connection::{Connection, Host, lock},
-    fault::{Fault, Refusal, Target},
+    fault::Refusal,
     latency::Profile,
     serve::{self, Body, Twin},
 };
@@ -207,16 +206,6 @@ impl Cartesia {
         Self(Arc::new(Inner { host, config, ledger: Mutex::default() }))
     }
 
-    /// Serves one connection until it ends.
-    pub async fn serve<I: AsyncRead + AsyncWrite + Send + Unpin + 'static>(&self, io: I) {
-        serve::serve(self.clone(), io).await;
-    }
-
-    /// A new in-memory connection. Must be called inside a tokio runtime.
-    pub fn connect(&self) -> DuplexStream {
-        serve::connect(self)
-    }
-
     /// What the twin saw so far.
     pub fn stats(&self) -> Stats {
         let ledger = lock(&self.0.ledger);
@@ -229,31 +218,11 @@ impl Cartesia {
         }
     }
 
-    /// Makes something go wrong on the connections that are open now.
-    pub fn inject(&self, fault: Fault) {
-        self.0.host.inject(fault);
-    }
-
-    /// Makes something go wrong on some connections.
-    pub fn inject_into(&self, target: Target, fault: Fault) {
-        self.0.host.inject_into(target, fault);
-    }
-
-    /// Refuses the next `count` handshakes.
-    pub fn refuse(&self, count: u32, refusal: Refusal) {
-        self.0.host.refuse(count, refusal);
-    }
-
     /// Answers the next `count` generations with an `error` event of this status.
     pub fn fail(&self, count: u32, status: u16) {
         if count > 0 {
             lock(&self.0.ledger).failures.push_back((count, status));
         }
-    }
-
-    /// Cuts every connection abruptly; answers how many there were.
-    pub fn kill_connections(&self) -> usize {
-        self.0.host.kill_connections()
     }
 
     /// Takes the failure that is due for the next generation.
@@ -353,7 +322,7 @@ impl Twin for Cartesia {
         response
     }
 
-    fn refuse(&self, refusal: &Refusal) -> Response<Body> {
+    fn refusal(&self, refusal: &Refusal) -> Response<Body> {
         // Refusals are rare and scripted, so their ids need not be random.
         error("refused", StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE))
     }

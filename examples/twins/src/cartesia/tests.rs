@@ -15,7 +15,7 @@ use crate::tones;
 const PATH: &str = "/tts/websocket?cartesia_version=2026-03-01";
 const BEARER: (&str, &str) = ("authorization", "Bearer key");
 
-struct Client(WebSocketStream<DuplexStream>);
+struct Client(WebSocketStream<tokio::io::DuplexStream>);
 
 fn twin() -> Cartesia {
     Cartesia::new(Config::default())

@@ -33,7 +33,6 @@ use std::{
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use serde_json::json;
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use uuid::Uuid;
 
 use self::{hearing::Ears, query::Query};
@@ -43,7 +42,7 @@ pub use self::{
 };
 use crate::{
     connection::{Connection, Host, lock},
-    fault::{Fault, Refusal, Target},
+    fault::Refusal,
     latency::Profile,
     serve::{self, Body, Twin},
 };
@@ -183,16 +182,6 @@ impl Deepgram {
         Self(Arc::new(Inner { host, config, ears, finalize, ledger: Mutex::default() }))
     }
 
-    /// Serves one connection until it ends.
-    pub async fn serve<I: AsyncRead + AsyncWrite + Send + Unpin + 'static>(&self, io: I) {
-        serve::serve(self.clone(), io).await;
-    }
-
-    /// A new in-memory connection. Must be called inside a tokio runtime.
-    pub fn connect(&self) -> DuplexStream {
-        serve::connect(self)
-    }
-
     /// What the twin saw so far.
     pub fn stats(&self) -> Stats {
         let ledger = lock(&self.0.ledger);
@@ -203,26 +192,6 @@ impl Deepgram {
             billed_audio_seconds: ledger.billed,
             streams: ledger.streams.values().cloned().collect(),
         }
-    }
-
-    /// Makes something go wrong on the connections that are open now.
-    pub fn inject(&self, fault: Fault) {
-        self.0.host.inject(fault);
-    }
-
-    /// Makes something go wrong on some connections.
-    pub fn inject_into(&self, target: Target, fault: Fault) {
-        self.0.host.inject_into(target, fault);
-    }
-
-    /// Refuses the next `count` handshakes.
-    pub fn refuse(&self, count: u32, refusal: Refusal) {
-        self.0.host.refuse(count, refusal);
-    }
-
-    /// Cuts every connection abruptly; answers how many there were.
-    pub fn kill_connections(&self) -> usize {
-        self.0.host.kill_connections()
     }
 
     /// Changes how `Finalize` is answered from now on.
@@ -322,7 +291,7 @@ impl Twin for Deepgram {
         response
     }
 
-    fn refuse(&self, refusal: &Refusal) -> Response<Body> {
+    fn refusal(&self, refusal: &Refusal) -> Response<Body> {
         let (code, message) = match refusal.status {
             400 => ("Bad Request", "Bad Request"),
             401 => ("INVALID_AUTH", "Invalid credentials."),

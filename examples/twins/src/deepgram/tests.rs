@@ -10,14 +10,14 @@ use tokio_tungstenite::{
 
 use super::*;
 use crate::{
-    fault::{Fault, When},
+    fault::{Fault, Target, When},
     tones,
 };
 
 const V1: &str = "/v1/listen?model=nova-3&encoding=linear16&sample_rate=16000";
 const FLUX: &str = "/v2/listen?model=flux-general-en&encoding=linear16&sample_rate=16000";
 
-struct Client(WebSocketStream<DuplexStream>);
+struct Client(WebSocketStream<tokio::io::DuplexStream>);
 
 fn twin() -> Deepgram {
     Deepgram::new(Config::default())

@@ -1,7 +1,7 @@
 //! The same sessions with the Cartesia client, against its twin: what is heard was really spoken.
 
 use livos_core::secret::Secret;
-use livos_twins::{Profile, cartesia as twin, tones};
+use livos_twins::{Profile, Twin as _, cartesia as twin, tones};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 
 use super::*;

@@ -1,7 +1,7 @@
 //! The same sessions with the Deepgram client, against its twin: what is recognised was really sent.
 
 use livos_core::secret::Secret;
-use livos_twins::{deepgram::Deepgram, tones};
+use livos_twins::{Twin as _, deepgram::Deepgram, tones};
 
 use super::*;
 use crate::{

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use livos_core::secret::Secret;
 use livos_twins::{
-    Fault, Refusal, Target, When,
+    Fault, Refusal, Target, Twin as _, When,
     deepgram::{self, Deepgram, Finalize},
     tones,
 };

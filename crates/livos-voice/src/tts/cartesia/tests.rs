@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use livos_core::secret::Secret;
-use livos_twins::{Fault, Profile, Refusal, Target, When, cartesia as twin, tones};
+use livos_twins::{Fault, Profile, Refusal, Target, Twin as _, When, cartesia as twin, tones};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use tokio::{
     task::JoinHandle,

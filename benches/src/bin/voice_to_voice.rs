@@ -9,7 +9,7 @@
 
 use std::{
     collections::BTreeMap,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read, Write},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
@@ -70,8 +70,12 @@ async fn main() {
         let twins = Twins::start(&args, profile);
         let server = Server::start(&args, &twins.addresses);
         for mode in &args.modes {
+            let before = twins.model_requests();
             let turns = measure(&args, &server.address, mode, &speech).await;
             failed |= !report(profile, mode, &turns, args.turns);
+            // What speculation costs: more than one request a turn were guesses that proved wrong.
+            let requests = twins.model_requests() - before;
+            println!("{:.2} model requests a turn", requests / turns.len() as f64);
         }
     }
     std::process::exit(i32::from(failed));
@@ -136,6 +140,22 @@ impl Twins {
             _process: Running(child),
             addresses: serde_json::from_str(&line).expect("livos-twins prints its addresses"),
         }
+    }
+}
+
+impl Twins {
+    /// How many requests the model's twin has taken.
+    fn model_requests(&self) -> f64 {
+        let address = self.addresses["anthropic"].as_str().unwrap_or_default().trim_start_matches("http://");
+        let mut stream = std::net::TcpStream::connect(address).expect("the twin accepts");
+        stream
+            .write_all(b"GET /twin/stats HTTP/1.1\r\nhost: twin\r\nconnection: close\r\n\r\n")
+            .expect("the twin reads");
+        let mut response = String::new();
+        stream.read_to_string(&mut response).expect("the twin answers");
+        let body = response.split_once("\r\n\r\n").expect("a head and a body").1;
+        let figures: Value = serde_json::from_str(body).expect("JSON");
+        figures["requests"].as_f64().expect("a number")
     }
 }
 

@@ -194,6 +194,8 @@ pub struct Voice {
     /// Silence after which a turn is over however it looks.
     #[serde(deserialize_with = "optional_duration")]
     pub max_delay: Option<Duration>,
+    /// Whether the model is asked while the silence that ends a turn is still waited for. Off, answers come later, and no call is made in vain.
+    pub speculate: Option<bool>,
     /// Silence after which the recogniser is asked for its last words.
     #[serde(deserialize_with = "optional_duration")]
     pub finalize_after: Option<Duration>,

@@ -53,6 +53,7 @@ impl Settings {
         ] {
             *slot = value.unwrap_or(*slot);
         }
+        turn.speculate = voice.speculate.unwrap_or(turn.speculate);
         // The other half is for closing: a client that is cut off would not know why.
         Self { turn, simulated, meter, drain_patience: drain_timeout / 2 }
     }

@@ -83,7 +83,7 @@ pub enum TurnOutput {
     Finalize,
     /// Ask the responder provisionally; nothing of it may be heard until the same generation is committed.
     Speculate(Commit),
-    /// The turn is over. Where the same generation was speculated with the same text, that reply becomes final. A turn that goes on
+    /// The turn is over. Where the same generation was speculated with the same words, that reply becomes final. A turn that goes on
     /// before its answer is audible is committed again as a whole, after an `Interrupt` of the first answer.
     Commit(Commit),
     /// A speculation was wrong: drop it.
@@ -131,6 +131,10 @@ pub struct TurnConfig {
     /// Silence after which the recogniser is asked for its last words. 200 ms: shorter cuts words apart, longer is added to every
     /// answer, because recognising takes about as long as is left of `min_delay`.
     pub finalize_after: Duration,
+    /// Whether the responder is asked as soon as the recogniser has answered, while the silence that makes the end of a turn sure is still
+    /// waited for. True: that silence then costs the listener nothing; where the user goes on after all, a model call was made for nothing.
+    /// Words that are not final are no ground for asking: measured, the last ones are missing in most turns.
+    pub speculate: bool,
     /// How often one turn may ask the responder provisionally. 3: each wrong guess costs a model call.
     pub max_speculations: u32,
     /// Speech over the agent's voice that counts as an interruption without any recognised word. 500 ms: a cough is shorter.
@@ -150,6 +154,7 @@ impl Default for TurnConfig {
             finalize_timeout: Duration::from_millis(600),
             recovery_timeout: Duration::from_secs(6),
             finalize_after: Duration::from_millis(200),
+            speculate: true,
             max_speculations: 3,
             min_interruption: Duration::from_millis(500),
             false_interruption: Duration::from_millis(1500),

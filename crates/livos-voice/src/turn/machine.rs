@@ -16,9 +16,10 @@ use std::{
 use livos_core::machine::Machine;
 
 use super::{
-    Commit, Mode, TurnConfig, TurnInput, TurnOutput, TurnState, endpointing,
+    Commit, Mode, TurnConfig, TurnInput, TurnOutput, TurnState,
+    endpointing::{self, Completeness, completeness},
     interruption::{self, Evidence, Verdict},
-    said::Said,
+    said::{Said, same_words},
 };
 use crate::{generation::Generation, stt::Transcript, vad::VadState};
 
@@ -210,16 +211,32 @@ impl TurnTaking {
         }
     }
 
-    fn speculate(&mut self, now: Instant, whole: &str) {
+    /// The recogniser has answered. The responder is asked at once, while the silence that makes the end sure is still waited for.
+    fn answered(&mut self, now: Instant) {
+        let Some(user) = &mut self.user else { return };
+        let Phase::Ended { answered, .. } = &mut user.phase else { return };
+        *answered = true;
+        // A released button is sure by itself. Of a sentence that must go on, the last words are still to come.
+        let pointless = user.by_button || completeness(&user.said.text()) == Completeness::Unfinished;
+        if self.config.speculate && user.proven && user.said.has_words() && !pointless {
+            self.speculate(now);
+        }
+    }
+
+    fn eager_end(&mut self, now: Instant, whole: &str) {
         let Some(user) = &mut self.user else { return };
         user.said.settle(whole);
         if user.said.has_words() {
             self.take_floor();
         }
-        let Some(user) = &mut self.user else { return };
+        self.speculate(now);
+    }
+
+    fn speculate(&mut self, now: Instant) {
+        let Some(user) = &self.user else { return };
         let held_down = user.by_button && matches!(user.phase, Phase::Active { .. });
         let text = user.said.text();
-        let known = user.speculation.as_ref().is_some_and(|earlier| earlier.text == text);
+        let known = user.speculation.as_ref().is_some_and(|earlier| same_words(&earlier.text, &text));
         if held_down || known || text.is_empty() {
             return;
         }
@@ -341,7 +358,7 @@ impl TurnTaking {
         question: Option<String>,
     ) {
         let generation = match speculation {
-            Some(earlier) if earlier.text == text => earlier.generation,
+            Some(earlier) if same_words(&earlier.text, &text) => earlier.generation,
             other => {
                 self.abandon(other);
                 self.last = self.last.next();
@@ -467,11 +484,7 @@ impl Machine for TurnTaking {
             TurnInput::Released => self.release(now),
             TurnInput::Vad { state, last_voiced } => self.hear_activity(now, state, last_voiced),
             TurnInput::Transcript(transcript) => self.hear(&transcript),
-            TurnInput::Finalized => {
-                if let Some(UserTurn { phase: Phase::Ended { answered, .. }, .. }) = &mut self.user {
-                    *answered = true;
-                }
-            }
+            TurnInput::Finalized => self.answered(now),
             TurnInput::Recognising(connected) => {
                 self.recognising = connected;
                 if let Some(user) = &mut self.user {
@@ -479,7 +492,7 @@ impl Machine for TurnTaking {
                 }
             }
             TurnInput::ProviderStartOfTurn => self.take_floor(),
-            TurnInput::ProviderEagerEndOfTurn(whole) => self.speculate(now, &whole),
+            TurnInput::ProviderEagerEndOfTurn(whole) => self.eager_end(now, &whole),
             TurnInput::ProviderTurnResumed => self.abandon_speculation(),
             TurnInput::ProviderEndOfTurn(whole) => self.provider_end(now, &whole),
             TurnInput::Typed(text) => self.typed(now, text),

@@ -75,9 +75,44 @@ impl Said {
     }
 }
 
+/// Whether two texts say the same: final words differ from interim ones in case and punctuation first of all.
+pub(super) fn same_words(one: &str, other: &str) -> bool {
+    fn words(text: &str) -> impl Iterator<Item = char> + '_ {
+        let bare = |word: &str| word.chars().any(char::is_alphanumeric);
+        let plain = |c: char| c.is_alphanumeric() || matches!(c, ' ' | '\'' | '+' | '-' | '%');
+        text.split_whitespace()
+            .filter(move |word| bare(word))
+            .flat_map(|word| word.chars().chain([' ']))
+            .filter(move |c| plain(*c))
+            .flat_map(char::to_lowercase)
+    }
+    words(one).eq(words(other))
+}
+
 fn append(text: &mut String, more: &str) {
     if !text.is_empty() && !more.is_empty() {
         text.push(' ');
     }
     text.push_str(more);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::same_words;
+
+    #[test]
+    fn case_and_punctuation_do_not_make_another_text() {
+        for (one, other, same) in [
+            ("turn on the lamp", "Turn on the lamp.", true),
+            ("what time is it", "What time is it?", true),
+            ("one two", "one , two", true),
+            ("one two", "onetwo", false),
+            ("turn on the lamp", "Turn off the lamp.", false),
+            ("two plus three", "2 plus 3", false),
+            ("1.5", "-1.5", false),
+            ("", "", true),
+        ] {
+            assert_eq!(same_words(one, other), same, "{one:?} {other:?}");
+        }
+    }
 }

@@ -18,8 +18,13 @@ use TurnInput::{Finalized, Pressed, Released, Stop};
 /// Runs the inputs at their milliseconds, with every timeout between them, and compares what was decided when.
 #[track_caller]
 fn check(mode: Mode, inputs: Vec<(u64, TurnInput)>, expected: &[(u64, &str)]) {
+    check_with(TurnConfig { speculate: false, ..TurnConfig::default() }, mode, inputs, expected);
+}
+
+#[track_caller]
+fn check_with(config: TurnConfig, mode: Mode, inputs: Vec<(u64, TurnInput)>, expected: &[(u64, &str)]) {
     let origin = Instant::now();
-    let mut turn = TurnTaking::new(TurnConfig::default(), mode);
+    let mut turn = TurnTaking::new(config, mode);
     let mut decided = Vec::new();
     let end = (1_000_000, None);
     for (at, input) in inputs.into_iter().map(|(at, input)| (at, Some(input))).chain([end]) {
@@ -533,6 +538,99 @@ fn another_text_at_the_end_abandons_the_speculation() {
             (1000, "abandon 1"),
             (1000, "commit 2 \"Hello you.\" 900"),
             (1000, "thinking"),
+        ],
+    );
+}
+
+#[test]
+fn the_responder_is_asked_while_the_silence_that_ends_a_turn_is_waited_for() {
+    check_with(
+        TurnConfig::default(),
+        OpenMicrophone,
+        vec![
+            (0, vad(VadState::Speaking)),
+            (600, vad(VadState::Stopping)),
+            (900, fixed("turn on the lamp", 0, 600)),
+            (900, Finalized),
+        ],
+        &[
+            (0, "open"),
+            (0, "listening"),
+            (800, "close"),
+            (800, "finalize"),
+            (900, "speculate 1 \"turn on the lamp\""),
+            (1550, "commit 1 \"turn on the lamp\" 600"),
+            (1550, "thinking"),
+        ],
+    );
+}
+
+#[test]
+fn a_question_asked_too_early_is_dropped_when_the_user_goes_on_and_none_is_asked_in_mid_sentence() {
+    check_with(
+        TurnConfig::default(),
+        OpenMicrophone,
+        vec![
+            (0, vad(VadState::Speaking)),
+            (600, vad(VadState::Stopping)),
+            (900, fixed("What is the weather today", 0, 600)),
+            (900, Finalized),
+            (950, vad(VadState::Speaking)),
+            (1300, vad(VadState::Stopping)),
+            (1600, fixed("or", 600, 1300)),
+            (1600, Finalized),
+            (1700, vad(VadState::Speaking)),
+            (2000, vad(VadState::Stopping)),
+            (2300, fixed("tomorrow?", 1300, 2000)),
+            (2300, Finalized),
+        ],
+        &[
+            (0, "open"),
+            (0, "listening"),
+            (800, "close"),
+            (800, "finalize"),
+            (900, "speculate 1 \"What is the weather today\""),
+            (950, "abandon 1"),
+            (950, "open"),
+            (1500, "close"),
+            (1500, "finalize"),
+            (1700, "open"),
+            (2200, "close"),
+            (2200, "finalize"),
+            (2300, "speculate 2 \"What is the weather today or tomorrow?\""),
+            (2400, "commit 2 \"What is the weather today or tomorrow?\" 2000"),
+            (2400, "thinking"),
+        ],
+    );
+}
+
+#[test]
+fn a_turn_asks_provisionally_no_more_often_than_it_may() {
+    check_with(
+        TurnConfig { max_speculations: 1, ..TurnConfig::default() },
+        OpenMicrophone,
+        vec![
+            (0, vad(VadState::Speaking)),
+            (600, vad(VadState::Stopping)),
+            (900, fixed("Turn it.", 0, 600)),
+            (900, Finalized),
+            (950, vad(VadState::Speaking)),
+            (1300, vad(VadState::Stopping)),
+            (1600, fixed("Off.", 600, 1300)),
+            (1600, Finalized),
+        ],
+        &[
+            (0, "open"),
+            (0, "listening"),
+            (800, "close"),
+            (800, "finalize"),
+            (900, "speculate 1 \"Turn it.\""),
+            (950, "abandon 1"),
+            (950, "open"),
+            (1500, "close"),
+            (1500, "finalize"),
+            (1700, "commit 2 \"Turn it. Off.\" 1300"),
+            (1700, "thinking"),
         ],
     );
 }

@@ -36,6 +36,12 @@ impl Backoff {
         Self { config, next: config.first, random: SmallRng::seed_from_u64(seed) }
     }
 
+    /// The wait after so many failures, from 1, for who keeps no series: a job that is tried again by whoever is free.
+    pub fn delay_of(config: BackoffConfig, failures: u32, seed: u64) -> Duration {
+        let doubled = config.first.saturating_mul(1 << failures.saturating_sub(1).min(30));
+        Self { next: doubled.min(config.longest), ..Self::new(config, seed) }.next_delay()
+    }
+
     /// The next wait; each is twice the one before, up to the longest.
     pub fn next_delay(&mut self) -> Duration {
         let base = self.next.min(self.config.longest);
@@ -65,6 +71,10 @@ mod tests {
         assert_eq!(seconds, [1, 2, 4, 8, 16, 30, 30]);
         backoff.reset();
         assert_eq!(backoff.next_delay(), Duration::from_secs(1));
+        let config = BackoffConfig { jitter: 0.0, ..BackoffConfig::default() };
+        let alone: Vec<u64> =
+            (0..8).map(|failures| Backoff::delay_of(config, failures, 1).as_secs()).collect();
+        assert_eq!(alone, [1, 1, 2, 4, 8, 16, 30, 30]);
     }
 
     #[test]

@@ -5,11 +5,14 @@ pub mod budget;
 pub mod conversation;
 pub mod drain;
 pub mod drive;
+pub mod embedded;
 pub mod keep_alive;
 pub mod machine;
 pub mod manual;
+pub mod queue;
 pub mod reconnect;
 pub mod secret;
+pub mod store;
 pub mod supervise;
 #[cfg(any(test, feature = "test-util"))]
 pub mod testing;

@@ -1,0 +1,266 @@
+//! What is enqueued, what is leased, and what became of it.
+
+use std::{fmt, time::Duration};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::time::Timestamp;
+
+/// The kind of a job, by which it is routed: 1 to 64 of `a-z`, `0-9`, `.`, `-` and `_`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct JobKind(String);
+
+impl JobKind {
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for JobKind {
+    type Error = InvalidJob;
+
+    fn try_from(name: String) -> Result<Self, InvalidJob> {
+        let allowed = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '.' | '-' | '_');
+        match !name.is_empty() && name.len() <= 64 && name.chars().all(allowed) {
+            true => Ok(Self(name)),
+            false => Err(InvalidJob::Kind),
+        }
+    }
+}
+
+impl TryFrom<&str> for JobKind {
+    type Error = InvalidJob;
+
+    fn try_from(name: &str) -> Result<Self, InvalidJob> {
+        name.to_owned().try_into()
+    }
+}
+
+impl From<JobKind> for String {
+    fn from(kind: JobKind) -> Self {
+        kind.0
+    }
+}
+
+impl fmt::Display for JobKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The number of a job in its queue. Numbers grow, and none is given twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct JobId(pub u64);
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What makes two jobs of one kind the same.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct DedupeKey {
+    /// The provider's delivery id, for instance: 1 to 512 bytes without control characters.
+    pub key: String,
+    /// How long it is remembered, counted from the enqueue, whatever becomes of the job. Longer than the provider tries again.
+    pub retention: Duration,
+}
+
+/// A job to be enqueued.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NewJob {
+    /// Who works on it.
+    pub kind: JobKind,
+    /// What is to be done; at most [`NewJob::MAX_PAYLOAD`] bytes.
+    pub payload: Bytes,
+    /// What makes it the same as another; none where it is always new.
+    pub dedupe: Option<DedupeKey>,
+    /// Not before then; none for at once.
+    pub not_before: Option<Timestamp>,
+    /// Higher goes first; among equals the older does. 100 by default, for room on both sides.
+    pub priority: u8,
+    /// How often it may be leased before it is a dead letter; at least 1. 10 by default: with the backoff of a worker, some hours.
+    pub max_attempts: u32,
+}
+
+impl NewJob {
+    /// The longest payload, in bytes. 1 MiB: what is larger belongs into a file.
+    pub const MAX_PAYLOAD: usize = 1 << 20;
+
+    /// A job to be done once, at once.
+    pub fn new(kind: JobKind, payload: impl Into<Bytes>) -> Self {
+        let payload = payload.into();
+        Self { kind, payload, dedupe: None, not_before: None, priority: 100, max_attempts: 10 }
+    }
+
+    /// The same as every job of this kind with this key, for as long as it is remembered.
+    #[must_use]
+    pub fn deduped_by(mut self, key: impl Into<String>, retention: Duration) -> Self {
+        self.dedupe = Some(DedupeKey { key: key.into(), retention });
+        self
+    }
+
+    /// Not before `time`.
+    #[must_use]
+    pub fn not_before(mut self, time: Timestamp) -> Self {
+        self.not_before = Some(time);
+        self
+    }
+
+    /// With another priority.
+    #[must_use]
+    pub fn with_priority(mut self, priority: u8) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// With other attempts; none counts as one.
+    #[must_use]
+    pub fn with_max_attempts(mut self, attempts: u32) -> Self {
+        self.max_attempts = attempts.max(1);
+        self
+    }
+
+    /// Checks what every backend refuses.
+    pub fn check(&self) -> Result<(), InvalidJob> {
+        if self.payload.len() > Self::MAX_PAYLOAD {
+            return Err(InvalidJob::TooLarge(self.payload.len()));
+        }
+        let sound = |key: &str| !key.is_empty() && key.len() <= 512 && !key.chars().any(char::is_control);
+        match &self.dedupe {
+            Some(dedupe) if !sound(&dedupe.key) => Err(InvalidJob::DedupeKey),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A job that no queue takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidJob {
+    /// Its kind has a name that is not allowed.
+    #[error("a kind of job is named by 1 to 64 of a-z, 0-9, '.', '-' and '_'")]
+    Kind,
+    /// Its payload is too long.
+    #[error("a payload of {0} bytes is longer than the {max} that a queue takes", max = NewJob::MAX_PAYLOAD)]
+    TooLarge(usize),
+    /// Its dedupe key is empty, too long, or has control characters.
+    #[error("a dedupe key has 1 to 512 bytes and no control characters")]
+    DedupeKey,
+    /// A schedule that never comes, or can't be read.
+    #[error(
+        "a schedule needs an interval of at least a second, or a cron expression and a time zone that are known"
+    )]
+    Schedule,
+}
+
+/// What [`super::Queue::enqueue`] came to. All of it is durable when it is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Enqueued {
+    /// It is in the queue.
+    Enqueued(JobId),
+    /// A job with its key was enqueued before, and is remembered.
+    Duplicate(JobId),
+    /// The queue holds as many jobs as it may. Nothing was remembered: the same may be enqueued later.
+    Full {
+        /// Jobs in the queue.
+        depth: u64,
+    },
+}
+
+/// The right to work on a job until a time, unless it is extended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// The job.
+    pub id: JobId,
+    /// Its kind.
+    pub kind: JobKind,
+    /// What is to be done.
+    pub payload: Bytes,
+    /// The number of this attempt, from 1.
+    pub attempt: u32,
+    /// The last attempt it may have.
+    pub max_attempts: u32,
+    /// When it was enqueued.
+    pub enqueued_at: Timestamp,
+    /// What proves the lease. Each lease has another, so that a worker that was given up can't ack what another one works on now.
+    pub token: Token,
+}
+
+/// The fence of a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Token {
+    /// The job.
+    pub job: JobId,
+    /// The number of the lease in its queue.
+    pub lease: u64,
+}
+
+/// The lease is not held any more: it expired and was taken over, or it was acked or given back before. Nothing was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the lease is not held any more")]
+pub struct LeaseLost;
+
+/// How a lease is given back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Nack {
+    /// It failed: again after this time, or dead if this was the last attempt.
+    Retry {
+        /// How long to wait.
+        after: Duration,
+        /// Why, for the dead letter.
+        reason: String,
+    },
+    /// It can't succeed: dead at once.
+    Dead {
+        /// Why.
+        reason: String,
+    },
+    /// It was not tried: ready at once, and the attempt does not count. For a worker that drains.
+    Release,
+}
+
+/// A job that was given up, kept until somebody decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// The job.
+    pub id: JobId,
+    /// Its kind.
+    pub kind: JobKind,
+    /// What was to be done.
+    pub payload: Bytes,
+    /// Attempts that were made.
+    pub attempts: u32,
+    /// Why it died.
+    pub reason: String,
+    /// When it was enqueued.
+    pub enqueued_at: Timestamp,
+    /// When it died.
+    pub died_at: Timestamp,
+}
+
+/// How many jobs there are, by what they wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Depth {
+    /// Ready to be leased.
+    pub ready: u64,
+    /// Waiting for their time.
+    pub waiting: u64,
+    /// Leased.
+    pub leased: u64,
+    /// Dead letters, which do not count against the bound.
+    pub dead: u64,
+}
+
+impl Depth {
+    /// What counts against the bound.
+    pub fn total(&self) -> u64 {
+        self.ready + self.waiting + self.leased
+    }
+}

@@ -1,0 +1,44 @@
+//! The backends against the contract, and against a model of it that is too simple to be wrong.
+
+mod model;
+
+use std::sync::Arc;
+
+use super::*;
+use crate::embedded::{Embedded, EmbeddedConfig};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_queue_in_memory_keeps_the_contract() {
+    contract::check(|| async {
+        let file = Embedded::in_memory(EmbeddedConfig::default()).unwrap();
+        Arc::new(EmbeddedQueue::new(file, contract::config())) as Arc<dyn Queue>
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_queue_in_a_file_keeps_the_contract() {
+    let folder = tempfile::tempdir().unwrap();
+    let number = std::sync::atomic::AtomicU32::new(0);
+    contract::check(|| async {
+        let number = number.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let path = folder.path().join(format!("{number}.redb"));
+        let file = Embedded::open(path, EmbeddedConfig::default()).unwrap();
+        Arc::new(EmbeddedQueue::new(file, contract::config())) as Arc<dyn Queue>
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn two_queues_over_one_file_hear_each_other() {
+    let file = Embedded::in_memory(EmbeddedConfig::default()).unwrap();
+    let (one, other) = (
+        EmbeddedQueue::new(file.clone(), QueueConfig::default()),
+        EmbeddedQueue::new(file, QueueConfig::default()),
+    );
+    let mut news = other.listen();
+    let job = NewJob::new("x".try_into().unwrap(), "x");
+    one.enqueue(contract::START, job).await.unwrap();
+    // Rung before anybody waited: it is heard all the same.
+    news.wait(std::time::Duration::from_secs(3600)).await;
+}

@@ -1,0 +1,286 @@
+//! The store in the embedded file.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use redb::ReadableTable;
+
+use super::{Entry, Found, Key, Lifetime, Put, Store, StoreError, check_field, check_value};
+use crate::{
+    embedded::{Embedded, StorageError, Tables, indexed, number, prefix_end, rows},
+    time::Timestamp,
+};
+
+/// A [`Store`] over an [`Embedded`] file.
+#[derive(Debug, Clone)]
+pub struct EmbeddedStore {
+    file: Embedded,
+    most: u64,
+}
+
+/// Expires never.
+const NEVER: u64 = u64::MAX;
+/// Version and expiry stand before a value.
+const HEAD: usize = 16;
+
+impl EmbeddedStore {
+    /// The most keys by default. A million: some hundred megabytes.
+    pub const DEFAULT_MOST: u64 = 1_000_000;
+
+    /// The store in this file.
+    pub fn new(file: Embedded) -> Self {
+        Self { file, most: Self::DEFAULT_MOST }
+    }
+
+    /// The same with room for so many keys.
+    #[must_use]
+    pub fn with_most(mut self, most: u64) -> Self {
+        self.most = most;
+        self
+    }
+}
+
+fn milliseconds(time: Timestamp) -> u64 {
+    u64::try_from(time.unix_ms()).unwrap_or(0)
+}
+
+fn expiry(now: Timestamp, key: &Key) -> u64 {
+    match key.lifetime() {
+        Lifetime::For(time) => milliseconds(now.plus(time)).min(NEVER - 1),
+        Lifetime::Forever { .. } => NEVER,
+    }
+}
+
+fn row(version: u64, expires: u64, value: &[u8]) -> Vec<u8> {
+    let mut row = Vec::with_capacity(HEAD + value.len());
+    row.extend_from_slice(&version.to_be_bytes());
+    row.extend_from_slice(&expires.to_be_bytes());
+    row.extend_from_slice(value);
+    row
+}
+
+/// Version and expiry of a row, where it lives.
+fn living(row: &[u8], now: Timestamp) -> Option<(u64, u64)> {
+    let (version, expires) = (number(row), number(row.get(8..)?));
+    (expires > milliseconds(now)).then_some((version, expires))
+}
+
+/// Counters are stored beside a row without a value, which holds their expiry.
+fn counters_row(key: &Key) -> Vec<u8> {
+    [key.as_str().as_bytes(), &[0]].concat()
+}
+
+/// Removes what stands under a key of `entries`, with its index.
+fn clear(tables: &mut Tables<'_>, key: &[u8]) -> Result<bool, StorageError> {
+    let removed = tables.entries.remove(key)?.map(|row| number(row.value().get(8..).unwrap_or_default()));
+    let Some(expires) = removed else { return Ok(false) };
+    tables.expiries.remove(indexed(expires, key).as_slice())?;
+    if key.last() == Some(&0) {
+        let end = prefix_end(key);
+        let fields = rows(&tables.counters, key, end.as_deref(), usize::MAX)?;
+        for (field, _) in fields {
+            tables.counters.remove(field.as_slice())?;
+        }
+    }
+    Ok(true)
+}
+
+/// Writes a row, with its index.
+fn set(
+    tables: &mut Tables<'_>,
+    key: &[u8],
+    (version, expires): (u64, u64),
+    value: &[u8],
+) -> Result<(), StorageError> {
+    let before = tables.entries.insert(key, row(version, expires, value).as_slice())?;
+    let before = before.map(|row| number(row.value().get(8..).unwrap_or_default()));
+    if before != Some(expires) {
+        if let Some(before) = before.filter(|before| *before != NEVER) {
+            tables.expiries.remove(indexed(before, key).as_slice())?;
+        }
+        if expires != NEVER {
+            tables.expiries.insert(indexed(expires, key).as_slice(), [].as_slice())?;
+        }
+    }
+    Ok(())
+}
+
+/// Frees what expired.
+fn collect(tables: &mut Tables<'_>, now: Timestamp, limit: usize) -> Result<usize, StorageError> {
+    let end = (milliseconds(now) + 1).to_be_bytes();
+    let expired = rows(&tables.expiries, &[], Some(&end), limit)?;
+    for (index, _) in &expired {
+        clear(tables, index.get(8..).unwrap_or_default())?;
+        tables.expiries.remove(index.as_slice())?;
+    }
+    Ok(expired.len())
+}
+
+impl EmbeddedStore {
+    /// The one way of writing a value: `decide` is told the living version.
+    async fn write(
+        &self,
+        now: Timestamp,
+        key: &Key,
+        value: Bytes,
+        condition: Option<Option<u64>>,
+    ) -> Result<Put, StoreError> {
+        check_value(&value)?;
+        let (most, expires) = (self.most, expiry(now, key));
+        let key = key.as_str().as_bytes().to_vec();
+        let written = self.file.write(move |tables| {
+            let stored = tables.entries.get(key.as_slice())?.map(|row| row.value().to_vec());
+            let lives = stored.as_deref().and_then(|row| living(row, now)).map(|(version, _)| version);
+            if condition.is_some_and(|wanted| wanted != lives) {
+                return Ok(Ok(Put::Conflict(lives)));
+            }
+            if stored.is_none() && is_full(tables, now, most)? {
+                return Ok(Err(StoreError::Full(most)));
+            }
+            let version = lives.unwrap_or(0) + 1;
+            set(tables, &key, (version, expires), &value)?;
+            Ok(Ok(Put::Written(version)))
+        });
+        written.await?
+    }
+}
+
+/// Whether there is no room for another key, after what expired was given back.
+fn is_full(tables: &mut Tables<'_>, now: Timestamp, most: u64) -> Result<bool, StorageError> {
+    use redb::ReadableTableMetadata;
+    const AT_ONCE: usize = 64;
+    if tables.entries.len()? < most {
+        return Ok(false);
+    }
+    collect(tables, now, AT_ONCE)?;
+    Ok(tables.entries.len()? >= most)
+}
+
+#[async_trait]
+impl Store for EmbeddedStore {
+    async fn get(&self, now: Timestamp, key: &Key) -> Result<Option<Entry>, StoreError> {
+        let key = key.as_str().as_bytes().to_vec();
+        let found = self.file.read(move |snapshot| {
+            let row = snapshot.entries()?.get(key.as_slice())?.map(|row| row.value().to_vec());
+            Ok(row.and_then(|row| {
+                let (version, _) = living(&row, now)?;
+                Some(Entry { value: Bytes::from(row).slice(HEAD..), version })
+            }))
+        });
+        Ok(found.await?)
+    }
+
+    async fn put(&self, now: Timestamp, key: &Key, value: Bytes) -> Result<u64, StoreError> {
+        match self.write(now, key, value, None).await? {
+            Put::Written(version) => Ok(version),
+            Put::Conflict(found) => Ok(found.unwrap_or(0)),
+        }
+    }
+
+    async fn put_if(
+        &self,
+        now: Timestamp,
+        key: &Key,
+        value: Bytes,
+        version: Option<u64>,
+    ) -> Result<Put, StoreError> {
+        self.write(now, key, value, Some(version)).await
+    }
+
+    async fn remove(&self, now: Timestamp, key: &Key) -> Result<bool, StoreError> {
+        let keys = [key.as_str().as_bytes().to_vec(), counters_row(key)];
+        let removed = self.file.write(move |tables| {
+            let mut lived = false;
+            for key in &keys {
+                lived |=
+                    tables.entries.get(key.as_slice())?.is_some_and(|row| living(row.value(), now).is_some());
+                clear(tables, key)?;
+            }
+            Ok(lived)
+        });
+        Ok(removed.await?)
+    }
+
+    async fn add(&self, now: Timestamp, key: &Key, field: &str, delta: i64) -> Result<i64, StoreError> {
+        check_field(field)?;
+        let (head, expires, most) = (counters_row(key), expiry(now, key), self.most);
+        let counter = [head.as_slice(), field.as_bytes()].concat();
+        let added = self.file.write(move |tables| {
+            let stored = tables.entries.get(head.as_slice())?.map(|row| row.value().to_vec());
+            if stored.as_deref().is_some_and(|row| living(row, now).is_none()) {
+                clear(tables, &head)?;
+            } else if stored.is_none() && is_full(tables, now, most)? {
+                return Ok(Err(StoreError::Full(most)));
+            }
+            set(tables, &head, (1, expires), &[])?;
+            let before =
+                tables.counters.get(counter.as_slice())?.map_or(0, |row| number(row.value()).cast_signed());
+            let after = before.saturating_add(delta);
+            tables.counters.insert(counter.as_slice(), after.to_be_bytes().as_slice())?;
+            Ok(Ok(after))
+        });
+        added.await?
+    }
+
+    async fn counters(&self, now: Timestamp, key: &Key) -> Result<Vec<(String, i64)>, StoreError> {
+        let head = counters_row(key);
+        let found = self.file.read(move |snapshot| {
+            let lives = snapshot
+                .entries()?
+                .get(head.as_slice())?
+                .is_some_and(|row| living(row.value(), now).is_some());
+            if !lives {
+                return Ok(Vec::new());
+            }
+            let end = prefix_end(&head);
+            let fields = rows(&snapshot.counters()?, &head, end.as_deref(), usize::MAX)?;
+            let named = fields.into_iter().map(|(key, value)| {
+                let field = String::from_utf8_lossy(key.get(head.len()..).unwrap_or_default()).into_owned();
+                (field, number(&value).cast_signed())
+            });
+            Ok(named.collect())
+        });
+        Ok(found.await?)
+    }
+
+    async fn scan(
+        &self,
+        now: Timestamp,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Found>, StoreError> {
+        let end = prefix_end(prefix.as_bytes());
+        let from = match after {
+            // The counters of a key come right after it, and after them its next neighbour.
+            Some(after) if after >= prefix => [after.as_bytes(), &[1]].concat(),
+            _ => prefix.as_bytes().to_vec(),
+        };
+        let found = self.file.read(move |snapshot| {
+            let entries = snapshot.entries()?;
+            let mut found: Vec<Found> = Vec::new();
+            let range = match &end {
+                Some(end) => entries.range::<&[u8]>(from.as_slice()..end.as_slice())?,
+                None => entries.range::<&[u8]>(from.as_slice()..)?,
+            };
+            for row in range {
+                let (key, value) = row?;
+                let Some((_, expires)) = living(value.value(), now) else { continue };
+                let key = String::from_utf8_lossy(key.value()).trim_end_matches('\0').to_owned();
+                let expires = (expires != NEVER)
+                    .then(|| Timestamp::from_unix_ms(i64::try_from(expires).unwrap_or(i64::MAX)));
+                let full = found.len() == limit;
+                match found.last_mut().filter(|last| last.key == key) {
+                    Some(last) => last.expires = last.expires.zip(expires).map(|(one, other)| one.max(other)),
+                    None if full => break,
+                    None => found.push(Found { key, expires }),
+                }
+            }
+            Ok(found)
+        });
+        Ok(found.await?)
+    }
+
+    async fn collect(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        Ok(self.file.write(move |tables| collect(tables, now, limit)).await?)
+    }
+}

@@ -1,0 +1,65 @@
+//! Finds keys that nothing will ever remove: without a lifetime, and of no family that may live for ever (I-03).
+
+use super::{Family, Key, Lifetime, Store, StoreError};
+use crate::time::Timestamp;
+
+/// What a sweep found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Report {
+    /// Keys that were looked at.
+    pub keys: u64,
+    /// Keys that expired and were freed.
+    pub freed: usize,
+    /// Keys without a lifetime, of families that have one or that nobody knows; the first [`Report::MOST`] of them.
+    pub immortal: Vec<String>,
+    /// All of those.
+    pub immortal_total: u64,
+}
+
+impl Report {
+    /// The most keys that a report names.
+    pub const MOST: usize = 100;
+}
+
+/// Looks at every key and frees what expired. `families` are all that the program uses.
+///
+/// Works in pages, so other work goes on between them. What it finds is counted in `livos_store_immortal_keys` and logged.
+pub async fn sweep(store: &dyn Store, now: Timestamp, families: &[Family]) -> Result<Report, StoreError> {
+    const PAGE: usize = 500;
+    let forever: Vec<String> = families
+        .iter()
+        .filter(|family| matches!(family.lifetime(), Lifetime::Forever { .. }))
+        .map(Family::prefix)
+        .collect();
+    let mut report = Report::default();
+    loop {
+        let freed = store.collect(now, PAGE).await?;
+        report.freed += freed;
+        if freed < PAGE {
+            break;
+        }
+    }
+    let mut after: Option<String> = None;
+    loop {
+        let page = store.scan(now, Key::NAMESPACE, after.as_deref(), PAGE).await?;
+        report.keys += page.len() as u64;
+        for found in &page {
+            let may = found.expires.is_some() || forever.iter().any(|prefix| found.key.starts_with(prefix));
+            if !may {
+                report.immortal_total += 1;
+                if report.immortal.len() < Report::MOST {
+                    report.immortal.push(found.key.clone());
+                }
+            }
+        }
+        if page.len() < PAGE {
+            break;
+        }
+        after = page.into_iter().next_back().map(|last| last.key);
+    }
+    metrics::gauge!("livos_store_immortal_keys").set(report.immortal_total as f64);
+    if report.immortal_total > 0 {
+        tracing::warn!(total = report.immortal_total, first = ?report.immortal.first(), "keys without a lifetime");
+    }
+    Ok(report)
+}

@@ -1,0 +1,180 @@
+//! Keys: `livos:{feature}:{entity}:{id}`, each of a family that says how long its values live.
+//!
+//! The platform that LivOS replaces filled its Redis with keys that nothing ever removed (I-03). A key can't be made here without a lifetime, or
+//! a written reason to live for ever.
+
+use std::{fmt, time::Duration};
+
+/// How long a value lives after it was last written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lifetime {
+    /// So long.
+    For(Duration),
+    /// Until it is removed.
+    Forever {
+        /// Why nothing removes it by itself.
+        reason: &'static str,
+    },
+}
+
+/// Keys of one kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Family {
+    feature: &'static str,
+    entity: &'static str,
+    lifetime: Lifetime,
+    purpose: &'static str,
+}
+
+impl Family {
+    /// `feature` and `entity` are of `a-z`, `0-9`, `-` and `_`, and `purpose` is a phrase for the table of families. Anything else does not compile in
+    /// a constant.
+    pub const fn new(
+        feature: &'static str,
+        entity: &'static str,
+        lifetime: Lifetime,
+        purpose: &'static str,
+    ) -> Self {
+        assert!(is_name(feature.as_bytes()), "a feature is of a-z, 0-9, - and _");
+        assert!(is_name(entity.as_bytes()), "an entity is of a-z, 0-9, - and _");
+        match lifetime {
+            Lifetime::For(time) => assert!(!time.is_zero(), "a lifetime is not zero"),
+            Lifetime::Forever { reason } => assert!(!reason.is_empty(), "what lives for ever says why"),
+        }
+        Self { feature, entity, lifetime, purpose }
+    }
+
+    /// The key of `id` in this family: of 1 to [`Key::MAX_ID`] bytes, without control characters.
+    pub fn key(&self, id: &str) -> Result<Key, InvalidKey> {
+        if id.is_empty() || id.len() > Key::MAX_ID || id.chars().any(char::is_control) {
+            return Err(InvalidKey);
+        }
+        Ok(Key { text: format!("{}{id}", self.prefix()), lifetime: self.lifetime })
+    }
+
+    /// What all its keys begin with.
+    pub fn prefix(&self) -> String {
+        format!("{}:{}:{}:", Key::NAMESPACE, self.feature, self.entity)
+    }
+
+    /// How long its values live.
+    pub const fn lifetime(&self) -> Lifetime {
+        self.lifetime
+    }
+
+    /// The families as a table for the documentation.
+    pub fn table(families: &[Self]) -> String {
+        let mut table = String::from("| keys | lifetime | for |\n| --- | --- | --- |\n");
+        for family in families {
+            let lifetime = match family.lifetime {
+                Lifetime::For(time) => humane(time),
+                Lifetime::Forever { reason } => format!("for ever: {reason}"),
+            };
+            table.push_str(&format!("| `{}{{id}}` | {lifetime} | {} |\n", family.prefix(), family.purpose));
+        }
+        table
+    }
+}
+
+const fn is_name(bytes: &[u8]) -> bool {
+    let mut at = 0;
+    while at < bytes.len() {
+        if !matches!(bytes[at], b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_') {
+            return false;
+        }
+        at += 1;
+    }
+    !bytes.is_empty()
+}
+
+fn humane(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0 => format!("{} ms", time.as_millis()),
+        _ if seconds.is_multiple_of(86_400) => format!("{} d", seconds / 86_400),
+        _ if seconds.is_multiple_of(3600) => format!("{} h", seconds / 3600),
+        _ if seconds.is_multiple_of(60) => format!("{} min", seconds / 60),
+        _ => format!("{seconds} s"),
+    }
+}
+
+/// A key with the lifetime of its family.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Key {
+    text: String,
+    lifetime: Lifetime,
+}
+
+impl Key {
+    /// What every key begins with.
+    pub const NAMESPACE: &'static str = "livos";
+    /// The longest id, in bytes.
+    pub const MAX_ID: usize = 512;
+
+    /// How long a value under it lives.
+    pub fn lifetime(&self) -> Lifetime {
+        self.lifetime
+    }
+
+    /// The whole text.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::hash::Hash for Lifetime {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        match self {
+            Self::For(time) => time.hash(state),
+            Self::Forever { reason } => reason.hash(state),
+        }
+    }
+}
+
+/// An id that is empty, too long, or has control characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an id of a key has 1 to {} bytes and no control characters", Key::MAX_ID)]
+pub struct InvalidKey;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: Family =
+        Family::new("usage", "day", Lifetime::For(Duration::from_secs(172_800)), "counters of a UTC day");
+    const OWNER: Family = Family::new(
+        "pairing",
+        "owner",
+        Lifetime::Forever { reason: "the owner stays" },
+        "who owns the server",
+    );
+
+    #[test]
+    fn a_key_has_its_feature_its_entity_and_its_lifetime() {
+        let key = DAY.key("anna/2026-11-24").unwrap();
+        assert_eq!(key.as_str(), "livos:usage:day:anna/2026-11-24");
+        assert_eq!(key.lifetime(), Lifetime::For(Duration::from_secs(172_800)));
+    }
+
+    #[test]
+    fn an_id_that_could_be_mistaken_is_refused() {
+        for id in ["", "a\nb", "a\0b", &"x".repeat(513)] {
+            assert_eq!(DAY.key(id), Err(InvalidKey), "{id:?}");
+        }
+    }
+
+    #[test]
+    fn families_print_as_a_table() {
+        assert_eq!(
+            Family::table(&[DAY, OWNER]),
+            "| keys | lifetime | for |\n| --- | --- | --- |\n| `livos:usage:day:{id}` | 2 d | counters of a UTC day |\n\
+             | `livos:pairing:owner:{id}` | for ever: the owner stays | who owns the server |\n"
+        );
+    }
+}

@@ -6,7 +6,7 @@ use crate::sh::{self, Result, say};
 
 /// Hears and speaks in the demo: offline recognition and a voice, for the simulated providers.
 pub const SPEECH: &[&str] = &["pocketsphinx", "pocketsphinx-en-us", "flite"];
-/// What the tests need beside that: a browser, real speech, and the vendors' own SDKs.
+/// What the tests need beside that: a browser, real speech, a Redis server, and what the vendors' own SDKs run on.
 pub const TEST: &[&str] = &[
     "chromium",
     "pocketsphinx",
@@ -16,6 +16,7 @@ pub const TEST: &[&str] = &[
     "sox",
     "python3",
     "python3-venv",
+    "redis-server",
 ];
 
 /// What became of a request for packages.

@@ -82,11 +82,14 @@ fn doc() -> Result {
     sh::run("documentation", doc.env("RUSTDOCFLAGS", "-D warnings"))
 }
 
+/// The backends that need a server, which the tests start themselves.
+const REDIS: &str = "livos-core/redis,livos-core/test-util";
+
 fn unit() -> Result {
     let runner: &[&str] = if sh::has("cargo-nextest", "--version") {
-        &["nextest", "run", "--workspace", "--config-file", ".ci/nextest.toml"]
+        &["nextest", "run", "--workspace", "--features", REDIS, "--config-file", ".ci/nextest.toml"]
     } else {
-        &["test", "--workspace", "--lib", "--bins", "--tests", "--examples"]
+        &["test", "--workspace", "--features", REDIS, "--lib", "--bins", "--tests", "--examples"]
     };
     let mut tests = sh::cargo(runner);
     // The speech packages were installed above: tests that use them must not fall back.
@@ -97,6 +100,7 @@ fn features() -> Result {
     let alone: &[&[&str]] = &[
         &["-p", "livos-core", "--no-default-features"],
         &["-p", "livos-core", "--features", "test-util"],
+        &["-p", "livos-core", "--features", "redis"],
         &["-p", "livos-voice", "--no-default-features"],
         &["-p", "livos-voice", "--no-default-features", "--features", "silero"],
         &["-p", "livos-voice", "--no-default-features", "--features", "ts"],

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod backoff;
+pub mod breaker;
 pub mod budget;
 pub mod conversation;
 pub mod drain;
@@ -11,6 +12,8 @@ pub mod machine;
 pub mod manual;
 pub mod queue;
 pub mod reconnect;
+#[cfg(feature = "redis")]
+pub mod redis;
 pub mod secret;
 pub mod store;
 pub mod supervise;

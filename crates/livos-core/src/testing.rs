@@ -1,7 +1,12 @@
-//! Checks any [`Machine`] against its law. For tests, behind the feature `test-util`.
+//! Checks any [`Machine`] against its law, and starts servers. For tests, behind the feature `test-util`.
+
+#[cfg(feature = "redis")]
+mod redis_server;
 
 use std::{collections::VecDeque, fmt::Debug};
 
+#[cfg(feature = "redis")]
+pub use self::redis_server::RedisServer;
 use crate::machine::Machine;
 
 /// No machine has this much to say about one event.

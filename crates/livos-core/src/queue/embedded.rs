@@ -350,7 +350,7 @@ impl Work<'_, '_> {
                 (State::Waiting { until: self.now.plus(after) }, meta.attempts)
             }
             Nack::Retry { reason, .. } | Nack::Dead { reason } => {
-                (State::Dead { at: self.now, reason: bounded(reason) }, meta.attempts)
+                (State::Dead { at: self.now, reason: super::bounded(reason) }, meta.attempts)
             }
         };
         self.leave(token.job, &meta)?;
@@ -401,7 +401,7 @@ impl Work<'_, '_> {
             for time in due {
                 match self.enqueue(&repeat.job(time), Some(bound))? {
                     Enqueued::Enqueued(_) => enqueued += 1,
-                    Enqueued::Duplicate(_) => {}
+                    Enqueued::Duplicate(_) | Enqueued::Spilled => {}
                     // Its time stays, and comes again when there is room.
                     Enqueued::Full { .. } => continue 'repeats,
                 }
@@ -412,13 +412,6 @@ impl Work<'_, '_> {
         }
         Ok(enqueued)
     }
-}
-
-/// A reason is for people: the beginning of it is enough.
-fn bounded(mut reason: String) -> String {
-    const MOST: usize = 1000;
-    reason.truncate(reason.floor_char_boundary(MOST));
-    reason
 }
 
 impl EmbeddedQueue {
@@ -435,29 +428,16 @@ impl EmbeddedQueue {
 impl Queue for EmbeddedQueue {
     async fn enqueue(&self, now: Timestamp, job: NewJob) -> Result<Enqueued, QueueError> {
         job.check()?;
-        let (bound, alert, kind) = (self.config.refuse_at, self.config.alert_at, job.kind.clone());
+        let (bound, kind) = (self.config.refuse_at, job.kind.clone());
         let (enqueued, depth) = self
             .work(now, move |work| {
                 let enqueued = work.enqueue(&job, Some(bound))?;
                 Ok((enqueued, work.tables.jobs.len()?))
             })
             .await?;
-        metrics::gauge!("livos_queue_depth").set(depth as f64);
-        match enqueued {
-            Enqueued::Enqueued(_) => {
-                self.file.bell.ring();
-                if depth == alert {
-                    metrics::counter!("livos_queue_alerts_total").increment(1);
-                    tracing::warn!(depth, refused_at = bound, "the queue is filling");
-                }
-            }
-            Enqueued::Full { depth } => {
-                metrics::counter!("livos_queue_refused_total", "kind" => kind.to_string()).increment(1);
-                tracing::warn!(depth, %kind, "the queue is full and refused a job");
-            }
-            Enqueued::Duplicate(_) => {
-                metrics::counter!("livos_queue_duplicates_total", "kind" => kind.to_string()).increment(1);
-            }
+        self.config.tell(enqueued, &kind, depth);
+        if matches!(enqueued, Enqueued::Enqueued(_)) {
+            self.file.bell.ring();
         }
         Ok(enqueued)
     }

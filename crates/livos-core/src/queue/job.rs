@@ -165,6 +165,8 @@ pub enum InvalidJob {
 pub enum Enqueued {
     /// It is in the queue.
     Enqueued(JobId),
+    /// It is durable, but not yet where the workers look: their server is away, and it is enqueued there when it is back.
+    Spilled,
     /// A job with its key was enqueued before, and is remembered.
     Duplicate(JobId),
     /// The queue holds as many jobs as it may. Nothing was remembered: the same may be enqueued later.

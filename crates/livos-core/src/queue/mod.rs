@@ -12,7 +12,11 @@ pub mod contract;
 mod embedded;
 mod job;
 mod rate;
+#[cfg(feature = "redis")]
+mod redis;
 mod schedule;
+#[cfg(feature = "redis")]
+mod spill;
 #[cfg(test)]
 mod tests;
 mod worker;
@@ -30,6 +34,11 @@ pub use self::{
     },
     schedule::{Cadence, Missed, Repeat},
     worker::{Outcome, Worker, WorkerConfig},
+};
+#[cfg(feature = "redis")]
+pub use self::{
+    redis::RedisQueue,
+    spill::{Health, SpillConfig, SpillQueue},
 };
 use crate::{embedded::StorageError, time::Timestamp};
 
@@ -49,6 +58,35 @@ impl Default for QueueConfig {
     fn default() -> Self {
         Self { refuse_at: 500, alert_at: 100, kinds: BTreeMap::new() }
     }
+}
+
+impl QueueConfig {
+    /// Tells logs and metrics what came of an enqueue, with the depth after it.
+    fn tell(&self, enqueued: Enqueued, kind: &JobKind, depth: u64) {
+        metrics::gauge!("livos_queue_depth").set(depth as f64);
+        let kind = kind.to_string();
+        match enqueued {
+            Enqueued::Enqueued(_) if depth == self.alert_at => {
+                metrics::counter!("livos_queue_alerts_total").increment(1);
+                tracing::warn!(depth, refused_at = self.refuse_at, "the queue is filling");
+            }
+            Enqueued::Enqueued(_) | Enqueued::Spilled => {}
+            Enqueued::Full { depth } => {
+                tracing::warn!(depth, kind, "the queue is full and refused a job");
+                metrics::counter!("livos_queue_refused_total", "kind" => kind).increment(1);
+            }
+            Enqueued::Duplicate(_) => {
+                metrics::counter!("livos_queue_duplicates_total", "kind" => kind).increment(1);
+            }
+        }
+    }
+}
+
+/// A reason is for people: the beginning of it is enough.
+fn bounded(mut reason: String) -> String {
+    const MOST: usize = 1000;
+    reason.truncate(reason.floor_char_boundary(MOST));
+    reason
 }
 
 /// What a kind of job may do, over all workers.
@@ -165,6 +203,17 @@ pub enum QueueError {
     /// The file failed.
     #[error("the embedded queue failed")]
     Storage(#[from] StorageError),
+    /// The server failed.
+    #[cfg(feature = "redis")]
+    #[error("the queue in Redis failed")]
+    Redis(#[from] crate::redis::RedisError),
+    /// The server fails, and is left alone for a while.
+    #[cfg(feature = "redis")]
+    #[error("redis fails, and is left alone for {} s", retry_after.as_secs_f32().ceil())]
+    LeftAlone {
+        /// When it may be worth while to ask again.
+        retry_after: Duration,
+    },
 }
 
 impl QueueError {
@@ -173,6 +222,10 @@ impl QueueError {
         match self {
             Self::Invalid(_) => false,
             Self::Storage(error) => matches!(error, StorageError::DiskFull | StorageError::Io(_)),
+            #[cfg(feature = "redis")]
+            Self::Redis(error) => error.is_temporary(),
+            #[cfg(feature = "redis")]
+            Self::LeftAlone { .. } => true,
         }
     }
 }

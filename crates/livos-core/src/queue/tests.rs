@@ -42,3 +42,25 @@ async fn two_queues_over_one_file_hear_each_other() {
     // Rung before anybody waited: it is heard all the same.
     news.wait(std::time::Duration::from_secs(3600)).await;
 }
+
+#[cfg(feature = "redis")]
+mod in_redis {
+    use super::*;
+    use crate::{
+        redis::{Redis, RedisConfig},
+        testing::RedisServer,
+    };
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_queue_in_redis_keeps_the_contract() {
+        let folder = tempfile::tempdir().unwrap();
+        let server = RedisServer::start(folder.path(), &[]);
+        let redis = Redis::new(RedisConfig::new(server.url())).unwrap();
+        let number = std::sync::atomic::AtomicU32::new(0);
+        contract::check(|| async {
+            let name = format!("q{}", number.fetch_add(1, std::sync::atomic::Ordering::SeqCst));
+            Arc::new(RedisQueue::new(redis.clone(), &name, contract::config()).unwrap()) as Arc<dyn Queue>
+        })
+        .await;
+    }
+}

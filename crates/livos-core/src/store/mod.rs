@@ -8,12 +8,16 @@ pub mod contract;
 mod embedded;
 mod janitor;
 mod key;
+#[cfg(feature = "redis")]
+mod redis;
 #[cfg(test)]
 mod tests;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
+#[cfg(feature = "redis")]
+pub use self::redis::RedisStore;
 pub use self::{
     embedded::EmbeddedStore,
     janitor::{Report, sweep},
@@ -114,6 +118,10 @@ pub enum StoreError {
     /// The file failed.
     #[error("the embedded store failed")]
     Storage(#[from] StorageError),
+    /// The server failed.
+    #[cfg(feature = "redis")]
+    #[error("the store in Redis failed")]
+    Redis(#[from] crate::redis::RedisError),
 }
 
 impl StoreError {
@@ -123,6 +131,8 @@ impl StoreError {
             Self::TooLarge { .. } => false,
             Self::Full(_) => true,
             Self::Storage(error) => matches!(error, StorageError::DiskFull | StorageError::Io(_)),
+            #[cfg(feature = "redis")]
+            Self::Redis(error) => error.is_temporary(),
         }
     }
 }

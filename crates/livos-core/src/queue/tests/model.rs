@@ -103,10 +103,10 @@ impl Model {
         for job in &mut self.jobs {
             match job.state {
                 State::Leased(_, until) if until <= self.now && job.attempts >= job.most => {
-                    job.state = State::Dead
+                    job.state = State::Dead;
                 }
                 State::Leased(_, until) | State::Waiting(until) if until <= self.now => {
-                    job.state = State::Ready
+                    job.state = State::Ready;
                 }
                 _ => {}
             }
@@ -236,8 +236,33 @@ async fn play(queue: Arc<dyn Queue>, steps: Vec<Step>) {
     assert_eq!(dead, expected);
 }
 
+#[cfg(feature = "redis")]
+#[test]
+fn any_history_of_the_queue_in_redis_is_that_of_the_model() {
+    use crate::{
+        redis::{Redis, RedisConfig},
+        testing::RedisServer,
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let server = RedisServer::start(folder.path(), &[]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let _inside = runtime.enter();
+    let redis = Redis::new(RedisConfig::new(server.url())).unwrap();
+    let number = std::cell::Cell::new(0);
+    let mut runner =
+        proptest::test_runner::TestRunner::new(ProptestConfig { cases: 1000, ..ProptestConfig::default() });
+    let histories = prop::collection::vec(step(), 1..60);
+    let played = runner.run(&histories, |steps| {
+        number.set(number.get() + 1);
+        let queue = RedisQueue::new(redis.clone(), &format!("model-{}", number.get()), config()).unwrap();
+        let _: () = runtime.block_on(play(Arc::new(queue), steps));
+        Ok(())
+    });
+    played.unwrap();
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
 
     #[test]
     fn any_history_of_the_embedded_queue_is_that_of_the_model(steps in prop::collection::vec(step(), 1..60)) {

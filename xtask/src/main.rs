@@ -1,9 +1,11 @@
-//! `cargo xtask up | test | check | bench | web`: the only scripts of the project, in Rust, with no dependency.
+//! `cargo xtask up | test | check | bench | web | fuzz`: the only scripts of the project, in Rust, with no dependency.
 
 mod bench;
+mod fuzz;
 mod packages;
 mod sh;
 mod test;
+mod tools;
 mod up;
 mod web;
 
@@ -16,6 +18,8 @@ cargo xtask <command>
   test [STEP ..]   everything that continuous integration checks, or only the steps named (`test list` names them)
   check            format, lints, documentation and the tidy test: what to run before a commit
   bench [NAME ..]  the measured claims, printed as tables (`bench list` names them)
+  fuzz [--seconds N] [TARGET ..]
+                   every fuzz target for N seconds, 20 where nothing is said (`fuzz list` names them)
   web [types]      build the web client; `types` writes its protocol types anew from the Rust types
 ";
 
@@ -27,6 +31,7 @@ fn main() -> ExitCode {
         Some("test") => test::run(rest),
         Some("check") => test::run(&["fmt", "clippy", "doc", "tidy"].map(str::to_owned)),
         Some("bench") => bench::run(rest),
+        Some("fuzz") => fuzz::run(rest),
         Some("web") if rest.first().is_some_and(|arg| arg == "types") => web::write_types(),
         Some("web") => web::build().map(|_| ()),
         _ => {

@@ -19,6 +19,9 @@ pub const TEST: &[&str] = &[
     "redis-server",
 ];
 
+/// What the fuzzer's own library is built with.
+pub const FUZZ: &[&str] = &["g++"];
+
 /// What became of a request for packages.
 pub enum Outcome {
     /// All of them are there.

@@ -9,7 +9,7 @@ use std::{
 use crate::{
     packages,
     sh::{self, Result, say},
-    web,
+    tools, web,
 };
 
 /// The release of cargo-deny that is built where none is installed.
@@ -20,7 +20,7 @@ type Step = (&'static str, &'static str, fn() -> Result);
 
 const STEPS: &[Step] = &[
     ("packages", "Debian packages that the tests use", || packages::require(packages::TEST)),
-    ("fmt", "format", || cargo("format", &["fmt", "--all", "--check"])),
+    ("fmt", "format", format),
     ("web", "web client: types, type check, unit tests, build", web_client),
     ("clippy", "lints", clippy),
     ("doc", "documentation", doc),
@@ -36,6 +36,7 @@ const STEPS: &[Step] = &[
     ("package", "crates as they would be published", package),
     ("sdk", "the vendors' SDKs against the twins", sdk),
     ("browser", "`up`, and the page in a real Chromium", browser),
+    ("fuzz", "every fuzz target for 20 s", || crate::fuzz::run(&[])),
 ];
 
 /// Runs the steps that are named, or all.
@@ -62,6 +63,11 @@ pub fn run(names: &[String]) -> Result {
 
 fn cargo(what: &str, args: &[&str]) -> Result {
     sh::run(what, &mut sh::cargo(args))
+}
+
+fn format() -> Result {
+    cargo("format", &["fmt", "--all", "--check"])?;
+    cargo("format of the fuzz targets", &["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"])
 }
 
 fn web_client() -> Result {
@@ -112,17 +118,9 @@ fn features() -> Result {
 }
 
 fn deny() -> Result {
-    let tools = sh::target().join("tools");
-    if !sh::has("cargo-deny", "--version") && !tools.join("bin/cargo-deny").exists() {
-        let mut install = sh::cargo(&["install", "--quiet", "--locked", "--version", CARGO_DENY, "--root"]);
-        sh::run("build cargo-deny", install.arg(&tools).arg("cargo-deny"))?;
-    }
-    let path = std::env::var("PATH").unwrap_or_default();
-    let path = format!("{path}:{}", tools.join("bin").display());
     // The advisory database is fetched from the network and changes by the hour; a release checks it, a test run does not.
-    let mut deny =
-        sh::command("cargo-deny", &["--log-level", "error", "check", "bans", "licenses", "sources"]);
-    sh::run("licences, sources and banned crates", deny.env("PATH", path))
+    let args = ["--log-level", "error", "check", "bans", "licenses", "sources"];
+    sh::run("licences, sources and banned crates", &mut tools::command("cargo-deny", CARGO_DENY, &args)?)
 }
 
 fn package() -> Result {

@@ -1,0 +1,30 @@
+//! A whole recognition session (Flux, `/v2/listen`) with a provider that may say anything.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use livos_core::secret::Secret;
+use livos_fuzz::peer;
+use livos_voice::stt::{
+    SpeechToText, SttCommand,
+    deepgram::{Config, Flux, FluxConfig},
+};
+
+fuzz_target!(|data: &[u8]| {
+    peer::run(async {
+        let mut config = Config::new(Secret::new("key-0123456789"));
+        config.base_url = "ws://deepgram.test".into();
+        let connector = peer::provider(peer::script(data));
+        let provider = Flux::new(config, FluxConfig::default(), connector).expect("a valid configuration");
+        let (mut session, driver) = provider.open();
+        let speak = async move {
+            for _ in 0..10 {
+                let _ = session.commands.send(SttCommand::Audio(peer::frame())).await;
+                while session.events.try_recv().is_ok() {}
+            }
+            let _ = session.commands.send(SttCommand::EndOfSpeech).await;
+            let _ = session.commands.send(SttCommand::Close).await;
+            while session.events.recv().await.is_some() {}
+        };
+        tokio::join!(driver, speak);
+    });
+});

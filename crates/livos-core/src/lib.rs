@@ -14,6 +14,7 @@ pub mod queue;
 pub mod reconnect;
 #[cfg(feature = "redis")]
 pub mod redis;
+pub mod seal;
 pub mod secret;
 pub mod store;
 pub mod supervise;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::{ExposeSecret, SecretSlice, SecretString, zeroize::Zeroize};
 use serde::{Deserialize, Deserializer};
 
 /// A key, token or password. Its memory is wiped when it is dropped. There is no `Display`, `Serialize` or `PartialEq`: it leaves only through
@@ -34,6 +34,46 @@ impl<'de> Deserialize<'de> for Secret {
         String::deserialize(from)
             .map(Self::new)
             .map_err(|_| serde::de::Error::custom("a secret must be a string"))
+    }
+}
+
+/// Bytes that are as secret as a [`Secret`]: no `Debug`, no `Serialize`, wiped when they are dropped.
+#[derive(Clone)]
+pub struct SecretBytes(SecretSlice<u8>);
+
+impl SecretBytes {
+    /// The bytes. The same care applies as with [`Secret::expose`].
+    pub fn expose(&self) -> &[u8] {
+        self.0.expose_secret()
+    }
+
+    /// As a text; none where it is not UTF-8.
+    pub fn to_text(&self) -> Option<Secret> {
+        std::str::from_utf8(self.expose()).ok().map(Secret::new)
+    }
+}
+
+impl From<Vec<u8>> for SecretBytes {
+    /// Takes the bytes over, and wipes where they lay.
+    fn from(mut bytes: Vec<u8>) -> Self {
+        if bytes.len() == bytes.capacity() {
+            return Self(SecretSlice::from(bytes.into_boxed_slice()));
+        }
+        let own = Box::<[u8]>::from(bytes.as_slice());
+        bytes.zeroize();
+        Self(SecretSlice::from(own))
+    }
+}
+
+impl From<Secret> for SecretBytes {
+    fn from(secret: Secret) -> Self {
+        Self::from(secret.expose().as_bytes().to_vec())
+    }
+}
+
+impl fmt::Debug for SecretBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretBytes(…)")
     }
 }
 

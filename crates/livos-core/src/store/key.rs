@@ -116,6 +116,13 @@ impl Key {
         self.lifetime
     }
 
+    /// The same with another lifetime, for who writes a value anew that should not live longer for it.
+    #[must_use]
+    pub(crate) fn living(mut self, lifetime: Lifetime) -> Self {
+        self.lifetime = lifetime;
+        self
+    }
+
     /// The whole text.
     pub fn as_str(&self) -> &str {
         &self.text

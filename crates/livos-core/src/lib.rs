@@ -3,6 +3,7 @@
 pub mod backoff;
 pub mod breaker;
 pub mod budget;
+pub mod bus;
 pub mod conversation;
 pub mod drain;
 pub mod drive;

@@ -134,6 +134,32 @@ impl Redis {
         Ok(())
     }
 
+    /// A connection of its own, outside the pool, for listening to channels.
+    pub(crate) async fn subscriber(&self) -> Result<redis::aio::PubSub, RedisError> {
+        let wrong = |_| RedisError::new(RedisErrorKind::Refused, "the address is not one of Redis");
+        let client = redis::Client::open(self.config.url.expose()).map_err(wrong)?;
+        match tokio::time::timeout(self.config.connect_timeout, client.get_async_pubsub()).await {
+            Ok(connection) => Ok(connection?),
+            Err(_) => Err(self.lost("no connection in time")),
+        }
+    }
+
+    /// Waits for an answer on a connection outside the pool, for as long as the pool would.
+    pub(crate) async fn within<T>(
+        &self,
+        answer: impl Future<Output = Result<T, redis::RedisError>>,
+    ) -> Result<T, RedisError> {
+        match tokio::time::timeout(self.config.response_timeout, answer).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => Err(self.lost("no answer in time")),
+        }
+    }
+
+    /// A connection outside the pool that is gone.
+    pub(crate) fn lost(&self, why: &str) -> RedisError {
+        RedisError::new(RedisErrorKind::Unreachable, why)
+    }
+
     /// One command through the pool. Not one that blocks.
     pub(crate) async fn query<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, RedisError> {
         let mut connection = self.pool.get().await?;

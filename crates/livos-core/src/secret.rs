@@ -93,4 +93,46 @@ mod tests {
         let error = toml::from_str::<std::collections::BTreeMap<String, Secret>>("key = 987654").unwrap_err();
         assert!(error.message().contains("a secret must be a string") && !error.message().contains("987654"));
     }
+
+    /// What a program logs, as text and as JSON.
+    #[derive(Clone, Default)]
+    struct Log(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn no_log_holds_a_secret_by_accident() {
+        #[derive(Debug)]
+        struct Settings {
+            #[expect(dead_code, reason = "it is logged")]
+            token: Secret,
+            #[expect(dead_code, reason = "it is logged")]
+            key: Option<SecretBytes>,
+        }
+        let (text, json) = (Log::default(), Log::default());
+        let (to_text, to_json) = (text.clone(), json.clone());
+        let plain = tracing_subscriber::fmt().with_ansi(false).with_writer(move || to_text.clone()).finish();
+        let structured = tracing_subscriber::fmt().json().with_writer(move || to_json.clone()).finish();
+        let log = || {
+            let token = Secret::new("sk-hunter2");
+            let settings = Settings { token: token.clone(), key: Some(SecretBytes::from(token.clone())) };
+            let _span = tracing::info_span!("request", ?token).entered();
+            tracing::info!(?token, ?settings, "a secret {token:?} in {settings:#?}");
+        };
+        tracing::subscriber::with_default(plain, log);
+        tracing::subscriber::with_default(structured, log);
+        for log in [text, json] {
+            let said = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+            assert!(said.matches("Secret(…)").count() >= 3, "{said}");
+            assert!(!said.contains("hunter2") && !said.contains("115, 107"), "{said}");
+        }
+    }
 }

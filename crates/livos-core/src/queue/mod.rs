@@ -11,6 +11,7 @@ mod bell;
 pub mod contract;
 mod embedded;
 mod job;
+mod observe;
 mod rate;
 #[cfg(feature = "redis")]
 mod redis;
@@ -32,6 +33,7 @@ pub use self::{
         DeadLetter, DedupeKey, Depth, Enqueued, InvalidJob, JobId, JobKind, Lease, LeaseLost, Nack, NewJob,
         Token,
     },
+    observe::observe,
     schedule::{Cadence, Missed, Repeat},
     worker::{Outcome, Worker, WorkerConfig},
 };

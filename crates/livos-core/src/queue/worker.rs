@@ -4,11 +4,13 @@ use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use tokio::task::{Id, JoinError, JoinSet};
 use tower_service::Service;
+use tracing::Instrument;
 
 use super::{JobKind, Lease, Nack, Queue, Token};
 use crate::{
     backoff::{Backoff, BackoffConfig},
     drain::DrainSignal,
+    supervise::Load,
     time::Clock,
 };
 
@@ -69,6 +71,7 @@ pub struct Worker<S, C> {
     service: S,
     clock: C,
     config: WorkerConfig,
+    load: Load,
 }
 
 impl<S, C> fmt::Debug for Worker<S, C> {
@@ -86,7 +89,14 @@ where
 {
     /// A worker on this queue.
     pub fn new(queue: Arc<dyn Queue>, service: S, clock: C, config: WorkerConfig) -> Self {
-        Self { queue, service, clock, config }
+        Self { queue, service, clock, config, load: Load::new() }
+    }
+
+    /// Counts its jobs as work of the process.
+    #[must_use]
+    pub fn with_load(mut self, load: Load) -> Self {
+        self.load = load;
+        self
     }
 
     /// Works until the drain; then finishes what runs, or gives it back. Dropping the future cuts off what runs; its leases expire.
@@ -129,7 +139,15 @@ where
                 let (queue, clock) = (Arc::clone(&self.queue), self.clock.clone());
                 let (service, visibility) = (self.service.clone(), self.config.visibility);
                 metrics::gauge!("livos_queue_running").increment(1.0);
-                running.begin(&lease.clone(), attempt(queue, service, clock, lease, visibility));
+                let alive = self.load.begin("job");
+                let span =
+                    tracing::info_span!("job", kind = %lease.kind, id = %lease.id, attempt = lease.attempt);
+                let attempt = attempt(queue, service, clock, lease.clone(), visibility);
+                let attempt = async move {
+                    let _alive = alive;
+                    attempt.await
+                };
+                running.begin(&lease, attempt.instrument(span));
                 true
             }
             Ok(None) => false,

@@ -1,4 +1,4 @@
-//! Every spawned task has an owner and a name; a panic ends one task and not the process (P-07).
+//! Every spawned task has an owner and a name; a panic ends one task and not the process.
 //!
 //! The platform that LivOS replaces restarted three times an hour, because any error anywhere took everything down. Here a panic is caught,
 //! counted and logged with its backtrace; a task that must live is restarted alone, with backoff; and at the end every task is joined, or cut
@@ -22,9 +22,11 @@ use std::{
 use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
 
+use super::{Pulse, Unwell, pulse};
 use crate::{
     backoff::{Backoff, BackoffConfig},
     drain::DrainSignal,
+    drive::now,
 };
 
 /// Owns tasks. Cloning shares it.
@@ -39,6 +41,7 @@ struct Inner {
     tasks: Mutex<HashMap<u64, (&'static str, Option<AbortHandle>)>>,
     next: AtomicU64,
     panics: AtomicU64,
+    pulses: Mutex<Vec<Arc<pulse::State>>>,
 }
 
 /// How a task ended.
@@ -104,6 +107,20 @@ impl Supervisor {
                 }
             }
         });
+    }
+
+    /// A pulse for a task that the process can't do without, with the time for which it may be silent; see [`Pulse::beating`]. From now on it is missed
+    /// where it does not beat.
+    pub fn pulse(&self, name: &'static str, patience: Duration) -> Pulse {
+        let pulse = Pulse::new(name, patience);
+        self.0.pulses.lock().unwrap_or_else(PoisonError::into_inner).push(pulse.state());
+        pulse
+    }
+
+    /// Whether every pulse beats; names one that does not.
+    pub fn check(&self) -> Result<(), Unwell> {
+        let pulses = self.0.pulses.lock().unwrap_or_else(PoisonError::into_inner);
+        pulses.iter().try_for_each(|pulse| pulse.check(now()))
     }
 
     /// How many tasks live.

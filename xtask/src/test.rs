@@ -88,14 +88,14 @@ fn doc() -> Result {
     sh::run("documentation", doc.env("RUSTDOCFLAGS", "-D warnings"))
 }
 
-/// The backends that need a server, which the tests start themselves.
-const REDIS: &str = "livos-core/redis,livos-core/test-util";
+/// The backends that need a server, which the tests start themselves, and traces for a collector that they play.
+const FEATURES: &str = "livos-core/redis,livos-core/test-util,livos-vps/otel";
 
 fn unit() -> Result {
     let runner: &[&str] = if sh::has("cargo-nextest", "--version") {
-        &["nextest", "run", "--workspace", "--features", REDIS, "--config-file", ".ci/nextest.toml"]
+        &["nextest", "run", "--workspace", "--features", FEATURES, "--config-file", ".ci/nextest.toml"]
     } else {
-        &["test", "--workspace", "--features", REDIS, "--lib", "--bins", "--tests", "--examples"]
+        &["test", "--workspace", "--features", FEATURES, "--lib", "--bins", "--tests", "--examples"]
     };
     let mut tests = sh::cargo(runner);
     // The speech packages were installed above: tests that use them must not fall back.

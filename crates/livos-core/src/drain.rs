@@ -1,6 +1,6 @@
 //! A drain: stop taking work, finish or close what runs, exit within a bounded time (P-07).
 //!
-//! The process that owns the [`Drain`] begins it when [`termination`] returns; everything else holds a [`DrainSignal`]. The bound on the time is
+//! The process that owns the [`Drain`] begins it when a [`Termination`] comes; everything else holds a [`DrainSignal`]. The bound on the time is
 //! the owner's, in [`crate::supervise::Supervisor::shut_down`].
 
 use tokio::sync::watch;
@@ -39,22 +39,44 @@ impl DrainSignal {
     }
 }
 
-/// Waits for SIGTERM or SIGINT (elsewhere Ctrl-C), and answers its name. The handlers stay, so a second signal comes here again and does not
-/// kill the process by itself: wait again, and exit at once when it comes.
-#[cfg(unix)]
-pub async fn termination() -> std::io::Result<&'static str> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    Ok(tokio::select! {
-        _ = term.recv() => "SIGTERM",
-        _ = int.recv() => "SIGINT",
-    })
+/// Hears the signals that ask the process to end: SIGTERM and SIGINT, elsewhere Ctrl-C. From the moment it is made they don't kill the process by themselves
+/// any more, so make it before anybody is told that the process is ready, and exit at once when a second one comes.
+#[derive(Debug)]
+pub struct Termination {
+    #[cfg(unix)]
+    signals: [(&'static str, tokio::signal::unix::Signal); 2],
 }
 
-/// Waits for Ctrl-C.
+#[cfg(unix)]
+impl Termination {
+    /// Listens from now on. Must be called inside a tokio runtime.
+    pub fn listen() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let (term, int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        Ok(Self { signals: [("SIGTERM", term), ("SIGINT", int)] })
+    }
+
+    /// Waits for the next, and answers its name. Cancel safe.
+    pub async fn next(&mut self) -> std::io::Result<&'static str> {
+        let [(term_name, term), (int_name, int)] = &mut self.signals;
+        Ok(tokio::select! {
+            _ = term.recv() => *term_name,
+            _ = int.recv() => *int_name,
+        })
+    }
+}
+
 #[cfg(not(unix))]
-pub async fn termination() -> std::io::Result<&'static str> {
-    tokio::signal::ctrl_c().await.map(|()| "Ctrl-C")
+impl Termination {
+    /// Listens once somebody waits.
+    pub fn listen() -> std::io::Result<Self> {
+        Ok(Self {})
+    }
+
+    /// Waits for the next, and answers its name.
+    pub async fn next(&mut self) -> std::io::Result<&'static str> {
+        tokio::signal::ctrl_c().await.map(|()| "Ctrl-C")
+    }
 }
 
 #[cfg(test)]

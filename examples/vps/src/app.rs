@@ -24,7 +24,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 use livos_core::{
     conversation::{ConversationId, Inbound, Reply, ReplyError},
     drain::DrainSignal,
-    supervise::Supervisor,
+    supervise::{Load, Supervisor},
 };
 use livos_voice::{stt::SpeechToText, tts::TextToSpeech};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -32,6 +32,8 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::Semaphore;
 use tower::util::BoxCloneSyncService;
+use tower_http::trace::TraceLayer;
+use tracing::{Span, field};
 
 use crate::{
     assets,
@@ -68,6 +70,8 @@ pub struct App {
     pub voice_permits: Arc<Semaphore>,
     /// Owns the session tasks.
     pub supervisor: Supervisor,
+    /// Counts sessions and answers.
+    pub load: Load,
     /// Tells when to stop.
     pub drain: DrainSignal,
     /// Renders the metrics.
@@ -100,7 +104,18 @@ pub fn router(app: App) -> Router {
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn(harden))
         .layer(middleware::from_fn(catch_panic))
+        .layer(TraceLayer::new_for_http().make_span_with(span).on_request(()).on_response(answered))
         .with_state(app)
+}
+
+/// A request in the log and in traces: its path without the query, which may hold the token of a login link.
+fn span(request: &Request) -> Span {
+    let (method, path) = (request.method(), request.uri().path());
+    tracing::info_span!("request", %method, path, status = field::Empty)
+}
+
+fn answered(response: &Response, _: std::time::Duration, span: &Span) {
+    span.record("status", response.status().as_u16());
 }
 
 async fn ready(State(app): State<App>) -> Response {

@@ -26,9 +26,12 @@ use axum::{
 };
 use futures_util::Stream;
 use http::StatusCode;
-use livos_core::conversation::{
-    Channel, ConversationId, Finish, Heard, Inbound, Reply, ReplyError, ReplyErrorKind, ReplyEvent,
-    TokenUsage,
+use livos_core::{
+    conversation::{
+        Channel, ConversationId, Finish, Heard, Inbound, Reply, ReplyError, ReplyErrorKind, ReplyEvent,
+        TokenUsage,
+    },
+    supervise::Alive,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -62,11 +65,14 @@ pub async fn chat(State(app): State<App>, body: Result<Json<ChatRequest>, JsonRe
         Some(Ok(conversation)) => conversation,
         Some(Err(error)) => return refuse(StatusCode::UNPROCESSABLE_ENTITY, &error.to_string()),
     };
+    let alive = app.load.begin("answer");
     let inbound = Inbound::new(conversation.clone(), Channel::Chat, request.text);
     match app.responder.clone().oneshot(inbound).await {
         Ok(mut reply) => {
             reply.commit();
-            Sse::new(Events::new(reply, &conversation)).keep_alive(sse::KeepAlive::default()).into_response()
+            Sse::new(Events::new(reply, &conversation, alive))
+                .keep_alive(sse::KeepAlive::default())
+                .into_response()
         }
         Err(error) => {
             let status = match error.kind() {
@@ -100,12 +106,14 @@ struct Events {
     sent: String,
     told: bool,
     ended: bool,
+    _alive: Alive,
 }
 
 impl Events {
-    fn new(reply: Reply, conversation: &ConversationId) -> Self {
+    fn new(reply: Reply, conversation: &ConversationId, alive: Alive) -> Self {
         let start = event("start", &json!({ "conversation": conversation.as_str() }));
-        Self { reply, ready: VecDeque::from([start]), sent: String::new(), told: false, ended: false }
+        let ready = VecDeque::from([start]);
+        Self { reply, ready, sent: String::new(), told: false, ended: false, _alive: alive }
     }
 
     fn take(&mut self, next: Option<Result<ReplyEvent, ReplyError>>) {

@@ -6,7 +6,7 @@
 use std::{net::SocketAddr, path::Path, time::Duration};
 
 use http::Uri;
-use livos_core::secret::Secret;
+use livos_core::{secret::Secret, supervise::memory::MemoryConfig};
 use serde::{Deserialize, Deserializer, de};
 
 /// The whole configuration. Every field has a default: an empty file is valid, and gives a demo with simulated providers.
@@ -25,6 +25,12 @@ pub struct Config {
     pub voice: Voice,
     /// What a UTC day may cost.
     pub budget: Budget,
+    /// What is logged, and how.
+    pub log: Log,
+    /// How memory is watched.
+    pub memory: Memory,
+    /// Where traces go.
+    pub telemetry: Telemetry,
     /// The simulated providers that stand in where no key is set.
     pub twins: Twins,
 }
@@ -232,6 +238,97 @@ impl Default for Budget {
     }
 }
 
+/// The log, which goes to standard error. `RUST_LOG` says what is logged.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// `text` for people (the default), or `json`, one object a line, for programs; `LIVOS_LOG_FORMAT` overrides it.
+    pub format: LogFormat,
+}
+
+/// How a line of the log looks.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// The watch over resident memory. What is not set is the default of `livos_core::supervise::memory::MemoryConfig`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Memory {
+    /// Past it the server drains and exits with code 75, to be started again: a share such as `"80%"` (the default) of what the control group or the machine
+    /// allows, a size such as `"400MB"`, or `"off"`.
+    pub soft_limit: SoftLimit,
+    /// How often memory is read.
+    #[serde(deserialize_with = "optional_duration")]
+    pub sample_every: Option<Duration>,
+    /// How long the limit must be passed.
+    #[serde(deserialize_with = "optional_duration")]
+    pub over_for: Option<Duration>,
+    /// How often memory is logged.
+    #[serde(deserialize_with = "optional_duration")]
+    pub line_every: Option<Duration>,
+}
+
+/// The most memory that the server may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SoftLimit {
+    /// So many percent of what there is.
+    Share(u64),
+    /// So many bytes.
+    Bytes(u64),
+    /// Any.
+    Off,
+}
+
+impl Default for SoftLimit {
+    fn default() -> Self {
+        Self::Share(MemoryConfig::SHARE)
+    }
+}
+
+impl SoftLimit {
+    fn parse(text: &str) -> Option<Self> {
+        if text == "off" {
+            return Some(Self::Off);
+        }
+        let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == '%').trim_end();
+        let number: u64 = digits.parse().ok().filter(|number| *number > 0)?;
+        let bytes = match text[digits.len()..].trim() {
+            "%" => return (number <= 100).then_some(Self::Share(number)),
+            "MB" => 1_000_000,
+            "MiB" => 1 << 20,
+            "GB" => 1_000_000_000,
+            "GiB" => 1 << 30,
+            _ => return None,
+        };
+        number.checked_mul(bytes).map(Self::Bytes)
+    }
+}
+
+impl<'de> Deserialize<'de> for SoftLimit {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Self::parse(&String::deserialize(from)?).ok_or_else(|| {
+            de::Error::custom("a limit is a share such as \"80%\", a size such as \"400MB\", or \"off\"")
+        })
+    }
+}
+
+/// OpenTelemetry traces, in programs that were built with the feature `otel`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Telemetry {
+    /// The collector that speaks OTLP over HTTP: `https://…`, or `http://…` on loopback, such as `http://127.0.0.1:4318`; `OTEL_EXPORTER_OTLP_ENDPOINT`
+    /// overrides it. `/v1/traces` is added. Without it nothing is sent. The other variables of the OpenTelemetry specification work too, such as
+    /// `OTEL_EXPORTER_OTLP_HEADERS` for a key.
+    pub endpoint: Option<String>,
+}
+
 /// The simulated providers.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -276,6 +373,14 @@ pub fn resolve(path: Option<&Path>, env: impl Fn(&str) -> Option<String>) -> Res
     text(&mut config.deepgram.url, "DEEPGRAM_URL");
     text(&mut config.cartesia.url, "CARTESIA_URL");
     text(&mut config.anthropic.url, "ANTHROPIC_BASE_URL");
+    text(&mut config.telemetry.endpoint, "OTEL_EXPORTER_OTLP_ENDPOINT");
+    if let Some(format) = env("LIVOS_LOG_FORMAT") {
+        config.log.format = match format.as_str() {
+            "text" => LogFormat::Text,
+            "json" => LogFormat::Json,
+            _ => return Err(ConfigError(format!("LIVOS_LOG_FORMAT: {format:?} is neither text nor json"))),
+        };
+    }
     config.validate()?;
     Ok(config)
 }
@@ -301,6 +406,7 @@ impl Config {
             ("deepgram.url", &self.deepgram.url, "wss", "ws"),
             ("cartesia.url", &self.cartesia.url, "wss", "ws"),
             ("anthropic.url", &self.anthropic.url, "https", "http"),
+            ("telemetry.endpoint", &self.telemetry.endpoint, "https", "http"),
         ] {
             if let Some(url) = url {
                 provider_url(url, secure, plain).map_err(|why| ConfigError(format!("{key}: {why}")))?;
@@ -309,6 +415,11 @@ impl Config {
         if self.server.max_voice_sessions == 0 || self.server.max_connections == 0 {
             return Err(ConfigError(
                 "server: max_voice_sessions and max_connections must be at least 1".into(),
+            ));
+        }
+        if self.telemetry.endpoint.is_some() && !cfg!(feature = "otel") {
+            return Err(ConfigError(
+                "telemetry.endpoint: this program was built without OpenTelemetry (cargo build --features otel)".into(),
             ));
         }
         Ok(())
@@ -450,6 +561,25 @@ mod tests {
     #[test]
     fn an_empty_file_is_a_demo() {
         assert!(parse("").unwrap().server.listen.ip().is_loopback());
+    }
+
+    #[test]
+    fn a_limit_is_a_share_a_size_or_none() {
+        let table = [
+            ("80%", SoftLimit::Share(80)),
+            ("400 MB", SoftLimit::Bytes(400_000_000)),
+            ("2GiB", SoftLimit::Bytes(2 << 30)),
+            ("off", SoftLimit::Off),
+        ];
+        for (text, expected) in table {
+            assert_eq!(SoftLimit::parse(text), Some(expected), "{text}");
+        }
+        for text in ["", "80", "0%", "101%", "-1MB", "1.5GB", "MB", "99999999999GiB", "on"] {
+            assert_eq!(SoftLimit::parse(text), None, "{text}");
+        }
+        let error = parse("[memory]\nsoft_limit = \"lots\"\n").unwrap_err();
+        assert!(error.starts_with("line 2: a limit is a share such as"), "{error}");
+        assert_eq!(parse("").unwrap().memory.soft_limit, SoftLimit::Share(80));
     }
 
     #[test]

@@ -6,8 +6,12 @@ mod auth;
 mod chat;
 mod config;
 mod health;
+mod logs;
+mod ops;
 mod providers;
 mod serve;
+#[cfg(feature = "otel")]
+mod telemetry;
 mod voice;
 
 use std::{io::Write, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Instant};
@@ -15,21 +19,29 @@ use std::{io::Write, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Ar
 use clap::Parser;
 use livos_core::{
     budget::{Budget, Limit, Meter, Unit},
-    drain::{self, Drain},
-    supervise::{Supervisor, install_panic_hook},
+    drain::{Drain, Termination},
+    supervise::{Load, Supervisor, install_panic_hook},
     time::{Clock, SystemClock},
 };
 use tokio::{net::TcpListener, sync::Semaphore};
 use tower::BoxError;
-use tracing_subscriber::EnvFilter;
 
-use crate::{app::App, auth::Auth, config::Config, health::Dependencies, providers::Providers};
+use crate::{
+    app::App,
+    auth::Auth,
+    config::{Config, LogFormat},
+    health::Dependencies,
+    logs::Logs,
+    providers::Providers,
+};
 
 /// A voice-first personal agent for a small server.
 ///
 /// Keys and addresses come from the configuration file or the environment: DEEPGRAM_API_KEY, CARTESIA_API_KEY, ANTHROPIC_API_KEY,
 /// DEEPGRAM_URL, CARTESIA_URL, ANTHROPIC_BASE_URL, LIVOS_LISTEN, LIVOS_TOKEN. The environment overrides the file. A provider with neither
-/// key nor address is simulated. RUST_LOG sets what is logged.
+/// key nor address is simulated. RUST_LOG sets what is logged, LIVOS_LOG_FORMAT (text or json) how.
+///
+/// Exit codes: 0 after a signal, 1 when it can't start, 2 for a wrong argument, 75 when it held too much memory and wants to be started again.
 #[derive(Parser)]
 #[command(version)]
 struct Args {
@@ -46,31 +58,47 @@ const DEFAULT_FILE: &str = "livos.toml";
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    // At TRACE this target logs whole handshakes, and with them the providers' keys.
-    let filter = match "tungstenite=debug".parse() {
-        Ok(directive) => filter.add_directive(directive),
-        Err(_) => filter,
-    };
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     install_panic_hook();
-    match run(Args::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let causes = std::iter::successors(error.source(), |cause| cause.source());
-            let text = causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
-            let _ = writeln!(std::io::stderr(), "livos-vps: {text}");
-            ExitCode::FAILURE
+    let (config, logs) = match start(&Args::parse()) {
+        Ok(started) => started,
+        Err(error) => return complain(&*error),
+    };
+    let for_people = config.log.format == LogFormat::Text;
+    let code = run(config).await.unwrap_or_else(|error| {
+        if for_people {
+            return complain(&*error);
         }
-    }
+        tracing::error!(error = explain(&*error), "the server could not go on");
+        ExitCode::FAILURE
+    });
+    logs.end().await;
+    code
 }
 
-async fn run(args: Args) -> Result<(), BoxError> {
-    let file = args.config.or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.exists()));
+fn complain(error: &(dyn std::error::Error + 'static)) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "livos-vps: {}", explain(error));
+    ExitCode::FAILURE
+}
+
+/// An error and its causes.
+fn explain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+/// What the file, the environment and the arguments say together, and the log that they ask for.
+fn start(args: &Args) -> Result<(Config, Logs), BoxError> {
+    let file = args.config.clone().or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.exists()));
     let mut config = config::resolve(file.as_deref(), |name| std::env::var(name).ok())?;
     if let Some(listen) = &args.listen {
         config.server.listen = config::parse_listen(listen)?;
     }
+    let logs = Logs::start(&config)?;
+    Ok((config, logs))
+}
+
+async fn run(config: Config) -> Result<ExitCode, BoxError> {
+    let (manager, load, mut signals) = (ops::manager()?, Load::new(), Termination::listen()?);
     let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder()?;
     let listener = TcpListener::bind(config.server.listen)
         .await
@@ -103,6 +131,7 @@ async fn run(args: Args) -> Result<(), BoxError> {
         )),
         voice_permits: Arc::new(Semaphore::new(config.server.max_voice_sessions)),
         supervisor: supervisor.clone(),
+        load: load.clone(),
         drain: signal.clone(),
         metrics,
     };
@@ -113,10 +142,13 @@ async fn run(args: Args) -> Result<(), BoxError> {
         signal.clone(),
         config.server.drain_timeout,
     );
-    supervisor.spawn("http server", serving);
+    supervisor.spawn("http server", supervisor.pulse("http server", ops::PATIENCE).beating(serving));
+    manager.ready(&format!("listening on {address}"));
+    ops::report(&manager, &supervisor, &load, &signal);
 
-    let reason = drain::termination().await?;
+    let ops::Ending { reason, code } = ops::ending(&config.memory, load, signal, &mut signals).await?;
     tracing::info!(reason, "draining: no new work; what runs may finish");
+    manager.stopping("draining");
     drain.begin();
     tokio::select! {
         left = supervisor.shut_down(config.server.drain_timeout) => {
@@ -125,11 +157,11 @@ async fn run(args: Args) -> Result<(), BoxError> {
             }
         }
         // Somebody is in a hurry.
-        again = drain::termination() => tracing::warn!(reason = again?, "a second signal: leaving at once"),
+        again = signals.next() => tracing::warn!(reason = again?, "a second signal: leaving at once"),
     }
     drop(twins);
     tracing::info!("stopped");
-    Ok(())
+    Ok(code)
 }
 
 fn auth(config: &Config) -> Auth {

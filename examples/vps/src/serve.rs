@@ -59,6 +59,7 @@ pub async fn serve(
         let connection = graceful.watch(connection);
         connections.spawn(async move {
             let _permit = permit;
+            let _open = Open::new();
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection ended with an error");
             }
@@ -70,4 +71,21 @@ pub async fn serve(
         tracing::warn!(left = connections.len(), "connections did not finish in time and are cut");
     }
     connections.shutdown().await;
+}
+
+/// An open connection, in `livos_connections`.
+struct Open(metrics::Gauge);
+
+impl Open {
+    fn new() -> Self {
+        let gauge = metrics::gauge!("livos_connections");
+        gauge.increment(1.0);
+        Self(gauge)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
 }

@@ -18,6 +18,7 @@ use livos_voice::{
 use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_tungstenite::WebSocketStream;
+use tracing::Instrument;
 
 use crate::{
     app::App,
@@ -90,14 +91,16 @@ pub async fn upgrade(
     };
     // `hyper_tungstenite` answers the handshake; the socket itself is made here, from the upgraded stream.
     let upgraded = hyper::upgrade::on(&mut request);
+    let supervisor = app.supervisor.clone();
     match hyper_tungstenite::upgrade(&mut request, None) {
         Ok((response, _)) => {
-            app.supervisor.clone().spawn("voice session", async move {
+            let session = async move {
                 match upgraded.await {
                     Ok(stream) => run(app, stream, permit).await,
                     Err(error) => tracing::debug!(%error, "a voice session was not upgraded"),
                 }
-            });
+            };
+            supervisor.spawn("voice session", session.instrument(tracing::info_span!("voice session")));
             response.map(axum::body::Body::new)
         }
         Err(error) => refuse(StatusCode::BAD_REQUEST, &error.to_string()),
@@ -109,6 +112,7 @@ async fn run(app: App, stream: hyper::upgrade::Upgraded, permit: OwnedSemaphoreP
     let role = tokio_tungstenite::tungstenite::protocol::Role::Server;
     let socket =
         WebSocketStream::from_raw_socket(TokioIo::new(stream), role, Some(websocket::config())).await;
+    let _alive = app.load.begin("voice session");
     let open = metrics::gauge!("livos_voice_sessions");
     open.increment(1.0);
     let config = app.voice.session(app.new_conversation());

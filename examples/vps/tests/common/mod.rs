@@ -1,5 +1,6 @@
 //! A server process, and clients as plain as they can be: none of them shares code with it.
 
+#![allow(dead_code)] // Each file of tests uses a part of it.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::{

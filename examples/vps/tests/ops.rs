@@ -141,8 +141,8 @@ fn a_log_for_programs_is_one_object_a_line_and_holds_no_secret() {
         assert!(!log.contains(secret), "{secret} is in {log}");
     }
     // The environment says it for containers; and a failure is an object too.
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    let held = std::net::TcpListener::bind(&taken).unwrap();
+    let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = held.local_addr().unwrap().to_string();
     let output = common::bare().env("LIVOS_LOG_FORMAT", "json").env("LIVOS_LISTEN", &taken).output().unwrap();
     drop(held);
     let last: Value =

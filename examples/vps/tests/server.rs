@@ -221,9 +221,11 @@ fn a_provider_that_cannot_be_reached_is_named_and_the_rest_goes_on() {
     // A typed question needs no recogniser.
     let mut socket = server.open_voice();
     socket.send(Message::text(json!({ "type": "text", "text": "hello" }).to_string())).unwrap();
-    let told = until(&mut socket, |message| message["type"] == "connection" && message["connected"] == false)
-        .unwrap();
-    assert_eq!(told["provider"], "speech to text");
+    // The other providers may not be connected yet, and say so too.
+    let told = until(&mut socket, |message| {
+        message["type"] == "connection" && message["provider"] == "speech to text"
+    });
+    assert_eq!(told.unwrap()["connected"], false);
     assert!(until(&mut socket, |message| message["type"] == "reply").is_some());
     let log = server.stop();
     assert!(!log.contains("k-secret-k"), "{log}");

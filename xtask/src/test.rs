@@ -189,6 +189,8 @@ impl Deployment {
     fn start() -> Result<Self> {
         say("==> cargo xtask up");
         let mut up = sh::cargo(&["xtask", "up", "--", "--listen", "127.0.0.1:0"]);
+        // Not the file of whoever works on this machine.
+        up.env("LIVOS_STORE", sh::target().join("browser-test.redb"));
         let mut child =
             up.stdout(Stdio::piped()).spawn().map_err(|error| format!("cargo xtask up: {error}"))?;
         let stdout = child.stdout.take().ok_or("cargo xtask up: no output")?;

@@ -170,6 +170,7 @@ impl Server {
         let mut child = Command::new(absolute(&args.bin).join("livos-vps"))
             .env("LIVOS_LISTEN", "127.0.0.1:0")
             .env("LIVOS_TOKEN", TOKEN)
+            .env("LIVOS_STORE", ":memory:")
             .env("RUST_LOG", "error")
             .env("DEEPGRAM_URL", address("deepgram"))
             .env("CARTESIA_URL", address("cartesia"))

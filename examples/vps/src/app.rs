@@ -39,6 +39,7 @@ use crate::{
     assets,
     auth::{Auth, Credential},
     chat,
+    durable::Durable,
     health::Dependencies,
     voice,
 };
@@ -58,6 +59,8 @@ pub struct App {
     pub allowed_origins: Arc<[String]>,
     /// What `/readyz` reports.
     pub dependencies: Dependencies,
+    /// The store and the queue.
+    pub durable: Arc<Durable>,
     /// The agent.
     pub responder: Responder,
     /// Speech to text.
@@ -119,7 +122,8 @@ fn answered(response: &Response, _: std::time::Duration, span: &Span) {
 }
 
 async fn ready(State(app): State<App>) -> Response {
-    let (status, report) = app.dependencies.report(app.drain.is_draining(), Instant::now());
+    let durable = app.durable.report();
+    let (status, report) = app.dependencies.report(app.drain.is_draining(), durable, Instant::now());
     (status, Json(report)).into_response()
 }
 

@@ -3,10 +3,18 @@
 //! A misspelt key is an error that names the key and the nearest known one, because a setting that is silently ignored is found
 //! months later. Errors name the line and never show it: the line may hold a key.
 
-use std::{net::SocketAddr, path::Path, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use http::Uri;
-use livos_core::{secret::Secret, supervise::memory::MemoryConfig};
+use livos_core::{
+    queue::{QueueConfig, WorkerConfig},
+    secret::Secret,
+    supervise::memory::MemoryConfig,
+};
 use serde::{Deserialize, Deserializer, de};
 
 /// The whole configuration. Every field has a default: an empty file is valid, and gives a demo with simulated providers.
@@ -31,6 +39,12 @@ pub struct Config {
     pub memory: Memory,
     /// Where traces go.
     pub telemetry: Telemetry,
+    /// The embedded file.
+    pub store: Store,
+    /// A Redis that several processes share.
+    pub redis: Redis,
+    /// The queue of jobs.
+    pub queue: Queue,
     /// The simulated providers that stand in where no key is set.
     pub twins: Twins,
 }
@@ -329,6 +343,62 @@ pub struct Telemetry {
     pub endpoint: Option<String>,
 }
 
+/// The embedded file that holds what must outlive the process. With a Redis it holds what waits while that is away.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Store {
+    /// Its path; `LIVOS_STORE` overrides it. Without either it is `livos.redb` in the folder that systemd gives (`StateDirectory=`), else in
+    /// `$XDG_STATE_HOME/livos`, else in `~/.local/state/livos`, else in `livos-data` below the working folder. `:memory:` keeps nothing.
+    pub path: Option<PathBuf>,
+}
+
+impl Store {
+    /// The path that keeps nothing.
+    pub const MEMORY: &str = ":memory:";
+
+    fn default_path(env: impl Fn(&str) -> Option<String>) -> PathBuf {
+        const FILE: &str = "livos.redb";
+        let systemd = env("STATE_DIRECTORY").and_then(|folders| Some(folders.split(':').next()?.into()));
+        let xdg = || Some(PathBuf::from(env("XDG_STATE_HOME")?).join("livos"));
+        let home = || Some(PathBuf::from(env("HOME")?).join(".local/state/livos"));
+        systemd.or_else(xdg).or_else(home).unwrap_or_else(|| "livos-data".into()).join(FILE)
+    }
+}
+
+/// A Redis server, for several processes that share the work. Two deployments on one server take two of its databases: `…/0` and `…/1`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Redis {
+    /// `redis://[user][:password@]host[:port][/database]` or `unix:///path`; `REDIS_URL` overrides it. Without it everything is in the embedded file.
+    pub url: Option<Secret>,
+}
+
+/// The queue of jobs. Processes that share it must agree on all of this.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Queue {
+    /// Its name in Redis: 1 to 64 of `a-z`, `0-9`, `.`, `-` and `_`.
+    pub name: String,
+    /// Jobs from which on an alert is logged.
+    pub alert_at: u64,
+    /// Jobs beyond which new ones are refused.
+    pub refuse_at: u64,
+    /// Jobs that this process works on at one time.
+    pub concurrency: usize,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        let (queue, worker) = (QueueConfig::default(), WorkerConfig::default());
+        Self {
+            name: "livos".into(),
+            alert_at: queue.alert_at,
+            refuse_at: queue.refuse_at,
+            concurrency: worker.concurrency,
+        }
+    }
+}
+
 /// The simulated providers.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -365,6 +435,7 @@ pub fn resolve(path: Option<&Path>, env: impl Fn(&str) -> Option<String>) -> Res
     secret(&mut config.deepgram.api_key, "DEEPGRAM_API_KEY");
     secret(&mut config.cartesia.api_key, "CARTESIA_API_KEY");
     secret(&mut config.anthropic.api_key, "ANTHROPIC_API_KEY");
+    secret(&mut config.redis.url, "REDIS_URL");
     let text = |slot: &mut Option<String>, name| {
         if let Some(value) = env(name) {
             *slot = Some(value);
@@ -381,6 +452,8 @@ pub fn resolve(path: Option<&Path>, env: impl Fn(&str) -> Option<String>) -> Res
             _ => return Err(ConfigError(format!("LIVOS_LOG_FORMAT: {format:?} is neither text nor json"))),
         };
     }
+    let path = env("LIVOS_STORE").map(PathBuf::from).or_else(|| config.store.path.take());
+    config.store.path = Some(path.unwrap_or_else(|| Store::default_path(env)));
     config.validate()?;
     Ok(config)
 }
@@ -421,6 +494,9 @@ impl Config {
             return Err(ConfigError(
                 "telemetry.endpoint: this program was built without OpenTelemetry (cargo build --features otel)".into(),
             ));
+        }
+        if self.queue.refuse_at == 0 || self.queue.concurrency == 0 {
+            return Err(ConfigError("queue: refuse_at and concurrency must be at least 1".into()));
         }
         Ok(())
     }
@@ -545,6 +621,25 @@ mod tests {
         assert_eq!(config.deepgram.url.as_deref(), Some("ws://127.0.0.1:3"));
         let error = resolve(None, |name| (name == "LIVOS_TOKEN").then(|| "short".to_owned())).unwrap_err();
         assert!(error.to_string().contains("at least 16 characters"));
+    }
+
+    #[test]
+    fn the_file_is_where_the_environment_says_or_where_a_person_would_look() {
+        let table: [(&[(&str, &str)], &str); 6] = [
+            (&[("LIVOS_STORE", "/x/y"), ("HOME", "/home/a")], "/x/y"),
+            (&[("STATE_DIRECTORY", "/var/lib/livos:/z"), ("HOME", "/home/a")], "/var/lib/livos/livos.redb"),
+            (&[("XDG_STATE_HOME", "/s"), ("HOME", "/home/a")], "/s/livos/livos.redb"),
+            (&[("HOME", "/home/a")], "/home/a/.local/state/livos/livos.redb"),
+            (&[("HOME", "")], "livos-data/livos.redb"),
+            (&[("LIVOS_STORE", ":memory:")], Store::MEMORY),
+        ];
+        for (environment, expected) in table {
+            let env = |name: &str| {
+                environment.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+            };
+            let config = resolve(None, env).unwrap();
+            assert_eq!(config.store.path.unwrap(), Path::new(expected), "{environment:?}");
+        }
     }
 
     #[test]

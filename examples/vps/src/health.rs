@@ -72,14 +72,22 @@ impl Dependencies {
         dependency.found(found, Instant::now());
     }
 
-    /// The answer of `/readyz`: 200 when every dependency is ready and no drain has begun, else 503, and each dependency's state.
-    pub fn report(&self, draining: bool, now: Instant) -> (StatusCode, Value) {
+    /// The answer of `/readyz`: 200 when every dependency is ready and no drain has begun, else 503, and each dependency's state. `durable` says whether
+    /// the store and the queue are ready, and how they stand.
+    pub fn report(
+        &self,
+        draining: bool,
+        (durable_ready, durable): (bool, Value),
+        now: Instant,
+    ) -> (StatusCode, Value) {
         let states: Vec<_> = self.all.iter().map(|one| (one, one.state().clone())).collect();
-        let ready = !draining && states.iter().all(|(_, state)| matches!(state, State::Ready { .. }));
+        let ready = !draining
+            && durable_ready
+            && states.iter().all(|(_, state)| matches!(state, State::Ready { .. }));
         let each: serde_json::Map<_, _> =
             states.iter().map(|(one, state)| (one.name.to_owned(), describe(one, state, now))).collect();
         let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        (status, json!({ "ready": ready, "draining": draining, "dependencies": each }))
+        (status, json!({ "ready": ready, "draining": draining, "durable": durable, "dependencies": each }))
     }
 }
 

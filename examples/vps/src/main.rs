@@ -5,6 +5,7 @@ mod assets;
 mod auth;
 mod chat;
 mod config;
+mod durable;
 mod health;
 mod logs;
 mod ops;
@@ -30,6 +31,7 @@ use crate::{
     app::App,
     auth::Auth,
     config::{Config, LogFormat},
+    durable::{Durable, Jobs},
     health::Dependencies,
     logs::Logs,
     providers::Providers,
@@ -38,8 +40,8 @@ use crate::{
 /// A voice-first personal agent for a small server.
 ///
 /// Keys and addresses come from the configuration file or the environment: DEEPGRAM_API_KEY, CARTESIA_API_KEY, ANTHROPIC_API_KEY,
-/// DEEPGRAM_URL, CARTESIA_URL, ANTHROPIC_BASE_URL, LIVOS_LISTEN, LIVOS_TOKEN. The environment overrides the file. A provider with neither
-/// key nor address is simulated. RUST_LOG sets what is logged, LIVOS_LOG_FORMAT (text or json) how.
+/// DEEPGRAM_URL, CARTESIA_URL, ANTHROPIC_BASE_URL, LIVOS_LISTEN, LIVOS_TOKEN, LIVOS_STORE, REDIS_URL. The environment overrides the file. A provider
+/// with neither key nor address is simulated. RUST_LOG sets what is logged, LIVOS_LOG_FORMAT (text or json) how.
 ///
 /// Exit codes: 0 after a signal, 1 when it can't start, 2 for a wrong argument, 75 when it held too much memory and wants to be started again.
 #[derive(Parser)]
@@ -105,6 +107,8 @@ async fn run(config: Config) -> Result<ExitCode, BoxError> {
         .map_err(|error| format!("can't listen on {}: {error}", config.server.listen))?;
     let address = listener.local_addr()?;
     let providers = providers::build(&config).await?;
+    let jobs = Jobs::default();
+    let durable = Arc::new(Durable::open(&config, jobs.policies()).await?);
 
     let (supervisor, (drain, signal)) = (Supervisor::new(), Drain::new());
     let dependencies = Dependencies::new(providers.connector.clone(), providers.dependencies.clone());
@@ -113,6 +117,7 @@ async fn run(config: Config) -> Result<ExitCode, BoxError> {
     supervisor.spawn_restarting("provider probes", signal.clone(), move || {
         watched.clone().watch(interval, watch_signal.clone())
     });
+    Arc::clone(&durable).start(jobs, &config, &supervisor, &signal);
     let auth = Arc::new(auth(&config));
     announce(&config, address, &auth, &providers)?;
     let Providers { stt, tts, responder, simulated, twins, .. } = providers;
@@ -120,6 +125,7 @@ async fn run(config: Config) -> Result<ExitCode, BoxError> {
         auth,
         allowed_origins: allowed_origins(&config),
         dependencies,
+        durable: Arc::clone(&durable),
         responder,
         stt,
         tts,
@@ -159,6 +165,8 @@ async fn run(config: Config) -> Result<ExitCode, BoxError> {
         // Somebody is in a hurry.
         again = signals.next() => tracing::warn!(reason = again?, "a second signal: leaving at once"),
     }
+    // Last, because whatever ran until now may have had something to write.
+    durable.close().await;
     drop(twins);
     tracing::info!("stopped");
     Ok(code)

@@ -1,6 +1,6 @@
 //! What is enqueued, what is leased, and what became of it.
 
-use std::{fmt, time::Duration};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -10,24 +10,37 @@ use crate::time::Timestamp;
 /// The kind of a job, by which it is routed: 1 to 64 of `a-z`, `0-9`, `.`, `-` and `_`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct JobKind(String);
+pub struct JobKind(Cow<'static, str>);
 
 impl JobKind {
+    /// A name that stands in the program. One that is not allowed does not compile in a constant, and panics elsewhere.
+    pub const fn from_static(name: &'static str) -> Self {
+        assert!(is_kind(name.as_bytes()), "a kind of job is named by 1 to 64 of a-z, 0-9, '.', '-' and '_'");
+        Self(Cow::Borrowed(name))
+    }
+
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
+const fn is_kind(name: &[u8]) -> bool {
+    let mut at = 0;
+    while at < name.len() {
+        if !matches!(name[at], b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_') {
+            return false;
+        }
+        at += 1;
+    }
+    at > 0 && at <= 64
+}
+
 impl TryFrom<String> for JobKind {
     type Error = InvalidJob;
 
     fn try_from(name: String) -> Result<Self, InvalidJob> {
-        let allowed = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '.' | '-' | '_');
-        match !name.is_empty() && name.len() <= 64 && name.chars().all(allowed) {
-            true => Ok(Self(name)),
-            false => Err(InvalidJob::Kind),
-        }
+        if is_kind(name.as_bytes()) { Ok(Self(name.into())) } else { Err(InvalidJob::Kind) }
     }
 }
 
@@ -41,7 +54,7 @@ impl TryFrom<&str> for JobKind {
 
 impl From<JobKind> for String {
     fn from(kind: JobKind) -> Self {
-        kind.0
+        kind.0.into_owned()
     }
 }
 

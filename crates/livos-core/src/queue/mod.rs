@@ -44,6 +44,10 @@ pub use self::{
 };
 use crate::{embedded::StorageError, time::Timestamp};
 
+/// The families of keys that the queue keeps in a store.
+#[cfg(feature = "redis")]
+pub(crate) const FAMILIES: &[crate::store::Family] = &[spill::EPOCH];
+
 /// The bounds of a queue. All processes that share a queue must agree on them.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -102,16 +106,19 @@ pub struct KindPolicy {
 }
 
 impl KindPolicy {
+    /// The same as by `Default`, for constants.
+    pub const DEFAULT: Self = Self { concurrency: None, rate: None };
+
     /// At most so many leases at one time.
     #[must_use]
-    pub fn with_concurrency(mut self, leases: u32) -> Self {
+    pub const fn with_concurrency(mut self, leases: u32) -> Self {
         self.concurrency = Some(leases);
         self
     }
 
     /// At most so many leases in this time.
     #[must_use]
-    pub fn with_rate(mut self, leases: u32, per: Duration) -> Self {
+    pub const fn with_rate(mut self, leases: u32, per: Duration) -> Self {
         self.rate = Some(Rate { leases, per });
         self
     }

@@ -83,7 +83,7 @@ pub struct SpillQueue<C> {
 }
 
 /// The epoch of the Redis that this file belongs to.
-const EPOCH: Family = Family::new(
+pub(super) const EPOCH: Family = Family::new(
     "queue",
     "epoch",
     Lifetime::Forever { reason: "an emptied Redis must be noticed after any time" },

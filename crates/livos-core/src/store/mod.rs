@@ -25,6 +25,15 @@ pub use self::{
 };
 use crate::{embedded::StorageError, time::Timestamp};
 
+/// All families of this crate. A program joins them with its own, for [`sweep`] and for the table in its documentation.
+pub fn families() -> Vec<Family> {
+    let families: &[&[Family]] = &[
+        #[cfg(feature = "redis")]
+        crate::queue::FAMILIES,
+    ];
+    families.concat()
+}
+
 /// The longest value, in bytes. 1 MiB: what is larger is a file.
 pub const MAX_VALUE: usize = 1 << 20;
 

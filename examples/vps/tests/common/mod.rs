@@ -25,7 +25,8 @@ pub fn bare() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_livos-vps"));
     command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
     command.env("LIVOS_LISTEN", "127.0.0.1:0").env("LIVOS_TOKEN", TOKEN);
-    command.current_dir(std::env::temp_dir());
+    // A file of its own is for whoever starts more than one server.
+    command.env("LIVOS_STORE", ":memory:").current_dir(std::env::temp_dir());
     command
 }
 
@@ -53,6 +54,7 @@ impl Server {
         let twins = "[twins]\nprofile = \"zero\"\nhearing = \"script\"\nvoice = \"tones\"\n";
         std::fs::write(&file, format!("{config}\n{twins}")).unwrap();
         let mut command = bare();
+        command.env("LIVOS_STORE", folder.path().join("livos.redb"));
         command.arg("--config").arg(&file).envs(variables.iter().copied());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut errors = child.stderr.take().unwrap();

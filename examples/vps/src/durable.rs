@@ -1,0 +1,274 @@
+//! What outlives the process: the store and the queue, in one embedded file, or in a Redis that several processes share.
+//!
+//! Everything that wants something kept or done later builds upon the two traits in [`Durable`], and adds its kinds of jobs to [`Jobs`]. With a Redis the
+//! file holds what could not be enqueued there while it was away.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures_util::{FutureExt, future::BoxFuture};
+use livos_core::{
+    drain::DrainSignal,
+    embedded::{Embedded, EmbeddedConfig},
+    queue::{
+        Cadence, EmbeddedQueue, JobKind, KindPolicy, Lease, Outcome, Queue, QueueConfig, RedisQueue, Repeat,
+        SpillConfig, SpillQueue, Worker, WorkerConfig,
+    },
+    redis::{Redis, RedisConfig},
+    store::{self, EmbeddedStore, Family, RedisStore, Store},
+    supervise::Supervisor,
+    time::{Clock, SystemClock},
+};
+use serde_json::{Value, json};
+use tower::{BoxError, util::BoxCloneSyncService};
+use tower_service::Service;
+
+use crate::config::{self, Config};
+
+/// How often depths are read for the metrics, and repeated jobs are tried again that could not be defined.
+const WATCH: Duration = Duration::from_secs(5);
+
+/// Frees what expired, and reports keys that nothing will ever remove.
+const JANITOR: JobKind = JobKind::from_static("janitor");
+/// Twice at one time would be twice the reading for nothing.
+const JANITOR_POLICY: KindPolicy = KindPolicy::DEFAULT.with_concurrency(1);
+const JANITOR_EVERY: Duration = Duration::from_secs(3600);
+
+/// The families of keys of this program, beside those of the crates.
+const FAMILIES: &[Family] = &[];
+
+/// The store, the queue, and what is behind them.
+pub struct Durable {
+    /// Values by key.
+    pub store: Arc<dyn Store>,
+    /// Jobs.
+    pub queue: Arc<dyn Queue>,
+    file: Embedded,
+    /// The same queue, where Redis is behind it.
+    spill: Option<Arc<SpillQueue<SystemClock>>>,
+}
+
+impl Durable {
+    /// Opens the file, and asks the Redis that is configured whether it will do. A Redis that is away does not keep the server from starting; one that
+    /// refuses does, because somebody must change something.
+    pub async fn open(config: &Config, kinds: BTreeMap<JobKind, KindPolicy>) -> Result<Self, BoxError> {
+        let file = open_file(&config.store).await?;
+        let mut bounds = QueueConfig::default();
+        (bounds.alert_at, bounds.refuse_at) = (config.queue.alert_at, config.queue.refuse_at);
+        bounds.kinds = kinds;
+        let Some(url) = &config.redis.url else {
+            let store = Arc::new(EmbeddedStore::new(file.clone()));
+            let queue = Arc::new(EmbeddedQueue::new(file.clone(), bounds));
+            return Ok(Self { store, queue, file, spill: None });
+        };
+        let redis = Redis::new(RedisConfig::new(url.clone()))?;
+        match redis.check().await {
+            Err(error) if error.is_temporary() => {
+                tracing::error!(%error, "starting without Redis; jobs go into the file until it is there");
+            }
+            checked => drop(checked?),
+        }
+        let store = Arc::new(RedisStore::new(redis.clone()));
+        let queue = RedisQueue::new(redis, &config.queue.name, bounds)?;
+        let queue = SpillQueue::new(queue, file.clone(), SystemClock, SpillConfig::default()).await?;
+        let queue = Arc::new(queue);
+        Ok(Self { store, queue: Arc::<SpillQueue<_>>::clone(&queue), file, spill: Some(queue) })
+    }
+
+    /// Runs the worker and what keeps the queue in order, until the drain.
+    pub fn start(self: Arc<Self>, jobs: Jobs, config: &Config, supervisor: &Supervisor, drain: &DrainSignal) {
+        if let Some(spill) = &self.spill {
+            let (spill, signal) = (Arc::clone(spill), drain.clone());
+            supervisor.spawn_restarting("spilled jobs", drain.clone(), move || {
+                let (spill, signal) = (Arc::clone(&spill), signal.clone());
+                async move { spill.run(signal).await }
+            });
+        }
+        let store = Arc::clone(&self.store);
+        let sweeper = tower::service_fn(move |_| sweep(Arc::clone(&store)));
+        let jobs = jobs.on(JANITOR, JANITOR_POLICY, sweeper).repeat(Repeat::new(
+            "janitor",
+            JANITOR,
+            "",
+            Cadence::Every(JANITOR_EVERY),
+        ));
+        let mut working = WorkerConfig::default();
+        working.kinds = jobs.handlers.keys().cloned().collect();
+        working.concurrency = config.queue.concurrency;
+        // Time to give back what does not finish must be left of the time that a drain may take.
+        working.drain_patience = config.server.drain_timeout / 2;
+        let (queue, router, signal) =
+            (Arc::clone(&self.queue), Router(Arc::new(jobs.handlers)), drain.clone());
+        supervisor.spawn_restarting("jobs", drain.clone(), move || {
+            Worker::new(Arc::clone(&queue), router.clone(), SystemClock, working.clone()).run(signal.clone())
+        });
+        let (signal, repeats) = (drain.clone(), jobs.repeats);
+        supervisor.spawn_restarting("depth of the queue", drain.clone(), move || {
+            Arc::clone(&self).watch(repeats.clone(), signal.clone())
+        });
+    }
+
+    /// Defines the repeated jobs as soon as that is possible, and reads the depth for the metrics.
+    async fn watch(self: Arc<Self>, mut repeats: Vec<Repeat>, drain: DrainSignal) {
+        loop {
+            while let Some(repeat) = repeats.last() {
+                if let Err(error) = self.queue.repeat(SystemClock.now(), repeat.clone()).await {
+                    tracing::warn!(%error, name = repeat.name, "a repeated job could not be defined yet");
+                    break;
+                }
+                repeats.pop();
+            }
+            if let Ok(depth) = self.queue.depth().await {
+                let states = [
+                    ("ready", depth.ready),
+                    ("waiting", depth.waiting),
+                    ("leased", depth.leased),
+                    ("dead", depth.dead),
+                ];
+                for (state, jobs) in states {
+                    metrics::gauge!("livos_queue_jobs", "state" => state).set(jobs as f64);
+                }
+            }
+            if let Some(spill) = &self.spill {
+                metrics::gauge!("livos_queue_spilled").set(spill.health().spilled as f64);
+            }
+            tokio::select! {
+                () = tokio::time::sleep(WATCH) => {}
+                () = drain.draining() => return,
+            }
+        }
+    }
+
+    /// Whether all is well, and how it stands, for `/readyz`.
+    pub fn report(&self) -> (bool, Value) {
+        let Some(health) = self.spill.as_ref().map(|spill| spill.health()) else {
+            return (true, json!({ "state": "ready", "backend": "embedded" }));
+        };
+        let state = if health.ready { "ready" } else { "degraded" };
+        let report = json!({
+            "state": state,
+            "backend": "redis",
+            "spilled": health.spilled,
+            "emptied": health.emptied,
+            "reason": health.reason,
+        });
+        (health.ready, report)
+    }
+
+    /// Closes the file, after whatever was being written.
+    pub async fn close(&self) {
+        self.file.close().await;
+    }
+}
+
+async fn open_file(config: &config::Store) -> Result<Embedded, BoxError> {
+    let path = config.path.as_deref().unwrap_or_else(|| Path::new(config::Store::MEMORY));
+    if path == Path::new(config::Store::MEMORY) {
+        tracing::warn!("nothing is kept: the store is in memory, as configured");
+        return Ok(Embedded::in_memory(EmbeddedConfig::default())?);
+    }
+    let path = path.to_owned();
+    let open = move || -> Result<Embedded, BoxError> {
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            private_folder(folder).map_err(|error| {
+                format!("store.path: the folder {} can't be made: {error}", folder.display())
+            })?;
+        }
+        let file = Embedded::open(&path, EmbeddedConfig::default()).map_err(|error| -> BoxError {
+            let cause =
+                std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            format!("store.path: {error}{cause}. LIVOS_STORE or `path` under [store] names another file")
+                .into()
+        })?;
+        tracing::info!(path = %path.display(), "the store is open");
+        Ok(file)
+    };
+    // It blocks while the file is checked.
+    tokio::task::spawn_blocking(open).await?
+}
+
+/// What is kept is nobody else's to read.
+fn private_folder(folder: &Path) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}
+
+async fn sweep(store: Arc<dyn Store>) -> Result<Outcome, BoxError> {
+    let families = [store::families().as_slice(), FAMILIES].concat();
+    let report = store::sweep(&*store, SystemClock.now(), &families).await?;
+    tracing::info!(
+        keys = report.keys,
+        freed = report.freed,
+        immortal = report.immortal_total,
+        "swept the store"
+    );
+    Ok(Outcome::Done)
+}
+
+/// Works on jobs of one kind. An error fails the attempt, as [`Outcome::Retry`] does.
+pub type Handler = BoxCloneSyncService<Lease, Outcome, BoxError>;
+
+/// What works on the jobs of each kind, and which jobs repeat.
+#[derive(Default)]
+pub struct Jobs {
+    handlers: BTreeMap<JobKind, (KindPolicy, Handler)>,
+    repeats: Vec<Repeat>,
+}
+
+impl Jobs {
+    /// Jobs of `kind` go to `handler`, as many and as fast as `policy` allows over all processes.
+    #[must_use]
+    pub fn on<S>(mut self, kind: JobKind, policy: KindPolicy, handler: S) -> Self
+    where
+        S: Service<Lease, Response = Outcome, Error = BoxError> + Clone + Send + Sync + 'static,
+        S::Future: Send,
+    {
+        self.handlers.insert(kind, (policy, BoxCloneSyncService::new(handler)));
+        self
+    }
+
+    /// A job that comes again and again, whatever happens to the process.
+    #[must_use]
+    pub fn repeat(mut self, repeat: Repeat) -> Self {
+        self.repeats.push(repeat);
+        self
+    }
+
+    /// What each kind may do, for [`Durable::open`].
+    pub fn policies(&self) -> BTreeMap<JobKind, KindPolicy> {
+        let own = [(JANITOR, JANITOR_POLICY)];
+        self.handlers.iter().map(|(kind, (policy, _))| (kind.clone(), *policy)).chain(own).collect()
+    }
+}
+
+/// Gives a lease to the handler of its kind.
+#[derive(Clone)]
+struct Router(Arc<BTreeMap<JobKind, (KindPolicy, Handler)>>);
+
+impl Service<Lease> for Router {
+    type Response = Outcome;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Outcome, BoxError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, lease: Lease) -> Self::Future {
+        match self.0.get(&lease.kind) {
+            Some((_, handler)) => tower::ServiceExt::oneshot(handler.clone(), lease).boxed(),
+            None => {
+                let reason = format!("nothing here works on {}", lease.kind);
+                std::future::ready(Ok(Outcome::Dead { reason })).boxed()
+            }
+        }
+    }
+}

@@ -11,3 +11,6 @@ pub mod decisions {}
 
 #[doc = include_str!("../docs/threat-model.md")]
 pub mod threat_model {}
+
+#[doc = include_str!("../docs/keys.md")]
+pub mod keys {}

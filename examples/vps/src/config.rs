@@ -11,6 +11,7 @@ use std::{
 
 use http::Uri;
 use livos_core::{
+    breaker::BreakerConfig,
     queue::{QueueConfig, WorkerConfig},
     secret::Secret,
     supervise::memory::MemoryConfig,
@@ -366,11 +367,29 @@ impl Store {
 }
 
 /// A Redis server, for several processes that share the work. Two deployments on one server take two of its databases: `…/0` and `…/1`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Redis {
     /// `redis://[user][:password@]host[:port][/database]` or `unix:///path`; `REDIS_URL` overrides it. Without it everything is in the embedded file.
     pub url: Option<Secret>,
+    /// How long it is left alone once it failed three times in ten seconds; then one PING asks whether it is back.
+    #[serde(deserialize_with = "duration")]
+    pub left_alone_for: Duration,
+}
+
+impl Default for Redis {
+    fn default() -> Self {
+        Self { url: None, left_alone_for: BreakerConfig::default().open_for }
+    }
+}
+
+impl Redis {
+    /// The breaker in front of it.
+    pub fn breaker(&self) -> BreakerConfig {
+        let mut breaker = BreakerConfig::default();
+        breaker.open_for = self.left_alone_for;
+        breaker
+    }
 }
 
 /// The queue of jobs. Processes that share it must agree on all of this.

@@ -19,8 +19,8 @@ use livos_core::{
         Cadence, EmbeddedQueue, JobKind, KindPolicy, Lease, Outcome, Queue, QueueConfig, RedisQueue, Repeat,
         SpillConfig, SpillQueue, Worker, WorkerConfig,
     },
-    redis::{Redis, RedisConfig},
-    store::{self, EmbeddedStore, Family, RedisStore, Store},
+    redis::{Gate, Redis, RedisConfig},
+    store::{self, EmbeddedStore, Family, GuardedStore, Store},
     supervise::Supervisor,
     time::{Clock, SystemClock},
 };
@@ -73,9 +73,10 @@ impl Durable {
             }
             checked => drop(checked?),
         }
-        let store = Arc::new(RedisStore::new(redis.clone()));
+        let gate = Gate::new(redis.clone(), config.redis.breaker());
+        let store = Arc::new(GuardedStore::new(gate.clone()));
         let queue = RedisQueue::new(redis, &config.queue.name, bounds)?;
-        let queue = SpillQueue::new(queue, file.clone(), SystemClock, SpillConfig::default()).await?;
+        let queue = SpillQueue::new(queue, gate, file.clone(), SystemClock, SpillConfig::default()).await?;
         let queue = Arc::new(queue);
         Ok(Self { store, queue: Arc::<SpillQueue<_>>::clone(&queue), file, spill: Some(queue) })
     }

@@ -42,6 +42,23 @@ impl BreakerLayer {
         outcome.of(call.await, failed)
     }
 
+    /// The same, but when a probe is due, `probe` is made first, and the call only if that succeeds: for a dependency that has a question cheaper than
+    /// any call.
+    pub async fn call_after<T, E>(
+        &self,
+        probe: impl Future<Output = Result<(), E>>,
+        call: impl Future<Output = Result<T, E>>,
+        failed: impl Fn(&E) -> bool,
+    ) -> Result<T, Broken<E>> {
+        let open = |retry_after| Broken::Open { retry_after };
+        let mut outcome = self.admit().map_err(open)?;
+        if outcome.admission == Admission::Probe {
+            outcome.of(probe.await, &failed)?;
+            outcome = self.admit().map_err(open)?;
+        }
+        outcome.of(call.await, failed)
+    }
+
     /// Asks for a call; where it is refused, answers how long to stay away.
     fn admit(&self) -> Result<Outcome, Duration> {
         match lock(&self.breaker).admit(Instant::now()) {
@@ -163,6 +180,19 @@ mod tests {
         let refused = layer.call(async { panic!("it was called") }, |_: &Failure| true).await;
         let Err::<(), _>(Broken::Open { retry_after }) = refused else { panic!("{refused:?}") };
         assert!(retry_after > Duration::from_secs(20));
+    }
+
+    #[tokio::test]
+    async fn a_probe_goes_before_the_first_call_and_spares_it_where_it_fails() {
+        let config = BreakerConfig { failures: 1, open_for: Duration::ZERO, ..BreakerConfig::default() };
+        let layer = BreakerLayer::new("test", config);
+        let (good, bad) = (|| async { Ok(()) }, || async { Err::<(), _>(Failure) });
+        let never = || async { panic!("it was called") };
+        assert_eq!(layer.call_after(never(), good(), |_| true).await, Ok(()), "closed, nothing is probed");
+        assert_eq!(layer.call_after(never(), bad(), |_| true).await, Err(Broken::Service(Failure)));
+        assert_eq!(layer.call_after(bad(), never(), |_| true).await, Err(Broken::Service(Failure)));
+        assert_eq!(layer.call_after(good(), good(), |_| true).await, Ok(()));
+        assert_eq!(layer.state(), BreakerState::Closed);
     }
 
     #[tokio::test]

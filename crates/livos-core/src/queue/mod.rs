@@ -216,13 +216,6 @@ pub enum QueueError {
     #[cfg(feature = "redis")]
     #[error("the queue in Redis failed")]
     Redis(#[from] crate::redis::RedisError),
-    /// The server fails, and is left alone for a while.
-    #[cfg(feature = "redis")]
-    #[error("redis fails, and is left alone for {} s", retry_after.as_secs_f32().ceil())]
-    LeftAlone {
-        /// When it may be worth while to ask again.
-        retry_after: Duration,
-    },
 }
 
 impl QueueError {
@@ -233,8 +226,13 @@ impl QueueError {
             Self::Storage(error) => matches!(error, StorageError::DiskFull | StorageError::Io(_)),
             #[cfg(feature = "redis")]
             Self::Redis(error) => error.is_temporary(),
-            #[cfg(feature = "redis")]
-            Self::LeftAlone { .. } => true,
         }
+    }
+}
+
+#[cfg(feature = "redis")]
+impl crate::redis::OfRedis for QueueError {
+    fn redis(&self) -> Option<&crate::redis::RedisError> {
+        if let Self::Redis(error) = self { Some(error) } else { None }
     }
 }

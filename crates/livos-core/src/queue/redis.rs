@@ -7,6 +7,7 @@ use std::{sync::LazyLock, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_core::Stream;
 use redis::{Script, ScriptInvocation};
 use serde::Deserialize;
 
@@ -15,7 +16,9 @@ use super::{
     Queue, QueueConfig, QueueError, Repeat, Token,
 };
 use crate::{
-    redis::{Memory, Redis, RedisError},
+    drain::DrainSignal,
+    redis::{Redis, RedisError},
+    store::Key,
     time::Timestamp,
 };
 
@@ -25,15 +28,29 @@ pub struct RedisQueue {
     redis: Redis,
     config: QueueConfig,
     keys: Vec<String>,
+    epoch: String,
     policies: String,
     bell: Bell,
 }
 
-/// The parts of a queue, in the order in which the scripts name them.
-const PARTS: [&str; 11] = [
-    "jobs", "payloads", "ready", "waiting", "dedupe", "forgets", "dead", "leased", "full", "repeats",
-    "numbers",
+/// The keys of a queue in the order in which the scripts name them, with how long what is in them stays, and what it is.
+const PARTS: [(&str, &str, &str); 12] = [
+    ("jobs", "until the job is acked or discarded", "the state of each job"),
+    ("payloads", "until the job is acked or discarded", "what is to be done"),
+    ("ready", "until the job is leased", "jobs to be leased, by kind, priority and age"),
+    ("waiting", "until their time comes", "delayed jobs, and leases, by when they end"),
+    ("dedupe", "as each key says", "dedupe keys, with their jobs"),
+    ("forgets", "as each key says", "when each dedupe key is forgotten"),
+    ("dead", "until an operator replays or discards them", "dead letters"),
+    ("leased", "for ever: a number for each kind", "leases of each kind"),
+    ("full", "for ever: a number for each kind", "the bucket of each kind that has a rate"),
+    ("repeats", "until a program forgets them", "repeated jobs"),
+    ("numbers", "for ever: two numbers", "the last numbers of a job and of a lease"),
+    ("bell", "nothing is kept: it is a channel", "rung when a job becomes ready"),
 ];
+/// The mark of the server, beside them.
+const EPOCH: (&str, &str, &str) =
+    ("epoch", "for ever: one mark", "tells the server that it was from one that was emptied");
 
 macro_rules! scripts {
     ($($name:ident = $body:literal;)*) => {$(
@@ -207,7 +224,8 @@ impl RedisQueue {
     /// The queue of this name: 1 to 64 of `a-z`, `0-9`, `.`, `-` and `_`.
     pub fn new(redis: Redis, name: &str, config: QueueConfig) -> Result<Self, InvalidJob> {
         let name = JobKind::try_from(name)?;
-        let keys = PARTS.iter().map(|part| format!("livos:queue:{{{name}}}:{part}")).collect();
+        let key = |part: &str| format!("{}:queue:{{{name}}}:{part}", Key::NAMESPACE);
+        let (keys, epoch) = (PARTS.iter().map(|(part, ..)| key(part)).collect(), key(EPOCH.0));
         let policies = config.kinds.iter().map(|(kind, policy)| {
             let rate = policy.rate.map(|rate| (rate.leases, rate.per.as_micros() as f64));
             let policy = serde_json::json!({ "c": policy.concurrency, "n": rate.map(|rate| rate.0), "t": rate.map(|rate| rate.1) });
@@ -216,20 +234,58 @@ impl RedisQueue {
             (kind.to_string(), policy.map(|(name, value)| (name.clone(), value.clone())).collect())
         });
         let policies = serde_json::Value::Object(policies.collect()).to_string();
-        Ok(Self { redis, config, keys, policies, bell: Bell::new() })
+        Ok(Self { redis, config, keys, epoch, policies, bell: Bell::new() })
+    }
+
+    /// The keys of a queue as a table for the documentation.
+    pub fn key_table() -> String {
+        let rows = PARTS.iter().chain([&EPOCH]).map(|(part, lifetime, purpose)| {
+            format!("| `{}:queue:{{name}}:{part}` | {purpose} | {lifetime} |\n", Key::NAMESPACE)
+        });
+        let head = "| keys | for | lifetime |\n| --- | --- | --- |\n".to_owned();
+        rows.fold(head, |table, row| table + &row)
+    }
+
+    /// Hears of what other processes make ready, on a connection of its own, until the drain. Without it their jobs are found when a worker looks.
+    pub async fn hear(&self, drain: DrainSignal) {
+        let heard = async {
+            loop {
+                if let Err(error) = self.hear_one_connection().await {
+                    tracing::debug!(%error, "the bell of the queue is not heard");
+                }
+                // Connecting has a pace of its own; this one is for a server that lets everybody in and out again.
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        };
+        tokio::select! {
+            () = heard => {}
+            () = drain.draining() => {}
+        }
+    }
+
+    async fn hear_one_connection(&self) -> Result<(), RedisError> {
+        let mut listener = self.redis.subscriber().await?;
+        self.redis.within(listener.subscribe(&self.keys[11])).await?;
+        // What was rung before it listened.
+        self.bell.ring();
+        let mut messages = std::pin::pin!(listener.into_on_message());
+        while std::future::poll_fn(|cx| messages.as_mut().poll_next(cx)).await.is_some() {
+            self.bell.ring();
+        }
+        Ok(())
     }
 
     /// A mark that was left in the server when it was first used, and is gone when the server was emptied.
     pub async fn epoch(&self) -> Result<String, RedisError> {
-        let key = self.keys[0].replace(":jobs", ":epoch");
         let mark = uuid::Uuid::new_v4().simple().to_string();
-        let _: Option<String> = self.redis.query(redis::cmd("SET").arg(&key).arg(mark).arg("NX")).await?;
-        self.redis.query(redis::cmd("GET").arg(&key)).await
+        let _: Option<String> =
+            self.redis.query(redis::cmd("SET").arg(&self.epoch).arg(mark).arg("NX")).await?;
+        self.redis.query(redis::cmd("GET").arg(&self.epoch)).await
     }
 
-    /// How the server's memory stands.
-    pub async fn memory(&self) -> Result<Memory, RedisError> {
-        self.redis.memory().await
+    /// The server that it is in.
+    pub fn redis(&self) -> &Redis {
+        &self.redis
     }
 
     fn script<'a>(&self, script: &'a Script, now: Timestamp) -> ScriptInvocation<'a> {
@@ -452,7 +508,7 @@ impl Queue for RedisQueue {
         Ok(times.chain(repeated).min())
     }
 
-    /// Rings for what this process does; workers of other processes look for jobs every [`super::WorkerConfig::idle`].
+    /// Rings for what this process does, and while [`RedisQueue::hear`] runs for what others do.
     fn listen(&self) -> News {
         self.bell.listen()
     }

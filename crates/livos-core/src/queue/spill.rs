@@ -5,10 +5,7 @@
 //! whose answer was lost does not become two jobs.
 
 use std::{
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
@@ -22,9 +19,10 @@ use super::{
 };
 use crate::{
     backoff::{Backoff, BackoffConfig},
-    breaker::{BreakerConfig, BreakerLayer, BreakerState, Broken},
+    breaker::BreakerState,
     drain::DrainSignal,
     embedded::Embedded,
+    redis::{Gate, RedisErrorKind},
     store::{EmbeddedStore, Family, Lifetime, Store},
     time::{Clock, Timestamp},
 };
@@ -33,8 +31,6 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct SpillConfig {
-    /// When Redis is left alone, and for how long.
-    pub breaker: BreakerConfig,
     /// Jobs that the file takes; then enqueueing answers [`Enqueued::Full`]. 10,000: hours of a small server's webhooks.
     pub most: u64,
     /// Jobs moved in a second when Redis is back, each gap jittered by half. 100: a few percent of what a small server does.
@@ -45,12 +41,7 @@ pub struct SpillConfig {
 
 impl Default for SpillConfig {
     fn default() -> Self {
-        Self {
-            breaker: BreakerConfig::default(),
-            most: 10_000,
-            rate: 100.0,
-            check_every: Duration::from_secs(5),
-        }
+        Self { most: 10_000, rate: 100.0, check_every: Duration::from_secs(5) }
     }
 }
 
@@ -73,13 +64,12 @@ pub struct SpillQueue<C> {
     redis: RedisQueue,
     spill: EmbeddedQueue,
     marks: EmbeddedStore,
-    breaker: BreakerLayer,
+    gate: Gate,
     clock: C,
     config: SpillConfig,
     /// Jobs in the file, so that none overtakes them.
     spilled: AtomicU64,
     emptied: AtomicU64,
-    reason: Mutex<Option<String>>,
 }
 
 /// The epoch of the Redis that this file belongs to.
@@ -95,6 +85,9 @@ const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
 /// How long a move may take before another one tries.
 const MOVING: Duration = Duration::from_secs(30);
 
+/// How long a job waits that Redis answers with an error of its own.
+const SET_ASIDE: Duration = Duration::from_secs(60);
+
 /// What stands in the payload of a spilled job before its own.
 #[derive(Serialize, Deserialize)]
 struct Envelope {
@@ -107,45 +100,50 @@ struct Envelope {
 }
 
 impl<C: Clock + Clone> SpillQueue<C> {
-    /// A queue over `redis`, with `file` for this process alone. Jobs of an earlier run that are still in the file are moved when [`SpillQueue::run`]
-    /// begins.
+    /// A queue over `redis`, which is behind `gate`, with `file` for this process alone. Jobs of an earlier run that are still in the file are moved when
+    /// [`SpillQueue::run`] begins.
     pub async fn new(
         redis: RedisQueue,
+        gate: Gate,
         file: Embedded,
         clock: C,
         config: SpillConfig,
     ) -> Result<Self, QueueError> {
         let bounds = QueueConfig { refuse_at: config.most, alert_at: config.most, ..QueueConfig::default() };
         let spill = EmbeddedQueue::new(file.clone(), bounds);
+        // What an earlier run was moving when it ended goes first again.
+        let later = clock.now().plus(MOVING);
+        if let Some(first) = spill.lease(later, &[], MOVING).await? {
+            let _ = spill.nack(later, first.token, Nack::Release).await?;
+        }
         let spilled = spill.depth().await?.total();
         Ok(Self {
             redis,
             spill,
             marks: EmbeddedStore::new(file),
-            breaker: BreakerLayer::new("redis", config.breaker),
+            gate,
             clock,
             config,
             spilled: spilled.into(),
             emptied: 0.into(),
-            reason: Mutex::default(),
         })
     }
 
     /// How it stands, for `/readyz`.
     pub fn health(&self) -> Health {
         let spilled = self.spilled.load(Ordering::SeqCst);
-        let closed = self.breaker.state() == BreakerState::Closed;
-        let reason = self.reason.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Health {
-            ready: closed && spilled == 0,
-            spilled,
-            emptied: self.emptied.load(Ordering::SeqCst),
-            reason,
-        }
+        let (closed, reason) = (self.gate.state() == BreakerState::Closed, self.gate.trouble());
+        let ready = closed && spilled == 0 && reason.is_none();
+        Health { ready, spilled, emptied: self.emptied.load(Ordering::SeqCst), reason }
     }
 
-    /// Watches Redis, and moves what waits in the file, until the drain. What is left then stays in the file for the next run.
+    /// Watches Redis, hears of what other processes enqueue, and moves what waits in the file, until the drain. What is left then stays in the file for the
+    /// next run.
     pub async fn run(&self, drain: DrainSignal) {
+        tokio::join!(self.redis.hear(drain.clone()), self.tend(drain));
+    }
+
+    async fn tend(&self, drain: DrainSignal) {
         let mut news = self.spill.listen();
         let gap = Duration::from_secs_f64(1.0 / self.config.rate.clamp(0.001, 1e6));
         // Differently for each process, or they would move their jobs in step.
@@ -173,20 +171,12 @@ impl<C: Clock + Clone> SpillQueue<C> {
     /// Asks Redis whether it is there, and whether it is still the one that it was.
     async fn watch(&self) {
         let now = self.clock.now();
-        let watched = self.through(self.redis.epoch()).await;
-        let Ok(epoch) = watched else { return };
+        let Ok(epoch) = self.gate.through(self.redis.epoch()).await else { return };
         if let Err(error) = self.compare(now, &epoch).await {
             tracing::error!(%error, "the mark of Redis could not be kept");
         }
-        if let Ok(memory) = self.through(self.redis.memory()).await
-            && memory.policy != "noeviction"
-            && memory.most.is_some()
-        {
-            tracing::warn!(
-                policy = memory.policy,
-                "this Redis throws jobs away when it is full: set maxmemory-policy to noeviction"
-            );
-        }
+        // It warns by itself; a failure is the next call's to tell.
+        let _ = self.gate.through(self.gate.redis().memory()).await;
     }
 
     async fn compare(&self, now: Timestamp, epoch: &str) -> Result<(), crate::store::StoreError> {
@@ -223,7 +213,7 @@ impl<C: Clock + Clone> SpillQueue<C> {
             let _ = self.spill.nack(now, lease.token, Nack::Dead { reason }).await;
             return true;
         };
-        let (how, moved) = match self.through(self.redis.enqueue(now, job)).await {
+        let (how, moved) = match self.gate.through(self.redis.enqueue(now, job)).await {
             Ok(Enqueued::Full { .. }) => (Nack::Release, false),
             Ok(_) => {
                 if matches!(self.spill.ack(now, lease.token).await, Ok(Ok(()))) {
@@ -231,7 +221,12 @@ impl<C: Clock + Clone> SpillQueue<C> {
                 }
                 return true;
             }
-            Err(error) if error.is_temporary() => (Nack::Release, false),
+            Err(QueueError::Redis(error)) if error.kind() == RedisErrorKind::Broken => {
+                // It may be the job's own fault, which must not hold up the others.
+                tracing::error!(%error, "a spilled job could not be enqueued, and waits");
+                (Nack::Retry { after: SET_ASIDE, reason: error.to_string() }, true)
+            }
+            Err(QueueError::Redis(_)) => (Nack::Release, false),
             Err(error) => (Nack::Dead { reason: error.to_string() }, true),
         };
         let dead = matches!(how, Nack::Dead { .. });
@@ -241,29 +236,6 @@ impl<C: Clock + Clone> SpillQueue<C> {
             self.spilled.fetch_sub(1, Ordering::SeqCst);
         }
         moved
-    }
-
-    /// Calls Redis through the breaker, and notes how it went.
-    async fn through<T, E>(&self, call: impl Future<Output = Result<T, E>>) -> Result<T, QueueError>
-    where
-        QueueError: From<E>,
-    {
-        let call = async { call.await.map_err(QueueError::from) };
-        let answer = self.breaker.call(call, QueueError::is_temporary).await;
-        let answer = answer.map_err(|error| match error {
-            Broken::Open { retry_after } => QueueError::LeftAlone { retry_after },
-            Broken::Service(error) => error,
-        });
-        match &answer {
-            Err(QueueError::LeftAlone { .. }) => {}
-            Err(error) if error.is_temporary() => self.note(Some(error.to_string())),
-            _ => self.note(None),
-        }
-        answer
-    }
-
-    fn note(&self, reason: Option<String>) {
-        *self.reason.lock().unwrap_or_else(PoisonError::into_inner) = reason;
     }
 
     async fn keep(&self, now: Timestamp, job: &NewJob) -> Result<Enqueued, QueueError> {
@@ -340,8 +312,12 @@ impl<C: Clock + Clone> Queue for SpillQueue<C> {
         if self.spilled.load(Ordering::SeqCst) > 0 {
             return self.keep(now, &job).await;
         }
-        match self.through(self.redis.enqueue(now, job.clone())).await {
-            Err(error) if error.is_temporary() => self.keep(now, &job).await,
+        match self.gate.through(self.redis.enqueue(now, job.clone())).await {
+            // Whatever is wrong with the server, the file is there to take it.
+            Err(QueueError::Redis(error)) => {
+                tracing::debug!(%error, "a job goes into the spill file");
+                self.keep(now, &job).await
+            }
             answered => answered,
         }
     }
@@ -352,7 +328,7 @@ impl<C: Clock + Clone> Queue for SpillQueue<C> {
         kinds: &[JobKind],
         visibility: Duration,
     ) -> Result<Option<Lease>, QueueError> {
-        self.through(self.redis.lease(now, kinds, visibility)).await
+        self.gate.through(self.redis.lease(now, kinds, visibility)).await
     }
 
     async fn extend(
@@ -361,11 +337,12 @@ impl<C: Clock + Clone> Queue for SpillQueue<C> {
         token: Token,
         visibility: Duration,
     ) -> Result<Result<(), LeaseLost>, QueueError> {
-        self.through(self.redis.extend(now, token, visibility)).await
+        self.gate.through(self.redis.extend(now, token, visibility)).await
     }
 
+    /// Tried again when Redis blinks: an ack that was carried out although its answer was lost then finds its lease gone, which [`LeaseLost`] says as well.
     async fn ack(&self, now: Timestamp, token: Token) -> Result<Result<(), LeaseLost>, QueueError> {
-        self.critical(|| self.redis.ack(now, token)).await
+        self.gate.critical(|| self.redis.ack(now, token)).await
     }
 
     async fn nack(
@@ -374,65 +351,47 @@ impl<C: Clock + Clone> Queue for SpillQueue<C> {
         token: Token,
         how: Nack,
     ) -> Result<Result<(), LeaseLost>, QueueError> {
-        self.critical(|| self.redis.nack(now, token, how.clone())).await
+        self.gate.critical(|| self.redis.nack(now, token, how.clone())).await
     }
 
     async fn dead(&self, after: Option<JobId>, limit: usize) -> Result<Vec<DeadLetter>, QueueError> {
-        self.through(self.redis.dead(after, limit)).await
+        self.gate.through(self.redis.dead(after, limit)).await
     }
 
     async fn replay(&self, now: Timestamp, id: JobId) -> Result<bool, QueueError> {
-        self.through(self.redis.replay(now, id)).await
+        self.gate.through(self.redis.replay(now, id)).await
     }
 
     async fn discard(&self, id: JobId) -> Result<bool, QueueError> {
-        self.through(self.redis.discard(id)).await
+        self.gate.through(self.redis.discard(id)).await
     }
 
     /// Of Redis alone; [`SpillQueue::health`] tells what waits in the file.
     async fn depth(&self) -> Result<Depth, QueueError> {
-        self.through(self.redis.depth()).await
+        self.gate.through(self.redis.depth()).await
     }
 
     async fn repeat(&self, now: Timestamp, repeat: Repeat) -> Result<(), QueueError> {
-        self.through(self.redis.repeat(now, repeat)).await
+        self.gate.through(self.redis.repeat(now, repeat)).await
     }
 
     async fn unrepeat(&self, name: &str) -> Result<bool, QueueError> {
-        self.through(self.redis.unrepeat(name)).await
+        self.gate.through(self.redis.unrepeat(name)).await
     }
 
     async fn repeats(&self) -> Result<Vec<(Repeat, Timestamp)>, QueueError> {
-        self.through(self.redis.repeats()).await
+        self.gate.through(self.redis.repeats()).await
     }
 
     async fn tick(&self, now: Timestamp) -> Result<usize, QueueError> {
-        self.through(self.redis.tick(now)).await
+        self.gate.through(self.redis.tick(now)).await
     }
 
     async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, QueueError> {
-        self.through(self.redis.next_due(now)).await
+        self.gate.through(self.redis.next_due(now)).await
     }
 
     fn listen(&self) -> News {
         self.redis.listen()
-    }
-}
-
-impl<C: Clock + Clone> SpillQueue<C> {
-    /// What must not be lost to a blink of the server: three more tries, a second apart. An ack that was carried out although its answer was lost finds its
-    /// lease gone, which [`LeaseLost`] says as well.
-    async fn critical<T, F>(&self, mut call: impl FnMut() -> F) -> Result<T, QueueError>
-    where
-        F: Future<Output = Result<T, QueueError>>,
-    {
-        const TRIES: u32 = 3;
-        for _ in 0..TRIES {
-            match self.through(call()).await {
-                Err(error) if error.is_temporary() => tokio::time::sleep(Duration::from_secs(1)).await,
-                answered => return answered,
-            }
-        }
-        self.through(call()).await
     }
 }

@@ -1,12 +1,13 @@
 //! What can go wrong with a server, without the address, which may hold a password.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 /// Why Redis could not do it.
 #[derive(Debug, Clone)]
 pub struct RedisError {
     kind: RedisErrorKind,
     message: String,
+    retry_after: Option<Duration>,
 }
 
 /// What to do about it.
@@ -15,6 +16,8 @@ pub struct RedisError {
 pub enum RedisErrorKind {
     /// It can't be reached, or did not answer in time: later, perhaps. Whether the command was carried out is not known.
     Unreachable,
+    /// It was not asked: it fails, and is left alone for a while.
+    LeftAlone,
     /// It has no memory for this: nothing was written.
     Full,
     /// The address, the user or the password is wrong, or the server is too old: somebody must change something.
@@ -25,7 +28,13 @@ pub enum RedisErrorKind {
 
 impl RedisError {
     pub(super) fn new(kind: RedisErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
+        Self { kind, message: message.into(), retry_after: None }
+    }
+
+    /// The breaker is open.
+    pub(super) fn left_alone(retry_after: Duration) -> Self {
+        let message = format!("it fails, and is asked again in {} s", retry_after.as_secs_f32().ceil());
+        Self { retry_after: Some(retry_after), ..Self::new(RedisErrorKind::LeftAlone, message) }
     }
 
     /// An answer that makes no sense.
@@ -40,7 +49,17 @@ impl RedisError {
 
     /// Whether the same may succeed later without anything being changed.
     pub fn is_temporary(&self) -> bool {
-        matches!(self.kind, RedisErrorKind::Unreachable | RedisErrorKind::Full)
+        matches!(self.kind, RedisErrorKind::Unreachable | RedisErrorKind::LeftAlone | RedisErrorKind::Full)
+    }
+
+    /// Whether the server is of no use to anybody now. One that is full still gives out what it has.
+    pub fn is_outage(&self) -> bool {
+        matches!(self.kind, RedisErrorKind::Unreachable | RedisErrorKind::LeftAlone)
+    }
+
+    /// When it may be worth while to ask again, where that is known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
     }
 }
 
@@ -48,6 +67,7 @@ impl fmt::Display for RedisError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match self.kind {
             RedisErrorKind::Unreachable => "redis can't be reached",
+            RedisErrorKind::LeftAlone => "redis is left alone",
             RedisErrorKind::Full => "redis is out of memory",
             RedisErrorKind::Refused => "redis refuses",
             RedisErrorKind::Broken => "redis answered what it should not",
@@ -78,16 +98,5 @@ impl From<redis::RedisError> for RedisError {
             _ => RedisErrorKind::Broken,
         };
         Self::new(kind, error.to_string())
-    }
-}
-
-impl From<bb8::RunError<redis::RedisError>> for RedisError {
-    fn from(error: bb8::RunError<redis::RedisError>) -> Self {
-        match error {
-            bb8::RunError::User(error) => error.into(),
-            bb8::RunError::TimedOut => {
-                Self::new(RedisErrorKind::Unreachable, "no connection came free in time")
-            }
-        }
     }
 }

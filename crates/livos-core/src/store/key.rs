@@ -17,6 +17,40 @@ pub enum Lifetime {
     },
 }
 
+/// What becomes of reads and writes while the server that holds the keys is away (P-20). Values in a file are never away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Away {
+    /// What reads answer.
+    pub reads: AwayReads,
+    /// What writes do.
+    pub writes: AwayWrites,
+}
+
+impl Away {
+    /// Reads fail, and writes are tried again: for what must be right. It is what a family has that says nothing.
+    pub const FAIL: Self = Self { reads: AwayReads::Fail, writes: AwayWrites::Insist };
+}
+
+/// What reads answer while the server is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AwayReads {
+    /// The error.
+    Fail,
+    /// What this process read or wrote last, if that is not longer ago; else the error.
+    LastKnown(Duration),
+    /// That there is nothing.
+    Nothing,
+}
+
+/// What writes do while the server is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AwayWrites {
+    /// Three more tries, a second apart; then the error.
+    Insist,
+    /// They are dropped, and counted.
+    Drop,
+}
+
 /// Keys of one kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Family {
@@ -24,6 +58,7 @@ pub struct Family {
     entity: &'static str,
     lifetime: Lifetime,
     purpose: &'static str,
+    away: Away,
 }
 
 impl Family {
@@ -41,7 +76,14 @@ impl Family {
             Lifetime::For(time) => assert!(!time.is_zero(), "a lifetime is not zero"),
             Lifetime::Forever { reason } => assert!(!reason.is_empty(), "what lives for ever says why"),
         }
-        Self { feature, entity, lifetime, purpose }
+        Self { feature, entity, lifetime, purpose, away: Away::FAIL }
+    }
+
+    /// The same with another rule for when the server is away.
+    #[must_use]
+    pub const fn while_away(mut self, reads: AwayReads, writes: AwayWrites) -> Self {
+        self.away = Away { reads, writes };
+        self
     }
 
     /// The key of `id` in this family: of 1 to [`Key::MAX_ID`] bytes, without control characters.
@@ -49,7 +91,7 @@ impl Family {
         if id.is_empty() || id.len() > Key::MAX_ID || id.chars().any(char::is_control) {
             return Err(InvalidKey);
         }
-        Ok(Key { text: format!("{}{id}", self.prefix()), lifetime: self.lifetime })
+        Ok(Key { text: format!("{}{id}", self.prefix()), lifetime: self.lifetime, away: self.away })
     }
 
     /// What all its keys begin with.
@@ -64,13 +106,25 @@ impl Family {
 
     /// The families as a table for the documentation.
     pub fn table(families: &[Self]) -> String {
-        let mut table = String::from("| keys | lifetime | for |\n| --- | --- | --- |\n");
+        let mut table = String::from(
+            "| keys | for | lifetime | reads while Redis is away | writes |\n| --- | --- | --- | --- | --- |\n",
+        );
         for family in families {
             let lifetime = match family.lifetime {
                 Lifetime::For(time) => humane(time),
                 Lifetime::Forever { reason } => format!("for ever: {reason}"),
             };
-            table.push_str(&format!("| `{}{{id}}` | {lifetime} | {} |\n", family.prefix(), family.purpose));
+            let reads = match family.away.reads {
+                AwayReads::Fail => "fail".to_owned(),
+                AwayReads::LastKnown(time) => format!("the last known, up to {} old", humane(time)),
+                AwayReads::Nothing => "find nothing".to_owned(),
+            };
+            let writes = match family.away.writes {
+                AwayWrites::Insist => "are tried three more times, then fail",
+                AwayWrites::Drop => "are dropped and counted",
+            };
+            let (prefix, purpose) = (family.prefix(), family.purpose);
+            table.push_str(&format!("| `{prefix}{{id}}` | {purpose} | {lifetime} | {reads} | {writes} |\n"));
         }
         table
     }
@@ -103,6 +157,7 @@ fn humane(time: Duration) -> String {
 pub struct Key {
     text: String,
     lifetime: Lifetime,
+    away: Away,
 }
 
 impl Key {
@@ -121,6 +176,11 @@ impl Key {
     pub(crate) fn living(mut self, lifetime: Lifetime) -> Self {
         self.lifetime = lifetime;
         self
+    }
+
+    /// What becomes of it while its server is away.
+    pub fn away(&self) -> Away {
+        self.away
     }
 
     /// The whole text.
@@ -178,10 +238,16 @@ mod tests {
 
     #[test]
     fn families_print_as_a_table() {
+        let last = OWNER.while_away(AwayReads::LastKnown(Duration::from_secs(300)), AwayWrites::Drop);
+        let table = Family::table(&[DAY, last]);
+        let rows: Vec<&str> = table.lines().skip(2).collect();
         assert_eq!(
-            Family::table(&[DAY, OWNER]),
-            "| keys | lifetime | for |\n| --- | --- | --- |\n| `livos:usage:day:{id}` | 2 d | counters of a UTC day |\n\
-             | `livos:pairing:owner:{id}` | for ever: the owner stays | who owns the server |\n"
+            rows,
+            [
+                "| `livos:usage:day:{id}` | counters of a UTC day | 2 d | fail | are tried three more times, then fail |",
+                "| `livos:pairing:owner:{id}` | who owns the server | for ever: the owner stays | the last known, up to 5 min old \
+                 | are dropped and counted |",
+            ]
         );
     }
 }

@@ -6,6 +6,8 @@
 #[cfg(any(test, feature = "test-util"))]
 pub mod contract;
 mod embedded;
+#[cfg(feature = "redis")]
+mod guarded;
 mod janitor;
 mod key;
 #[cfg(feature = "redis")]
@@ -16,13 +18,13 @@ mod tests;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-#[cfg(feature = "redis")]
-pub use self::redis::RedisStore;
 pub use self::{
     embedded::EmbeddedStore,
     janitor::{Report, sweep},
-    key::{Family, InvalidKey, Key, Lifetime},
+    key::{Away, AwayReads, AwayWrites, Family, InvalidKey, Key, Lifetime},
 };
+#[cfg(feature = "redis")]
+pub use self::{guarded::GuardedStore, redis::RedisStore};
 use crate::{embedded::StorageError, time::Timestamp};
 
 /// All families of this crate. A program joins them with its own, for [`sweep`] and for the table in its documentation.
@@ -143,6 +145,13 @@ impl StoreError {
             #[cfg(feature = "redis")]
             Self::Redis(error) => error.is_temporary(),
         }
+    }
+}
+
+#[cfg(feature = "redis")]
+impl crate::redis::OfRedis for StoreError {
+    fn redis(&self) -> Option<&crate::redis::RedisError> {
+        if let Self::Redis(error) = self { Some(error) } else { None }
     }
 }
 

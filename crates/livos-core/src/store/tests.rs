@@ -60,13 +60,4 @@ async fn a_full_store_takes_no_new_key_until_one_expires() {
 }
 
 #[cfg(feature = "redis")]
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_store_in_redis_keeps_the_contract() {
-    use crate::{
-        redis::{Redis, RedisConfig},
-        testing::RedisServer,
-    };
-    let folder = tempfile::tempdir().unwrap();
-    let server = RedisServer::start(folder.path(), &[]);
-    contract::check(Arc::new(RedisStore::new(Redis::new(RedisConfig::new(server.url())).unwrap()))).await;
-}
+mod in_redis;

@@ -273,3 +273,41 @@ impl Service<Lease> for Router {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use livos_core::{drain::Drain, queue::NewJob};
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn jobs_go_to_the_handler_of_their_kind_and_a_drain_ends_everything() {
+        const KIND: JobKind = JobKind::from_static("greeting");
+        let config = config::resolve(None, |name| (name == "LIVOS_STORE").then(|| ":memory:".to_owned()));
+        let config = config.unwrap();
+        let (done, mut greeted) = mpsc::unbounded_channel();
+        let handler = tower::service_fn(move |lease: Lease| {
+            let told = done.send(lease.payload);
+            async move { told.map(|()| Outcome::Done).map_err(BoxError::from) }
+        });
+        let jobs = Jobs::default().on(KIND, KindPolicy::DEFAULT, handler);
+        let durable = Arc::new(Durable::open(&config, jobs.policies()).await.unwrap());
+        let (supervisor, (drain, signal)) = (Supervisor::new(), Drain::new());
+        Arc::clone(&durable).start(jobs, &config, &supervisor, &signal);
+        for kind in [KIND, JANITOR] {
+            durable.queue.enqueue(SystemClock.now(), NewJob::new(kind, "hello")).await.unwrap();
+        }
+        assert_eq!(greeted.recv().await.unwrap(), "hello");
+        while durable.queue.depth().await.unwrap().total() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(durable.queue.dead(None, 10).await.unwrap(), [], "the janitor works too");
+        let repeats = durable.queue.repeats().await.unwrap();
+        assert_eq!(repeats.iter().map(|(repeat, _)| repeat.name.as_str()).collect::<Vec<_>>(), ["janitor"]);
+        drain.begin();
+        assert_eq!(supervisor.shut_down(Duration::from_secs(20)).await, Vec::<&str>::new());
+        durable.close().await;
+        assert!(durable.queue.depth().await.is_err(), "closed");
+    }
+}

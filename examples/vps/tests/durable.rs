@@ -4,10 +4,15 @@
 
 mod common;
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use common::{Server, bare};
-use serde_json::json;
+use livos_core::testing::RedisServer;
+use serde_json::{Value, json};
 
 /// Starts a server that must not start; answers what it says.
 fn refusal(store: &Path, variables: &[(&str, &str)]) -> String {
@@ -40,4 +45,59 @@ fn the_file_is_made_and_tells_why_it_can_not_be_opened() {
     );
     let nowhere = refusal(Path::new("/proc/nowhere/livos.redb"), &[]);
     assert!(nowhere.contains("store.path: the folder /proc/nowhere can't be made"), "{nowhere}");
+}
+
+const QUICK: &str = "[redis]\nleft_alone_for = \"1s\"\n";
+
+/// `durable` of `/readyz` and its status, once it is as wanted.
+fn ready_when(server: &Server, wanted: impl Fn(u16, &Value) -> bool) -> Value {
+    let limit = Instant::now() + Duration::from_secs(30);
+    loop {
+        let answer = server.ready();
+        let durable = answer.json()["durable"].clone();
+        if wanted(answer.status, &durable) {
+            return durable;
+        }
+        assert!(Instant::now() < limit, "{}", answer.body);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn readiness_follows_redis_and_the_server_goes_on_without_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut redis = RedisServer::start(folder.path(), &RedisServer::DURABLE);
+    let url = redis.url();
+    let server = Server::start_with(QUICK, &[("REDIS_URL", url.expose())]);
+    let ready = json!({ "state": "ready", "backend": "redis", "spilled": 0, "emptied": 0, "reason": null });
+    assert_eq!(ready_when(&server, |status, _| status == 200), ready);
+    redis.kill();
+    let away = ready_when(&server, |status, durable| status == 503 && durable["state"] == "degraded");
+    assert!(away["reason"].as_str().unwrap().contains("redis"), "{away}");
+    let metrics = server.metrics_when(|metrics| metrics.contains("livos_breaker_open{name=\"redis\"} 1"));
+    assert!(metrics.contains("livos_redis_connects_total{outcome=\"failed\"}"), "{metrics}");
+    assert_eq!(server.get("/healthz").status, 200);
+    redis.restart();
+    assert_eq!(ready_when(&server, |status, _| status == 200), ready);
+    let log = server.stop();
+    assert!(log.contains("it fails, and is left alone for a while"), "{log}");
+}
+
+#[test]
+fn a_redis_that_is_away_does_not_keep_the_server_from_starting_but_one_that_refuses_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut redis = RedisServer::start(folder.path(), &["--requirepass", "the-right-one"]);
+    let address = redis.url().expose().trim_start_matches("redis://").to_owned();
+    let (right, wrong) =
+        (format!("redis://:the-right-one@{address}"), format!("redis://:a-wrong-one@{address}"));
+    let refused = refusal(&folder.path().join("livos.redb"), &[("REDIS_URL", &wrong)]);
+    assert!(refused.contains("redis refuses") && !refused.contains("a-wrong-one"), "{refused}");
+    redis.kill();
+    let server = Server::start_with(QUICK, &[("REDIS_URL", &right)]);
+    ready_when(&server, |status, durable| status == 503 && durable["state"] == "degraded");
+    redis.restart();
+    ready_when(&server, |status, durable| status == 200 && durable["state"] == "ready");
+    server.metrics_when(|metrics| metrics.contains("livos_queue_jobs{state=\"ready\"} 0"));
+    let log = server.stop();
+    assert!(log.contains("starting without Redis") && !log.contains("the-right-one"), "{log}");
 }

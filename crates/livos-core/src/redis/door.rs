@@ -28,6 +28,7 @@ pub(super) struct Door {
     pace: Mutex<Pace>,
     last_error: Mutex<Option<RedisError>>,
     failed: Notify,
+    pub(super) attempts: AtomicU64,
     /// Raised when a connection breaks: those that were made before are taken for dead too, because what broke one broke all, and else each of them
     /// would fail one more caller.
     generation: AtomicU64,
@@ -56,6 +57,7 @@ impl Door {
             pace: Mutex::new(Pace::new(seed)),
             last_error: Mutex::default(),
             failed: Notify::new(),
+            attempts: 0.into(),
             generation: 0.into(),
             nearly_full: false.into(),
             evicting: false.into(),
@@ -103,6 +105,7 @@ impl Door {
             self.failed.notify_waiters();
             return Err(self.last_error());
         }
+        self.attempts.fetch_add(1, Ordering::Relaxed);
         let connected = match tokio::time::timeout(self.connect_timeout, connecting).await {
             Ok(connected) => connected.map_err(RedisError::from),
             Err(_) => Err(RedisError::new(RedisErrorKind::Unreachable, "no connection came about in time")),

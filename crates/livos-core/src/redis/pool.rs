@@ -1,6 +1,10 @@
 //! The commands that are sent to a server, over connections that their callers share.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use redis::{FromRedisValue, aio::PubSub};
 
@@ -58,6 +62,11 @@ impl Redis {
             .queue_strategy(bb8::QueueStrategy::Lifo)
             .build_unchecked(Manager(Arc::clone(&door)));
         Ok(Self { pool, door, config: Arc::new(config) })
+    }
+
+    /// How often it was tried to connect, for who watches that a server which is away is not stormed.
+    pub fn attempts(&self) -> u64 {
+        self.door.attempts.load(Ordering::Relaxed)
     }
 
     /// The cheapest question: does it answer?

@@ -51,6 +51,11 @@ impl RedisServer {
     /// Starts it again on the same port and in the same folder, after [`RedisServer::kill`].
     pub fn restart(&mut self) {
         self.launch();
+        self.wait();
+    }
+
+    /// Waits until it answers, after [`RedisServer::launch`].
+    pub fn wait(&self) {
         let start = Instant::now();
         while !self.answers() {
             assert!(start.elapsed() < PATIENCE, "redis-server did not come up in {PATIENCE:?}");
@@ -60,11 +65,17 @@ impl RedisServer {
 
     /// The same without waiting for it.
     pub fn launch(&mut self) {
+        self.launch_with(&[]);
+    }
+
+    /// The same with further options for this once.
+    pub fn launch_with(&mut self, options: &[&str]) {
         self.kill();
         let child = Command::new("redis-server")
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"])
             .arg(&self.folder)
             .args(&self.options)
+            .args(options)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn();
@@ -105,7 +116,8 @@ impl RedisServer {
             stream.read_exact(&mut answer)?;
             Ok(answer)
         };
-        ask().is_ok_and(|answer| &answer == b"+PONG")
+        // One that wants a password is there.
+        ask().is_ok_and(|answer| matches!(&answer, b"+PONG" | b"-NOAU"))
     }
 }
 

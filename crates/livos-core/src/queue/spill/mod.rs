@@ -1,0 +1,266 @@
+//! A queue in Redis that goes on taking jobs while Redis is away (P-20).
+//!
+//! What can't be enqueued there goes into a file of this process, which is as durable as what it stands in for. When Redis is back it is moved over in
+//! order, at a bounded and jittered rate, so that the return of a server is not its next outage. Each job is moved under a dedupe key, so an enqueue
+//! whose answer was lost does not become two jobs.
+
+mod envelope;
+mod mover;
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+
+use super::{
+    DeadLetter, Depth, EmbeddedQueue, Enqueued, JobId, JobKind, Lease, LeaseLost, Nack, NewJob, News, Queue,
+    QueueConfig, QueueError, RedisQueue, Repeat, Token,
+};
+use crate::{
+    breaker::BreakerState,
+    drain::DrainSignal,
+    embedded::Embedded,
+    redis::Gate,
+    store::{EmbeddedStore, Family, Lifetime},
+    time::{Clock, Timestamp},
+};
+
+/// How a [`SpillQueue`] behaves while Redis is away, and when it is back.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct SpillConfig {
+    /// Jobs that the file takes; then enqueueing answers [`Enqueued::Full`]. 10,000: hours of a small server's webhooks.
+    pub most: u64,
+    /// Jobs moved in a second when Redis is back, each gap jittered by half. 100: a few percent of what a small server does.
+    pub rate: f64,
+    /// How often Redis is asked whether it is the one that it was. 5 s.
+    pub check_every: Duration,
+}
+
+impl Default for SpillConfig {
+    fn default() -> Self {
+        Self { most: 10_000, rate: 100.0, check_every: Duration::from_secs(5) }
+    }
+}
+
+/// How the queue stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// Redis answers, and nothing waits in the file.
+    pub ready: bool,
+    /// Jobs that wait in the file.
+    pub spilled: u64,
+    /// How often Redis was found empty since this process began: jobs were lost there.
+    pub emptied: u64,
+    /// What failed last; none while all is well.
+    pub reason: Option<String>,
+}
+
+/// A [`Queue`] in Redis, with a file for when it is away.
+#[derive(Debug)]
+pub struct SpillQueue<C> {
+    redis: RedisQueue,
+    spill: EmbeddedQueue,
+    marks: EmbeddedStore,
+    gate: Gate,
+    clock: C,
+    config: SpillConfig,
+    /// Jobs in the file, so that none overtakes them.
+    spilled: Arc<AtomicU64>,
+    /// Of these, how many were kept while Redis was there: they are not a part of what has gathered.
+    passing: AtomicU64,
+    /// Why Redis did not take the last job that it was offered; none where it did.
+    refusal: Mutex<Option<String>>,
+    emptied: AtomicU64,
+}
+
+/// The epoch of the Redis that this file belongs to.
+pub(super) const EPOCH: Family = Family::new(
+    "queue",
+    "epoch",
+    Lifetime::Forever { reason: "an emptied Redis must be noticed after any time" },
+    "the mark of the Redis that a spill file belongs to",
+);
+
+impl<C: Clock + Clone> SpillQueue<C> {
+    /// A queue over `redis`, which is behind `gate`, with `file` for this process alone. Jobs of an earlier run that are still in the file are moved when
+    /// [`SpillQueue::run`] begins.
+    pub async fn new(
+        redis: RedisQueue,
+        gate: Gate,
+        file: Embedded,
+        clock: C,
+        config: SpillConfig,
+    ) -> Result<Self, QueueError> {
+        let bounds = QueueConfig { refuse_at: config.most, alert_at: config.most, ..QueueConfig::default() };
+        let spill = EmbeddedQueue::new(file.clone(), bounds);
+        // What an earlier run was moving when it ended goes first again.
+        let later = clock.now().plus(mover::MOVING);
+        if let Some(first) = spill.lease(later, &[], mover::MOVING).await? {
+            let _ = spill.nack(later, first.token, Nack::Release).await?;
+        }
+        let spilled = spill.depth().await?.total();
+        Ok(Self {
+            redis,
+            spill,
+            marks: EmbeddedStore::new(file),
+            gate,
+            clock,
+            config,
+            spilled: Arc::new(spilled.into()),
+            passing: 0.into(),
+            refusal: Mutex::default(),
+            emptied: 0.into(),
+        })
+    }
+
+    /// How it stands, for `/readyz`.
+    pub fn health(&self) -> Health {
+        let spilled = self.spilled.load(Ordering::SeqCst);
+        let closed = self.gate.state() == BreakerState::Closed;
+        let refusal = || self.refusal.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let reason = self.gate.trouble().or_else(refusal);
+        let ready = closed && spilled == 0 && reason.is_none();
+        Health { ready, spilled, emptied: self.emptied.load(Ordering::SeqCst), reason }
+    }
+
+    /// Watches Redis, hears of what other processes enqueue, and moves what waits in the file, until the drain. What is left then stays in the file for the
+    /// next run.
+    pub async fn run(&self, drain: DrainSignal) {
+        tokio::join!(self.redis.hear(drain.clone()), self.tend(drain));
+    }
+
+    /// Notes whether Redis took a job that it was offered.
+    fn note(&self, answer: &Result<Enqueued, QueueError>) {
+        let refusal = match answer {
+            Ok(_) => None,
+            Err(error) => match error {
+                QueueError::Redis(error) => Some(error.to_string()),
+                _ => return,
+            },
+        };
+        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = refusal;
+    }
+
+    async fn keep(&self, now: Timestamp, job: &NewJob) -> Result<Enqueued, QueueError> {
+        // Counted before it can be moved, and so never below zero.
+        self.spilled.fetch_add(1, Ordering::SeqCst);
+        let kept = match envelope::seal(job, now) {
+            Ok(sealed) => self.spill.enqueue(now, sealed).await,
+            Err(error) => Err(error),
+        };
+        if matches!(kept, Ok(Enqueued::Enqueued(_))) {
+            if self.gate.state() == BreakerState::Closed {
+                self.passing.fetch_add(1, Ordering::SeqCst);
+            }
+            metrics::counter!("livos_queue_spilled_total", "kind" => job.kind.to_string()).increment(1);
+        } else {
+            self.spilled.fetch_sub(1, Ordering::SeqCst);
+        }
+        let kept = kept?;
+        Ok(match kept {
+            Enqueued::Enqueued(_) => Enqueued::Spilled,
+            other => other,
+        })
+    }
+}
+
+#[async_trait]
+impl<C: Clock + Clone> Queue for SpillQueue<C> {
+    async fn enqueue(&self, now: Timestamp, job: NewJob) -> Result<Enqueued, QueueError> {
+        job.check()?;
+        let job = envelope::keyed(job);
+        // Nothing overtakes what waits already.
+        if self.spilled.load(Ordering::SeqCst) > 0 {
+            return self.keep(now, &job).await;
+        }
+        let answer = self.gate.through(self.redis.enqueue(now, job.clone())).await;
+        self.note(&answer);
+        match answer {
+            // Whatever is wrong with the server, the file is there to take it.
+            Err(QueueError::Redis(error)) => {
+                tracing::debug!(%error, "a job goes into the spill file");
+                self.keep(now, &job).await
+            }
+            answered => answered,
+        }
+    }
+
+    async fn lease(
+        &self,
+        now: Timestamp,
+        kinds: &[JobKind],
+        visibility: Duration,
+    ) -> Result<Option<Lease>, QueueError> {
+        self.gate.through(self.redis.lease(now, kinds, visibility)).await
+    }
+
+    async fn extend(
+        &self,
+        now: Timestamp,
+        token: Token,
+        visibility: Duration,
+    ) -> Result<Result<(), LeaseLost>, QueueError> {
+        self.gate.through(self.redis.extend(now, token, visibility)).await
+    }
+
+    /// Tried again when Redis blinks: an ack that was carried out although its answer was lost then finds its lease gone, which [`LeaseLost`] says as well.
+    async fn ack(&self, now: Timestamp, token: Token) -> Result<Result<(), LeaseLost>, QueueError> {
+        self.gate.critical(|| self.redis.ack(now, token)).await
+    }
+
+    async fn nack(
+        &self,
+        now: Timestamp,
+        token: Token,
+        how: Nack,
+    ) -> Result<Result<(), LeaseLost>, QueueError> {
+        self.gate.critical(|| self.redis.nack(now, token, how.clone())).await
+    }
+
+    async fn dead(&self, after: Option<JobId>, limit: usize) -> Result<Vec<DeadLetter>, QueueError> {
+        self.gate.through(self.redis.dead(after, limit)).await
+    }
+
+    async fn replay(&self, now: Timestamp, id: JobId) -> Result<bool, QueueError> {
+        self.gate.through(self.redis.replay(now, id)).await
+    }
+
+    async fn discard(&self, id: JobId) -> Result<bool, QueueError> {
+        self.gate.through(self.redis.discard(id)).await
+    }
+
+    /// Of Redis alone; [`SpillQueue::health`] tells what waits in the file.
+    async fn depth(&self) -> Result<Depth, QueueError> {
+        self.gate.through(self.redis.depth()).await
+    }
+
+    async fn repeat(&self, now: Timestamp, repeat: Repeat) -> Result<(), QueueError> {
+        self.gate.through(self.redis.repeat(now, repeat)).await
+    }
+
+    async fn unrepeat(&self, name: &str) -> Result<bool, QueueError> {
+        self.gate.through(self.redis.unrepeat(name)).await
+    }
+
+    async fn repeats(&self) -> Result<Vec<(Repeat, Timestamp)>, QueueError> {
+        self.gate.through(self.redis.repeats()).await
+    }
+
+    async fn tick(&self, now: Timestamp) -> Result<usize, QueueError> {
+        self.gate.through(self.redis.tick(now)).await
+    }
+
+    async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, QueueError> {
+        self.gate.through(self.redis.next_due(now)).await
+    }
+
+    fn listen(&self) -> News {
+        self.redis.listen()
+    }
+}

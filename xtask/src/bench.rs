@@ -20,6 +20,16 @@ const BENCHES: &[Bench] = &[
         "latency of whole turns against twins over TCP",
         &["run", "--release", "-p", "livos-benches", "--bin", "voice_to_voice"],
     ),
+    (
+        "queue",
+        "one job from enqueue to ack, in each backend",
+        &["bench", "-p", "livos-benches", "--bench", "queue"],
+    ),
+    (
+        "queue_table",
+        "durable enqueues a second beside BullMQ, memory of a job, recovery",
+        &["run", "--release", "-p", "livos-benches", "--bin", "queue_table"],
+    ),
 ];
 
 /// Runs the benches that are named, or all; what follows `--` goes to the one that is named.
@@ -42,6 +52,9 @@ pub fn run(args: &[String]) -> Result {
     for (name, what, command) in
         BENCHES.iter().filter(|(name, ..)| names.is_empty() || names.iter().any(|n| n == name))
     {
+        if *name == "queue_table" {
+            peer()?;
+        }
         let mut cargo = sh::cargo(command);
         if !extra.is_empty() {
             cargo.arg("--").args(extra);
@@ -49,4 +62,14 @@ pub fn run(args: &[String]) -> Result {
         sh::run(&format!("{name}: {what}"), &mut cargo)?;
     }
     Ok(())
+}
+
+/// BullMQ as its lock file names it, for the comparison; without Node.js its column stays empty.
+fn peer() -> Result {
+    if !sh::has("npm", "--version") {
+        say("npm was not found: BullMQ is not measured.");
+        return Ok(());
+    }
+    let mut npm = sh::command("npm", &["ci", "--no-audit", "--no-fund", "--loglevel=error"]);
+    sh::run("BullMQ: npm ci", npm.current_dir(sh::root().join("benches/bullmq")))
 }

@@ -117,7 +117,9 @@ impl Workers {
             let output = BufReader::new(child.stdout.take().unwrap());
             let (lines, said) = mpsc::channel();
             thread::spawn(move || {
-                output.lines().map_while(Result::ok).for_each(|line| drop(lines.send(line)))
+                for line in output.lines().map_while(Result::ok) {
+                    let _ = lines.send(line);
+                }
             });
             let end = loop {
                 // Far longer than a job takes.

@@ -25,7 +25,7 @@ async fn job(queue: &dyn Queue) {
 fn one_job(c: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let _inside = runtime.enter();
-    let folder = tempfile::tempdir_in(".").unwrap();
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let (fast, durable) = (tempfile::tempdir_in(&folder).unwrap(), tempfile::tempdir_in(&folder).unwrap());
     let servers =
         [RedisServer::start(fast.path(), &[]), RedisServer::start(durable.path(), &RedisServer::DURABLE)];

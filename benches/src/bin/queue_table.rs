@@ -41,7 +41,7 @@ struct Args {
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/bullmq"))]
     bullmq: PathBuf,
     /// Where the files go: on the disk that is to be measured.
-    #[arg(long, default_value = ".")]
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../target"))]
     folder: PathBuf,
 }
 
@@ -60,6 +60,11 @@ struct Rate {
 #[tokio::main]
 async fn main() {
     let args = Args::parse();
+    std::fs::create_dir_all(&args.folder).unwrap();
+    // First, because what a process has had it rarely gives back.
+    println!("\nBytes for each of {} queued jobs, {} of them payload\n", args.memory_jobs, args.payload);
+    println!("| where | bytes a job |\n| --- | ---: |");
+    memory(&args).await;
     println!(
         "\nDurable enqueue, {} bytes of payload, {} s each: jobs a second, p50 / p99 in ms\n",
         args.payload, args.seconds
@@ -82,9 +87,6 @@ async fn main() {
             cell(bullmq.as_ref())
         );
     }
-    println!("\nBytes for each of {} queued jobs, {} of them payload\n", args.memory_jobs, args.payload);
-    println!("| where | bytes a job |\n| --- | ---: |");
-    memory(&args).await;
     println!("\nFrom a crash with {} queued jobs to the first lease\n", args.recovery_jobs);
     println!("| where | seconds |\n| --- | ---: |");
     recovery(&args).await;

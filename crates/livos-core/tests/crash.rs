@@ -146,8 +146,16 @@ async fn no_kill_loses_an_acknowledged_job_or_does_one_twice() {
 
 #[cfg(all(feature = "redis", feature = "test-util"))]
 mod with_redis {
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicBool, AtomicU64, Ordering},
+        },
+        time::Instant,
+    };
+
     use livos_core::{
-        queue::RedisQueue,
+        queue::{Enqueued, JobKind, NewJob, RedisQueue},
         redis::{Redis, RedisConfig},
         testing::RedisServer,
     };
@@ -168,11 +176,35 @@ mod with_redis {
         settle(&queue(&server), &book, kills).await;
     }
 
+    /// Enqueues as fast as the bound of the queue lets it, until it is told to stop; answers how many jobs.
+    async fn produce(queue: RedisQueue, stop: Arc<AtomicBool>) -> u64 {
+        const CALLERS: u64 = 8;
+        let next = Arc::new(AtomicU64::new(0));
+        let callers = (0..CALLERS).map(|_| {
+            let (queue, stop, next) = (queue.clone(), Arc::clone(&stop), Arc::clone(&next));
+            tokio::spawn(async move {
+                while !stop.load(Ordering::SeqCst) {
+                    let n = next.fetch_add(1, Ordering::SeqCst);
+                    let job = NewJob::new(JobKind::from_static("load"), n.to_string());
+                    while let Enqueued::Full { .. } =
+                        queue.enqueue(SystemClock.now(), job.clone()).await.unwrap()
+                    {
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                }
+            })
+        });
+        for caller in callers.collect::<Vec<_>>() {
+            caller.await.unwrap();
+        }
+        next.load(Ordering::SeqCst)
+    }
+
     /// Runs so many workers for some seconds, killing one of them every second, over jobs that are enqueued all the time. Answers jobs a second.
     async fn share(workers: usize) -> f64 {
         const SECONDS: u64 = 4;
         let folder = tempfile::tempdir().unwrap();
-        let server = RedisServer::start(folder.path(), &[]);
+        let server = RedisServer::start(folder.path(), &RedisServer::DURABLE);
         let queue = queue(&server);
         let url = server.url().expose().to_owned();
         let (lines, said) = std::sync::mpsc::channel();
@@ -191,19 +223,12 @@ mod with_redis {
             (child, reader)
         };
         let mut running: Vec<_> = (0..workers).map(|_| start(0)).collect();
-        let (mut n, mut kills) = (0u64, 0);
-        let (begun, mut killed) = (std::time::Instant::now(), std::time::Instant::now());
+        let (begun, mut kills, stop) = (Instant::now(), 0, Arc::new(AtomicBool::new(false)));
+        let producer = tokio::spawn(produce(queue.clone(), Arc::clone(&stop)));
         while begun.elapsed() < Duration::from_secs(SECONDS) {
-            let job = livos_core::queue::NewJob::new("load".try_into().unwrap(), n.to_string());
-            match queue.enqueue(SystemClock.now(), job).await.unwrap() {
-                livos_core::queue::Enqueued::Full { .. } => {
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
-                _ => n += 1,
-            }
-            if workers > 1 && killed.elapsed() > Duration::from_secs(1) {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            if workers > 1 {
                 kills += 1;
-                killed = std::time::Instant::now();
                 let (mut child, reader) = running.remove(0);
                 child.kill().unwrap();
                 child.wait().unwrap();
@@ -212,6 +237,8 @@ mod with_redis {
                 running.push(start(kills));
             }
         }
+        stop.store(true, Ordering::SeqCst);
+        let n = producer.await.unwrap();
         let throughput = n as f64 / begun.elapsed().as_secs_f64();
         while queue.depth().await.unwrap().total() > 0 && begun.elapsed() < Duration::from_secs(60) {
             tokio::time::sleep(Duration::from_millis(20)).await;

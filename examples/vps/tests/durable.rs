@@ -79,8 +79,15 @@ fn readiness_follows_redis_and_the_server_goes_on_without_it() {
     assert_eq!(server.get("/healthz").status, 200);
     redis.restart();
     assert_eq!(ready_when(&server, |status, _| status == 200), ready);
+    // Again, and this time without its data.
+    redis.kill();
+    fs::remove_dir_all(folder.path().join("appendonlydir")).unwrap();
+    redis.restart();
+    ready_when(&server, |status, durable| status == 200 && durable["emptied"] == 1);
+    server.metrics_when(|metrics| metrics.contains("livos_redis_emptied_total 1"));
     let log = server.stop();
     assert!(log.contains("it fails, and is left alone for a while"), "{log}");
+    assert!(log.contains("this Redis is not the one that it was"), "{log}");
 }
 
 #[test]

@@ -13,3 +13,5 @@ mod tests;
 pub use engine::{Embedded, EmbeddedConfig};
 pub use error::{OpenError, StorageError};
 pub(crate) use tables::{Tables, indexed, number, prefix_end, rows};
+#[cfg(test)]
+pub(crate) use tests::fast_folder;

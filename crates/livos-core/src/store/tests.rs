@@ -1,5 +1,9 @@
 //! The backends against the contract, and the janitor.
 
+#[cfg(feature = "redis")]
+mod in_redis;
+mod model;
+
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -58,6 +62,3 @@ async fn a_full_store_takes_no_new_key_until_one_expires() {
     let later = contract::START.plus(Duration::from_secs(3600));
     assert_eq!(store.put(later, &key("c"), Bytes::new()).await.unwrap(), 1);
 }
-
-#[cfg(feature = "redis")]
-mod in_redis;

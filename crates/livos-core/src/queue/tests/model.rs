@@ -271,3 +271,21 @@ proptest! {
         runtime.block_on(play(Arc::new(EmbeddedQueue::new(file, config())), steps));
     }
 }
+
+/// Every step is synced, so these files are where that costs nothing.
+#[test]
+fn any_history_of_the_queue_in_a_file_is_that_of_the_model() {
+    let (folder, number) = (crate::embedded::fast_folder(), std::cell::Cell::new(0));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let mut runner =
+        proptest::test_runner::TestRunner::new(ProptestConfig { cases: 1000, ..ProptestConfig::default() });
+    let played = runner.run(&prop::collection::vec(step(), 1..60), |steps| {
+        number.set(number.get() + 1);
+        let path = folder.path().join(format!("{}.redb", number.get()));
+        let file = Embedded::open(&path, EmbeddedConfig::default()).unwrap();
+        let _: () = runtime.block_on(play(Arc::new(EmbeddedQueue::new(file, config())), steps));
+        std::fs::remove_file(path).unwrap();
+        Ok(())
+    });
+    played.unwrap();
+}

@@ -77,6 +77,25 @@ scripts! {
         return redis.call('HGET', counters, field)";
     COUNTERS = r"
         return lives(counters) and redis.call('HGETALL', counters) or {}";
+    // When a key expires: a time, or nothing for never; false where it does not live. What is not of this store expires as the server says.
+    EXPIRY = r"
+        local latest = false
+        for _, key in ipairs({value, counters}) do
+            local kind, at = redis.call('TYPE', key).ok, false
+            if kind == 'hash' then
+                at = redis.call('HGET', key, 'x')
+            end
+            if not at and kind ~= 'none' then
+                local left = redis.call('PTTL', key)
+                at = left < 0 and '' or string.format('%.0f', now + left)
+            end
+            if at == '' or latest == '' then
+                latest = ''
+            elseif at and tonumber(at) > now and (not latest or tonumber(at) > tonumber(latest)) then
+                latest = at
+            end
+        end
+        return latest";
 }
 
 impl RedisStore {
@@ -113,6 +132,9 @@ impl RedisStore {
         })
     }
 }
+
+/// What the keys of queues begin with.
+const QUEUES: &str = "livos:queue:{";
 
 fn counters_key(key: &str) -> String {
     format!("{key}\0")
@@ -175,7 +197,7 @@ impl Store for RedisStore {
         Ok(counters)
     }
 
-    /// Reads all keys of the server once for every page.
+    /// Reads all keys of the server once for every page. Keys that something else wrote are found too, but not those of queues.
     async fn scan(
         &self,
         now: Timestamp,
@@ -186,9 +208,10 @@ impl Store for RedisStore {
         let (pattern, mut cursor, mut keys) = (escaped(prefix), 0u64, std::collections::BTreeSet::new());
         loop {
             let mut scan = redis::cmd("SCAN");
-            scan.arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(1000).arg("TYPE").arg("hash");
+            scan.arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(1000);
             let (next, page): (u64, Vec<String>) = self.redis.query(&scan).await?;
-            keys.extend(page.into_iter().map(|key| key.trim_end_matches('\0').to_owned()));
+            let page = page.into_iter().filter(|key| !key.starts_with(QUEUES));
+            keys.extend(page.map(|key| key.trim_end_matches('\0').to_owned()));
             if next == 0 {
                 break;
             }
@@ -199,18 +222,12 @@ impl Store for RedisStore {
             if found.len() == limit {
                 break;
             }
-            let mut latest: Option<Option<i64>> = None;
-            for name in [key.clone(), counters_key(&key)] {
-                let expires: Option<String> = self.redis.query(redis::cmd("HGET").arg(name).arg("x")).await?;
-                let Some(expires) = expires else { continue };
-                match expires.parse::<i64>() {
-                    Ok(at) if at <= now.unix_ms() => {}
-                    Ok(at) => latest = Some(latest.unwrap_or(Some(at)).map(|other| other.max(at))),
-                    Err(_) => latest = Some(None),
-                }
-            }
-            if let Some(expires) = latest {
-                found.push(Found { key, expires: expires.map(Timestamp::from_unix_ms) });
+            let mut expiry = EXPIRY.prepare_invoke();
+            expiry.key(&key).key(counters_key(&key)).arg(now.unix_ms()).arg("");
+            let expires: Option<String> = self.redis.run(&expiry).await?;
+            if let Some(expires) = expires {
+                let expires = expires.parse().ok().map(Timestamp::from_unix_ms);
+                found.push(Found { key, expires });
             }
         }
         Ok(found)

@@ -79,6 +79,30 @@ async fn while_redis_is_away_each_family_reads_and_writes_as_it_says() {
     assert_eq!(store.get(start, &loose).await.unwrap().unwrap().version, 2);
 }
 
+#[tokio::test]
+async fn the_janitor_names_what_will_never_be_gone_whoever_wrote_it() {
+    let (rig, start) = (Rig::new(), contract::START);
+    let redis = rig.gate.redis();
+    let store = GuardedStore::new(rig.gate.clone());
+    for family in [HOUR, EVER, LOST] {
+        store.put(start, &family.key("x").unwrap(), Bytes::new()).await.unwrap();
+    }
+    store.add(start, &LOST.key("counted").unwrap(), "n", 1).await.unwrap();
+    let set = |name: &'static str| async move {
+        let _: () = redis.query(::redis::cmd("SET").arg(name).arg("x")).await.unwrap();
+    };
+    set("livos:stray").await;
+    set("somebody-else").await;
+    set("livos:mortal").await;
+    let _: () = redis.query(::redis::cmd("EXPIRE").arg("livos:mortal").arg(1000)).await.unwrap();
+    let queue = crate::queue::RedisQueue::new(redis.clone(), "q", Default::default()).unwrap();
+    let job = crate::queue::NewJob::new(crate::queue::JobKind::from_static("x"), "x");
+    crate::queue::Queue::enqueue(&queue, start, job).await.unwrap();
+    let report = sweep(&store, start, &[HOUR, EVER]).await.unwrap();
+    assert_eq!(report.immortal, ["livos:stray", "livos:test:lost:counted", "livos:test:lost:x"]);
+    assert_eq!(report.keys, 6);
+}
+
 #[test]
 fn the_tables_of_keys_in_the_manual_are_those_of_the_code() {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/keys.md");

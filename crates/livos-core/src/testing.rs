@@ -1,10 +1,12 @@
 //! Checks any [`Machine`] against its law, and starts servers. For tests, behind the feature `test-util`.
 
+mod disk;
 #[cfg(feature = "redis")]
 mod redis_server;
 
 use std::{collections::VecDeque, fmt::Debug};
 
+pub use self::disk::SmallDisk;
 #[cfg(feature = "redis")]
 pub use self::redis_server::RedisServer;
 use crate::machine::Machine;

@@ -3,12 +3,11 @@
 //! Damaged files, second processes and disks that fail in the middle are in `src/embedded/tests.rs`; clocks that are set back or forward, and jobs that are too
 //! large, are in the queue's contract, which every backend passes.
 
+#![cfg(feature = "test-util")]
 #![allow(clippy::unwrap_used)] // Helpers of tests fail as tests do.
-#![allow(clippy::print_stdout)] // A machine that forbids a part of a test is told.
 
 use std::{
     io::{BufRead, BufReader},
-    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::mpsc::{self, RecvTimeoutError},
     thread,
@@ -18,50 +17,18 @@ use std::{
 use livos_core::{
     embedded::{Embedded, EmbeddedConfig, OpenError, StorageError},
     queue::{EmbeddedQueue, Enqueued, JobKind, NewJob, Queue, QueueConfig, QueueError},
+    testing::SmallDisk,
     time::{Clock, SystemClock},
 };
 
 const KIND: JobKind = JobKind::from_static("load");
 
-/// A disk of this many bytes, gone with the value; none where the machine does not let us make one.
-struct Disk(tempfile::TempDir);
-
-impl Disk {
-    fn new(bytes: u32) -> Option<Self> {
-        let folder = tempfile::tempdir().unwrap();
-        let made = Self::mount(folder.path(), &format!("size={bytes}"));
-        if !made {
-            println!("no disk of its own for this test: mounting one needs root");
-        }
-        made.then(|| Self(folder))
-    }
-
-    fn mount(at: &Path, options: &str) -> bool {
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(at).stderr(Stdio::null());
-        mount.status().is_ok_and(|status| status.success())
-    }
-
-    fn remount(&self, options: &str) {
-        assert!(Self::mount(self.0.path(), &format!("remount,{options}")));
-    }
-
-    fn file(&self) -> PathBuf {
-        self.0.path().join("livos.redb")
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
-    }
-}
-
 #[tokio::test]
 async fn a_disk_that_runs_full_refuses_jobs_and_keeps_those_that_it_took() {
-    let Some(disk) = Disk::new(8 << 20) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(folder.path(), 8 << 20) else { return };
     let open = || {
-        let file = Embedded::open(disk.file(), EmbeddedConfig::default()).unwrap();
+        let file = Embedded::open(folder.path().join("livos.redb"), EmbeddedConfig::default()).unwrap();
         (EmbeddedQueue::new(file.clone(), QueueConfig::default()), file)
     };
     let (queue, file) = open();
@@ -79,7 +46,7 @@ async fn a_disk_that_runs_full_refuses_jobs_and_keeps_those_that_it_took() {
     assert!(matches!(refused, QueueError::Storage(StorageError::DiskFull)), "{refused:?}");
     assert!(refused.is_temporary());
     assert!(enqueue(queue.clone(), accepted).await.is_err(), "it stays full");
-    disk.remount("size=64m");
+    disk.resize(64 << 20);
     // It goes on as soon as there is room; the first write after it may still find the file closed.
     let _ = enqueue(queue.clone(), accepted).await;
     let before = queue.depth().await.unwrap().ready;
@@ -95,10 +62,12 @@ async fn a_disk_that_runs_full_refuses_jobs_and_keeps_those_that_it_took() {
 
 #[tokio::test]
 async fn a_disk_that_is_read_only_is_named_as_such() {
-    let Some(disk) = Disk::new(8 << 20) else { return };
-    Embedded::open(disk.file(), EmbeddedConfig::default()).unwrap().close().await;
-    disk.remount("ro");
-    let error = Embedded::open(disk.file(), EmbeddedConfig::default()).unwrap_err();
+    let folder = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(folder.path(), 8 << 20) else { return };
+    let open = || Embedded::open(folder.path().join("livos.redb"), EmbeddedConfig::default());
+    open().unwrap().close().await;
+    disk.make_read_only();
+    let error = open().unwrap_err();
     assert!(matches!(error, OpenError::ReadOnly { .. }), "{error:?}");
     assert!(error.to_string().contains("mounted read-only"), "{error}");
 }
@@ -181,7 +150,7 @@ async fn a_job_that_kills_its_worker_is_given_up_and_the_others_are_done() {
     poison_is_dead_and_the_rest_is_done(&EmbeddedQueue::new(open(), QueueConfig::default()), &workers).await;
 }
 
-#[cfg(all(feature = "redis", feature = "test-util"))]
+#[cfg(feature = "redis")]
 mod redis {
     use std::{
         io::{Read, Write},

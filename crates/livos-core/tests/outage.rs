@@ -27,7 +27,7 @@ use livos_core::{
         Worker, WorkerConfig,
     },
     redis::{Gate, Redis, RedisConfig},
-    testing::RedisServer,
+    testing::{RedisServer, SmallDisk},
     time::{Clock, SystemClock},
 };
 use tower_service::Service;
@@ -86,6 +86,10 @@ impl Rig {
     async fn start(options: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let server = RedisServer::start(folder.path(), &[&RedisServer::DURABLE, options].concat());
+        Self::around(server, folder).await
+    }
+
+    async fn around(server: RedisServer, folder: tempfile::TempDir) -> Self {
         let redis = Redis::new(RedisConfig::new(server.url())).unwrap();
         let mut bounds = QueueConfig::default();
         (bounds.refuse_at, bounds.alert_at) = (100_000, 100_000);
@@ -286,6 +290,21 @@ async fn a_server_that_is_full_takes_nothing_gives_everything_and_loses_nothing(
     rig.work();
     let storm = rig.watch(AWAY).await;
     nothing_is_lost(&*rig.settle("filled to maxmemory", storm).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_whose_disk_is_full_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(folder.path(), 256 << 10) else { return };
+    let server = RedisServer::start(folder.path(), &RedisServer::DURABLE);
+    let mut rig = Rig::around(server, tempfile::tempdir().unwrap()).await;
+    // It ends by itself, because it can't keep what it would have to promise.
+    rig.until("its disk is full", |rig| rig.queue.health().spilled > 100).await;
+    let storm = rig.watch(BEFORE).await;
+    disk.resize(64 << 20);
+    rig.server.restart();
+    rig.work();
+    nothing_is_lost(&*rig.settle("its disk was full", storm).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -239,6 +239,25 @@ async fn a_server_that_is_stopped_for_a_while_loses_nothing() {
     nothing_is_lost(&*rig.settle("stopped", storm).await);
 }
 
+/// Callers go away in the middle of it, and the largest job is as welcome as the smallest.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caller_that_goes_away_leaves_no_trace_in_the_count() {
+    let mut rig = Rig::start(&[]).await;
+    rig.stop.store(true, Ordering::SeqCst);
+    rig.server.kill();
+    let largest = NewJob::new(KIND, vec![b' '; NewJob::MAX_PAYLOAD]);
+    for n in 0..200u64 {
+        let enqueue = rig.queue.enqueue(SystemClock.now(), NewJob::new(KIND, format!("{n:8}")));
+        let _ = tokio::time::timeout(Duration::from_micros(n * 20), enqueue).await;
+    }
+    let spilled = rig.queue.enqueue(SystemClock.now(), largest).await.unwrap();
+    assert_eq!(spilled, Enqueued::Spilled);
+    rig.server.restart();
+    rig.until("all is moved, and counted", |rig| rig.queue.health().ready).await;
+    let first = rig.queue.lease(SystemClock.now(), &[], PATIENCE).await.unwrap();
+    assert!(first.is_some(), "some callers stayed long enough");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_stands_still_for_a_while_loses_nothing() {
     let mut rig = Rig::start(&[]).await;
@@ -280,7 +299,7 @@ async fn a_server_that_takes_long_to_load_its_file_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_full_takes_nothing_gives_everything_and_loses_nothing() {
-    let mut rig = Rig::start(&["--maxmemory", "3mb"]).await;
+    let mut rig = Rig::start(&["--maxmemory", "2mb"]).await;
     // Without workers it fills by the jobs themselves.
     rig.until("it is full", |rig| rig.queue.health().spilled > 100).await;
     let health = rig.queue.health();

@@ -42,8 +42,10 @@ impl BreakerLayer {
         outcome.of(call.await, failed)
     }
 
-    /// The same, but when a probe is due, `probe` is made first, and the call only if that succeeds: for a dependency that has a question cheaper than
-    /// any call.
+    /// The same for a dependency that bounds its own time and has a question cheaper than any call: when a probe is due, `probe` is made first, and the call
+    /// only if that succeeds.
+    ///
+    /// A call that is dropped before its end counts for nothing, because its caller had other reasons than the dependency; only a dropped probe is a failure.
     pub async fn call_after<T, E>(
         &self,
         probe: impl Future<Output = Result<(), E>>,
@@ -56,6 +58,7 @@ impl BreakerLayer {
             outcome.of(probe.await, &failed)?;
             outcome = self.admit().map_err(open)?;
         }
+        outcome.end = if outcome.admission == Admission::Probe { End::Failed } else { End::Unknown };
         outcome.of(call.await, failed)
     }
 
@@ -66,7 +69,7 @@ impl BreakerLayer {
                 metrics::counter!("livos_breaker_refused_total", "name" => self.name).increment(1);
                 Err(retry_after)
             }
-            admission => Ok(Outcome { layer: self.clone(), admission, failed: true }),
+            admission => Ok(Outcome { layer: self.clone(), admission, end: End::Failed }),
         }
     }
 }
@@ -75,12 +78,19 @@ impl BreakerLayer {
 struct Outcome {
     layer: BreakerLayer,
     admission: Admission,
-    failed: bool,
+    /// As things stand: what it is when it is dropped.
+    end: End,
+}
+
+enum End {
+    Succeeded,
+    Failed,
+    Unknown,
 }
 
 impl Outcome {
     fn of<T, E>(mut self, answer: Result<T, E>, failed: impl Fn(&E) -> bool) -> Result<T, Broken<E>> {
-        self.failed = answer.as_ref().is_err_and(failed);
+        self.end = if answer.as_ref().is_err_and(failed) { End::Failed } else { End::Succeeded };
         answer.map_err(Broken::Service)
     }
 }
@@ -89,13 +99,19 @@ impl Drop for Outcome {
     fn drop(&mut self) {
         let mut breaker = lock(&self.layer.breaker);
         let name = self.layer.name;
-        if !self.failed {
-            breaker.succeed(self.admission);
-            if self.admission == Admission::Probe {
-                tracing::info!(name, "it answers again");
+        match self.end {
+            End::Succeeded => {
+                breaker.succeed(self.admission);
+                if self.admission == Admission::Probe {
+                    tracing::info!(name, "it answers again");
+                }
             }
-        } else if breaker.fail(Instant::now(), self.admission) {
-            tracing::error!(name, "it fails, and is left alone for a while");
+            End::Failed => {
+                if breaker.fail(Instant::now(), self.admission) {
+                    tracing::error!(name, "it fails, and is left alone for a while");
+                }
+            }
+            End::Unknown => {}
         }
         let open = !matches!(breaker.state(), BreakerState::Closed);
         metrics::gauge!("livos_breaker_open", "name" => name).set(f64::from(u8::from(open)));
@@ -193,6 +209,18 @@ mod tests {
         assert_eq!(layer.call_after(bad(), never(), |_| true).await, Err(Broken::Service(Failure)));
         assert_eq!(layer.call_after(good(), good(), |_| true).await, Ok(()));
         assert_eq!(layer.state(), BreakerState::Closed);
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_goes_away_says_nothing_about_a_dependency_that_bounds_its_own_time() {
+        let config = BreakerConfig { failures: 1, ..BreakerConfig::default() };
+        let layer = BreakerLayer::new("test", config);
+        let hangs = std::future::pending::<Result<(), Failure>>;
+        let gone = Duration::from_millis(1);
+        assert!(tokio::time::timeout(gone, layer.call_after(hangs(), hangs(), |_| true)).await.is_err());
+        assert_eq!(layer.state(), BreakerState::Closed);
+        assert!(tokio::time::timeout(gone, layer.call(hangs(), |_| true)).await.is_err());
+        assert!(matches!(layer.state(), BreakerState::Open { .. }), "here it took too long");
     }
 
     #[tokio::test]

@@ -415,6 +415,22 @@ impl Work<'_, '_> {
 }
 
 impl EmbeddedQueue {
+    /// Takes a job in whose bounds were checked already, for who wraps it into a larger one.
+    pub(super) async fn enqueue_any(&self, now: Timestamp, job: NewJob) -> Result<Enqueued, QueueError> {
+        let (bound, kind) = (self.config.refuse_at, job.kind.clone());
+        let (enqueued, depth) = self
+            .work(now, move |work| {
+                let enqueued = work.enqueue(&job, Some(bound))?;
+                Ok((enqueued, work.tables.jobs.len()?))
+            })
+            .await?;
+        self.config.tell(enqueued, &kind, depth);
+        if matches!(enqueued, Enqueued::Enqueued(_)) {
+            self.file.bell.ring();
+        }
+        Ok(enqueued)
+    }
+
     async fn work<T: Send + 'static>(
         &self,
         now: Timestamp,
@@ -428,18 +444,7 @@ impl EmbeddedQueue {
 impl Queue for EmbeddedQueue {
     async fn enqueue(&self, now: Timestamp, job: NewJob) -> Result<Enqueued, QueueError> {
         job.check()?;
-        let (bound, kind) = (self.config.refuse_at, job.kind.clone());
-        let (enqueued, depth) = self
-            .work(now, move |work| {
-                let enqueued = work.enqueue(&job, Some(bound))?;
-                Ok((enqueued, work.tables.jobs.len()?))
-            })
-            .await?;
-        self.config.tell(enqueued, &kind, depth);
-        if matches!(enqueued, Enqueued::Enqueued(_)) {
-            self.file.bell.ring();
-        }
-        Ok(enqueued)
+        self.enqueue_any(now, job).await
     }
 
     async fn lease(

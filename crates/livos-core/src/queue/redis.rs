@@ -48,6 +48,8 @@ const PARTS: [(&str, &str, &str); 12] = [
     ("numbers", "for ever: two numbers", "the last numbers of a job and of a lease"),
     ("bell", "nothing is kept: it is a channel", "rung when a job becomes ready"),
 ];
+/// After so much silence the bell is listened to on a new connection. A minute: between two, workers look every few seconds anyway.
+const SILENCE: Duration = Duration::from_secs(60);
 /// The mark of the server, beside them.
 const EPOCH: (&str, &str, &str) =
     ("epoch", "for ever: one mark", "tells the server that it was from one that was emptied");
@@ -269,10 +271,14 @@ impl RedisQueue {
         // What was rung before it listened.
         self.bell.ring();
         let mut messages = std::pin::pin!(listener.into_on_message());
-        while std::future::poll_fn(|cx| messages.as_mut().poll_next(cx)).await.is_some() {
-            self.bell.ring();
+        loop {
+            let message = std::future::poll_fn(|cx| messages.as_mut().poll_next(cx));
+            // A connection can break unheard.
+            match tokio::time::timeout(SILENCE, message).await {
+                Ok(Some(_)) => self.bell.ring(),
+                _ => return Ok(()),
+            }
         }
-        Ok(())
     }
 
     /// A mark that was left in the server when it was first used, and is gone when the server was emptied.

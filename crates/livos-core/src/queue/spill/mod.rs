@@ -16,6 +16,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use tokio::sync::RwLock;
 
 use super::{
     DeadLetter, Depth, EmbeddedQueue, Enqueued, JobId, JobKind, Lease, LeaseLost, Nack, NewJob, News, Queue,
@@ -24,7 +25,7 @@ use super::{
 use crate::{
     breaker::BreakerState,
     drain::DrainSignal,
-    embedded::Embedded,
+    embedded::{Embedded, StorageError},
     redis::Gate,
     store::{EmbeddedStore, Family, Lifetime},
     time::{Clock, Timestamp},
@@ -72,6 +73,8 @@ pub struct SpillQueue<C> {
     config: SpillConfig,
     /// Jobs in the file, so that none overtakes them.
     spilled: Arc<AtomicU64>,
+    /// Held by whoever is putting a job into the file, and by whoever counts what is in it.
+    counting: Arc<RwLock<()>>,
     /// Of these, how many were kept while Redis was there: they are not a part of what has gathered.
     passing: AtomicU64,
     /// Why Redis did not take the last job that it was offered; none where it did.
@@ -113,6 +116,7 @@ impl<C: Clock + Clone> SpillQueue<C> {
             clock,
             config,
             spilled: Arc::new(spilled.into()),
+            counting: Arc::default(),
             passing: 0.into(),
             refusal: Mutex::default(),
             emptied: 0.into(),
@@ -147,26 +151,39 @@ impl<C: Clock + Clone> SpillQueue<C> {
         *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = refusal;
     }
 
+    /// Puts a job into the file. It is a task, so that a caller who goes away does not leave the count wrong.
     async fn keep(&self, now: Timestamp, job: &NewJob) -> Result<Enqueued, QueueError> {
-        // Counted before it can be moved, and so never below zero.
-        self.spilled.fetch_add(1, Ordering::SeqCst);
-        let kept = match envelope::seal(job, now) {
-            Ok(sealed) => self.spill.enqueue(now, sealed).await,
-            Err(error) => Err(error),
-        };
-        if matches!(kept, Ok(Enqueued::Enqueued(_))) {
-            if self.gate.state() == BreakerState::Closed {
-                self.passing.fetch_add(1, Ordering::SeqCst);
+        let sealed = envelope::seal(job, now)?;
+        let (spill, spilled, counting) =
+            (self.spill.clone(), Arc::clone(&self.spilled), Arc::clone(&self.counting));
+        let keeping = tokio::spawn(async move {
+            let _counting = counting.read().await;
+            // Counted before it can be moved, and so never below zero.
+            spilled.fetch_add(1, Ordering::SeqCst);
+            let kept = spill.enqueue_any(now, sealed).await;
+            if !matches!(kept, Ok(Enqueued::Enqueued(_))) {
+                spilled.fetch_sub(1, Ordering::SeqCst);
             }
-            metrics::counter!("livos_queue_spilled_total", "kind" => job.kind.to_string()).increment(1);
-        } else {
-            self.spilled.fetch_sub(1, Ordering::SeqCst);
+            kept
+        });
+        let kept = keeping.await.unwrap_or(Err(StorageError::Closed.into()))?;
+        if !matches!(kept, Enqueued::Enqueued(_)) {
+            return Ok(kept);
         }
-        let kept = kept?;
-        Ok(match kept {
-            Enqueued::Enqueued(_) => Enqueued::Spilled,
-            other => other,
-        })
+        if self.gate.state() == BreakerState::Closed {
+            self.passing.fetch_add(1, Ordering::SeqCst);
+        }
+        metrics::counter!("livos_queue_spilled_total", "kind" => job.kind.to_string()).increment(1);
+        Ok(Enqueued::Spilled)
+    }
+
+    /// Counts again, when the file has nothing of what should be there.
+    async fn recount(&self) {
+        let _counting = self.counting.write().await;
+        match self.spill.depth().await {
+            Ok(depth) => self.spilled.store(depth.total(), Ordering::SeqCst),
+            Err(error) => tracing::error!(%error, "the spill file can't be read"),
+        }
     }
 }
 

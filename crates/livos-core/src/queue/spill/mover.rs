@@ -98,6 +98,9 @@ impl<C: Clock + Clone> SpillQueue<C> {
         let (mut settling, mut all) = (JoinSet::new(), true);
         let leases = self.take(batch).await;
         let any = !leases.is_empty();
+        if !any {
+            self.recount().await;
+        }
         for lease in leases {
             // Behind one that stays all others stay.
             if !all || drain.is_draining() {

@@ -6,7 +6,7 @@ use crate::sh::{self, Result, say};
 
 /// Hears and speaks in the demo: offline recognition and a voice, for the simulated providers.
 pub const SPEECH: &[&str] = &["pocketsphinx", "pocketsphinx-en-us", "flite"];
-/// What the tests need beside that: a browser, real speech, a Redis server, and what the vendors' own SDKs run on.
+/// What the tests need beside that: a browser, real speech, a Redis and a PostgreSQL server, and what the vendors' own SDKs run on.
 pub const TEST: &[&str] = &[
     "chromium",
     "pocketsphinx",
@@ -14,6 +14,7 @@ pub const TEST: &[&str] = &[
     "flite",
     "espeak-ng",
     "sox",
+    "postgresql",
     "python3",
     "python3-venv",
     "redis-server",

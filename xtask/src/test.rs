@@ -89,7 +89,7 @@ fn doc() -> Result {
 }
 
 /// The backends that need a server, which the tests start themselves, and traces for a collector that they play.
-const FEATURES: &str = "livos-core/redis,livos-core/test-util,livos-vps/otel";
+const FEATURES: &str = "livos-core/redis,livos-core/postgres,livos-core/test-util,livos-vps/otel";
 
 fn unit() -> Result {
     let runner: &[&str] = if sh::has("cargo-nextest", "--version") {
@@ -107,6 +107,7 @@ fn features() -> Result {
         &["-p", "livos-core", "--no-default-features"],
         &["-p", "livos-core", "--features", "test-util"],
         &["-p", "livos-core", "--features", "redis"],
+        &["-p", "livos-core", "--features", "postgres"],
         &["-p", "livos-voice", "--no-default-features"],
         &["-p", "livos-voice", "--no-default-features", "--features", "silero"],
         &["-p", "livos-voice", "--no-default-features", "--features", "ts"],

@@ -22,3 +22,4 @@ pub mod supervise;
 #[cfg(any(test, feature = "test-util"))]
 pub mod testing;
 pub mod time;
+pub mod usage;

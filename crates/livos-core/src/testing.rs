@@ -1,12 +1,16 @@
 //! Checks any [`Machine`] against its law, and starts servers. For tests, behind the feature `test-util`.
 
 mod disk;
+#[cfg(feature = "postgres")]
+mod postgres_server;
 #[cfg(feature = "redis")]
 mod redis_server;
 
 use std::{collections::VecDeque, fmt::Debug};
 
 pub use self::disk::SmallDisk;
+#[cfg(feature = "postgres")]
+pub use self::postgres_server::PostgresServer;
 #[cfg(feature = "redis")]
 pub use self::redis_server::RedisServer;
 use crate::machine::Machine;

@@ -60,6 +60,37 @@ impl UtcDay {
     pub const fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }
+
+    /// The Monday of its week, which is the day itself or one of the six before it.
+    #[must_use]
+    pub const fn monday(self) -> Self {
+        // 1970-01-01 was a Thursday.
+        Self(self.0.saturating_sub(self.0.saturating_add(3).rem_euclid(7)))
+    }
+
+    /// So many days later, or earlier.
+    #[must_use]
+    pub const fn plus_days(self, days: i64) -> Self {
+        Self(self.0.saturating_add(days))
+    }
+}
+
+/// The text is not a date as in 2026-11-23.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a day is a date such as 2026-11-23")]
+pub struct InvalidDay(());
+
+impl std::str::FromStr for UtcDay {
+    type Err = InvalidDay;
+
+    /// Reads what `Display` writes, for the years 0 to 9999.
+    fn from_str(text: &str) -> Result<Self, InvalidDay> {
+        let date: jiff::civil::Date = text.parse().map_err(|_| InvalidDay(()))?;
+        let start = date.to_zoned(jiff::tz::TimeZone::UTC).map_err(|_| InvalidDay(()))?;
+        let day = Timestamp(start.timestamp().as_millisecond()).day();
+        // What the library reads is more than what is written here: times, signs and weeks are not dates.
+        if day.to_string() == text { Ok(day) } else { Err(InvalidDay(())) }
+    }
 }
 
 impl fmt::Display for UtcDay {
@@ -147,6 +178,34 @@ mod tests {
         let day = Timestamp::from_unix_ms(1_795_392_000_000).day();
         assert_eq!((day.to_string().as_str(), day.start().unix_ms()), ("2026-11-23", 1_795_392_000_000));
         assert_eq!(day.next().start().since(day.start()), Duration::from_secs(86_400));
+    }
+
+    #[test]
+    fn a_date_is_read_as_it_is_written_and_nothing_else_is() {
+        for date in ["1969-12-31", "1970-01-01", "2000-02-29", "2026-11-24"] {
+            assert_eq!(date.parse::<UtcDay>().unwrap().to_string(), date);
+        }
+        for text in
+            ["", "2026-11-31", "2026-2-01", "20261124", "2026-11-24T00:00:00", "today", "+002026-11-24"]
+        {
+            assert!(text.parse::<UtcDay>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn weeks_begin_on_monday() {
+        let day = |date: &str| date.parse::<UtcDay>().unwrap();
+        let table = [
+            ("2026-11-22", "2026-11-16"),
+            ("2026-11-23", "2026-11-23"),
+            ("2026-11-24", "2026-11-23"),
+            ("1970-01-01", "1969-12-29"),
+            ("1969-12-28", "1969-12-22"),
+        ];
+        for (date, monday) in table {
+            assert_eq!(day(date).monday(), day(monday), "{date}");
+        }
+        assert_eq!(day("2026-11-30").plus_days(-7), day("2026-11-23"));
     }
 
     #[test]

@@ -5,16 +5,39 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::{Budget, Exhausted, Level, Reservation, Unit};
+use tokio::sync::{Notify, mpsc};
+
+use super::{Budget, Exhausted, Level, Purse, Reservation, Unit};
 use crate::time::{Clock, SystemClock};
 
-/// A shared [`Budget`] on a clock. Cloning shares it. Every call is short and never waits.
+/// A shared budget: a [`Budget`] on a clock, or portions drawn from the store. Cloning shares it. Every call is short and never waits.
 ///
 /// Counts `livos_spent_total{unit}` and `livos_budget_refused_total{unit}`.
 #[derive(Clone)]
 pub struct Meter {
-    budget: Arc<Mutex<Budget>>,
-    clock: Arc<dyn Clock>,
+    source: Source,
+}
+
+#[derive(Clone)]
+enum Source {
+    Day { budget: Arc<Mutex<Budget>>, clock: Arc<dyn Clock> },
+    Drawn { shared: Arc<Drawn>, _held: mpsc::Sender<()> },
+}
+
+/// What a drawn meter and its keeper share.
+#[derive(Debug, Default)]
+pub(crate) struct Drawn {
+    purse: Mutex<Purse>,
+    /// Rung when something was spent, and when there was not enough.
+    pub(crate) spent: Notify,
+}
+
+impl Drawn {
+    /// Looks at the purse, for a moment.
+    pub(crate) fn with<T>(&self, look: impl FnOnce(&mut Purse) -> T) -> T {
+        // A panic cannot leave the counters half changed in a way that matters more than losing them all would.
+        look(&mut self.purse.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 impl Meter {
@@ -25,28 +48,44 @@ impl Meter {
 
     /// Meters `budget` on another clock.
     pub fn with_clock(budget: Budget, clock: Arc<dyn Clock>) -> Self {
-        Self { budget: Arc::new(Mutex::new(budget)), clock }
+        Self { source: Source::Day { budget: Arc::new(Mutex::new(budget)), clock } }
+    }
+
+    /// Spends what a keeper puts into the purse. The receiver ends once every clone of the meter is gone.
+    pub(crate) fn drawn(shared: Arc<Drawn>) -> (Self, mpsc::Receiver<()>) {
+        let (held, gone) = mpsc::channel(1);
+        (Self { source: Source::Drawn { shared, _held: held } }, gone)
     }
 
     /// See [`Budget::reserve`].
     pub fn reserve(&self, unit: Unit, amount: u64) -> Result<(Reservation, Level), Exhausted> {
-        let reserved = self.lock().reserve(self.clock.now(), unit, amount);
+        let reserved = match &self.source {
+            Source::Day { budget, clock } => lock(budget).reserve(clock.now(), unit, amount),
+            Source::Drawn { shared, .. } => shared.with(|purse| purse.reserve(unit, amount)),
+        };
         if reserved.is_err() {
             metrics::counter!("livos_budget_refused_total", "unit" => unit.name()).increment(1);
         }
+        self.tell();
         reserved
     }
 
     /// See [`Budget::settle`].
     pub fn settle(&self, reservation: Reservation, used: u64) {
         let unit = reservation.unit();
-        self.lock().settle(self.clock.now(), reservation, used);
+        match &self.source {
+            Source::Day { budget, clock } => lock(budget).settle(clock.now(), reservation, used),
+            Source::Drawn { shared, .. } => {
+                shared.with(|purse| purse.settle(unit, reservation.amount(), used));
+            }
+        }
+        self.tell();
         metrics::counter!("livos_spent_total", "unit" => unit.name()).increment(used);
     }
 
     /// See [`Budget::release`].
     pub fn release(&self, reservation: Reservation) {
-        self.lock().release(self.clock.now(), reservation);
+        self.settle(reservation, 0);
     }
 
     /// Reserves and settles in one step, for work whose size is known before it begins.
@@ -56,20 +95,31 @@ impl Meter {
         Ok(level)
     }
 
-    /// See [`Budget::settled`].
+    /// See [`Budget::settled`]. A drawn meter answers zero: what was settled is asked of the store.
     pub fn settled(&self, unit: Unit) -> u64 {
-        self.lock().settled(unit)
+        match &self.source {
+            Source::Day { budget, .. } => lock(budget).settled(unit),
+            Source::Drawn { .. } => 0,
+        }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Budget> {
-        // A panic cannot leave the counters half changed in a way that matters more than losing them all would.
-        self.budget.lock().unwrap_or_else(PoisonError::into_inner)
+    fn tell(&self) {
+        if let Source::Drawn { shared, .. } = &self.source {
+            shared.spent.notify_one();
+        }
     }
+}
+
+fn lock(budget: &Mutex<Budget>) -> std::sync::MutexGuard<'_, Budget> {
+    budget.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for Meter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Meter").field(&*self.lock()).finish()
+        match &self.source {
+            Source::Day { budget, .. } => f.debug_tuple("Meter").field(&*lock(budget)).finish(),
+            Source::Drawn { shared, .. } => f.debug_tuple("Meter").field(shared).finish(),
+        }
     }
 }
 

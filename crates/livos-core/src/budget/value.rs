@@ -32,7 +32,40 @@ impl Unit {
     }
 }
 
-/// How much of a unit one UTC day may use.
+/// Over which time a limit counts. All of them end at instants in UTC, the same for everybody; only how they are shown knows a time zone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Period {
+    /// A UTC day. It begins anew at midnight UTC.
+    Day,
+    /// Monday to Sunday in UTC. It begins anew on Monday at midnight UTC.
+    Week,
+    /// The last five hours, in slots of ten minutes. It never begins anew as a whole: what was spent leaves it slot by slot.
+    Window,
+}
+
+impl Period {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Day, Self::Week, Self::Window];
+
+    /// A name for logs, metrics and answers.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Day => "day",
+            Self::Week => "week",
+            Self::Window => "window",
+        }
+    }
+
+    const fn renewal(self) -> &'static str {
+        match self {
+            Self::Day => "the day's budget of {} is spent; it begins anew at midnight UTC",
+            Self::Week => "the week's budget of {} is spent; it begins anew on Monday at midnight UTC",
+            Self::Window => "the five-hour budget of {} is spent; it comes back bit by bit",
+        }
+    }
+}
+
+/// How much of a unit one period may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limit {
     /// From here on reservations answer [`Level::Warn`].
@@ -57,13 +90,15 @@ pub enum Level {
     Warn,
 }
 
-/// The day's limit would be passed; nothing was reserved.
+/// A limit would be passed; nothing was reserved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the day's budget of {} is spent; it begins anew at midnight UTC", unit.name())]
+#[error("{}", period.renewal().replace("{}", unit.name()))]
 pub struct Exhausted {
     /// Of which unit.
     pub unit: Unit,
-    /// When the limit begins anew.
+    /// Over which time.
+    pub period: Period,
+    /// When the limit begins anew; of the five-hour window, when the first of what was spent leaves it.
     pub resets_at: Timestamp,
 }
 
@@ -77,6 +112,11 @@ pub struct Reservation {
 }
 
 impl Reservation {
+    /// Of a budget that counts no days itself.
+    pub(super) fn undated(unit: Unit, amount: u64) -> Self {
+        Self { unit, amount, day: Timestamp::from_unix_ms(0).day() }
+    }
+
     /// How much was set aside.
     pub fn amount(&self) -> u64 {
         self.amount
@@ -120,7 +160,7 @@ impl Budget {
         let total = spent.settled.saturating_add(spent.reserved).saturating_add(amount);
         let limit = self.limits.get(&unit);
         if limit.is_some_and(|limit| total > limit.stop) {
-            return Err(Exhausted { unit, resets_at: self.day.next().start() });
+            return Err(Exhausted { unit, period: Period::Day, resets_at: self.day.next().start() });
         }
         spent.reserved = spent.reserved.saturating_add(amount);
         let level = if limit.is_some_and(|limit| total >= limit.warn) { Level::Warn } else { Level::Ok };

@@ -26,6 +26,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
 
+#[cfg(feature = "redis")]
+pub(crate) use self::spill::EPOCH;
 pub use self::{
     bell::{Bell, News},
     embedded::EmbeddedQueue,

@@ -91,6 +91,12 @@ async fn counting(store: &dyn Store) {
     add("a", i64::MAX).await.expect("add");
     assert_eq!(add("a", i64::MAX).await.expect("add"), i64::MAX, "a counter does not wrap");
     assert_eq!(store.get(START, &name).await.expect("get"), None, "counters are no value");
+    let several = [("b".to_owned(), 4), ("c".to_owned(), -1), ("b".to_owned(), 1)];
+    let after = store.add_all(START, &name, &several).await.expect("add_all");
+    assert_eq!(after, [10, -1, 11], "several at one time, in order");
+    let too_long = [("f".repeat(513), 1), ("c".to_owned(), 1)];
+    assert!(store.add_all(START, &name, &too_long).await.is_err());
+    assert_eq!(store.add(START, &name, "c", 0).await.expect("add"), -1, "none of them was added");
     assert_eq!(store.add(at(60), &name, "b", 1).await.expect("add"), 1, "they expire all at once");
     assert_eq!(store.counters(at(60), &name).await.expect("counters"), [("b".to_owned(), 1)]);
     assert!(store.remove(at(60), &name).await.expect("remove"));

@@ -201,9 +201,19 @@ impl Store for EmbeddedStore {
     }
 
     async fn add(&self, now: Timestamp, key: &Key, field: &str, delta: i64) -> Result<i64, StoreError> {
-        check_field(field)?;
+        let after = self.add_all(now, key, &[(field.to_owned(), delta)]).await?;
+        Ok(after.first().copied().unwrap_or_default())
+    }
+
+    async fn add_all(
+        &self,
+        now: Timestamp,
+        key: &Key,
+        deltas: &[(String, i64)],
+    ) -> Result<Vec<i64>, StoreError> {
+        deltas.iter().try_for_each(|(field, _)| check_field(field))?;
         let (head, expires, most) = (counters_row(key), expiry(now, key), self.most);
-        let counter = [head.as_slice(), field.as_bytes()].concat();
+        let deltas = deltas.to_vec();
         let added = self.file.write(move |tables| {
             let stored = tables.entries.get(head.as_slice())?.map(|row| row.value().to_vec());
             if stored.as_deref().is_some_and(|row| living(row, now).is_none()) {
@@ -212,11 +222,16 @@ impl Store for EmbeddedStore {
                 return Ok(Err(StoreError::Full(most)));
             }
             set(tables, &head, (1, expires), &[])?;
-            let before =
-                tables.counters.get(counter.as_slice())?.map_or(0, |row| number(row.value()).cast_signed());
-            let after = before.saturating_add(delta);
-            tables.counters.insert(counter.as_slice(), after.to_be_bytes().as_slice())?;
-            Ok(Ok(after))
+            let mut values = Vec::with_capacity(deltas.len());
+            for (field, delta) in &deltas {
+                let counter = [head.as_slice(), field.as_bytes()].concat();
+                let before = tables.counters.get(counter.as_slice())?;
+                let before = before.map_or(0, |row| number(row.value()).cast_signed());
+                let after = before.saturating_add(*delta);
+                tables.counters.insert(counter.as_slice(), after.to_be_bytes().as_slice())?;
+                values.push(after);
+            }
+            Ok(Ok(values))
         });
         added.await?
     }

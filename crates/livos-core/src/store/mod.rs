@@ -32,6 +32,7 @@ pub fn families() -> Vec<Family> {
     let families: &[&[Family]] = &[
         #[cfg(feature = "redis")]
         crate::queue::FAMILIES,
+        &crate::usage::FAMILIES,
     ];
     families.concat()
 }
@@ -92,6 +93,21 @@ pub trait Store: Send + Sync {
     /// Adds to a counter and answers its new value; one that is not there is zero. Many counters live under one key, each a `field`; the lifetime of
     /// all begins anew. It stops at the ends of the range and does not wrap.
     async fn add(&self, now: Timestamp, key: &Key, field: &str, delta: i64) -> Result<i64, StoreError>;
+
+    /// Adds to several counters under one key, and answers their new values in the same order. The backends here do so in one step; by itself the trait
+    /// adds to one after the other.
+    async fn add_all(
+        &self,
+        now: Timestamp,
+        key: &Key,
+        deltas: &[(String, i64)],
+    ) -> Result<Vec<i64>, StoreError> {
+        let mut after = Vec::with_capacity(deltas.len());
+        for (field, delta) in deltas {
+            after.push(self.add(now, key, field, *delta).await?);
+        }
+        Ok(after)
+    }
 
     /// The counters under `key`, by field in order.
     async fn counters(&self, now: Timestamp, key: &Key) -> Result<Vec<(String, i64)>, StoreError>;

@@ -65,16 +65,20 @@ scripts! {
         if not lives(counters) then
             redis.call('DEL', counters)
         end
-        local field = 'f' .. ARGV[3]
-        local added = redis.pcall('HINCRBY', counters, field, ARGV[4])
-        if type(added) == 'table' and added.err then
-            if not string.find(added.err, 'overflow') then
-                return added
+        local after = {}
+        for at = 3, #ARGV, 3 do
+            local field = 'f' .. ARGV[at]
+            local added = redis.pcall('HINCRBY', counters, field, ARGV[at + 1])
+            if type(added) == 'table' and added.err then
+                if not string.find(added.err, 'overflow') then
+                    return added
+                end
+                redis.call('HSET', counters, field, ARGV[at + 2])
             end
-            redis.call('HSET', counters, field, ARGV[5])
+            after[#after + 1] = redis.call('HGET', counters, field)
         end
         expire(counters)
-        return redis.call('HGET', counters, field)";
+        return after";
     COUNTERS = r"
         return lives(counters) and redis.call('HGETALL', counters) or {}";
     // When a key expires: a time, or nothing for never; false where it does not live. What is not of this store expires as the server says.
@@ -182,9 +186,23 @@ impl Store for RedisStore {
     }
 
     async fn add(&self, now: Timestamp, key: &Key, field: &str, delta: i64) -> Result<i64, StoreError> {
-        check_field(field)?;
-        let end = if delta < 0 { i64::MIN } else { i64::MAX };
-        Ok(self.redis.run(self.script(&ADD, now, key).arg(field).arg(delta).arg(end)).await?)
+        let after = self.add_all(now, key, &[(field.to_owned(), delta)]).await?;
+        after.first().copied().ok_or_else(|| RedisError::broken("a counter without a value").into())
+    }
+
+    async fn add_all(
+        &self,
+        now: Timestamp,
+        key: &Key,
+        deltas: &[(String, i64)],
+    ) -> Result<Vec<i64>, StoreError> {
+        deltas.iter().try_for_each(|(field, _)| check_field(field))?;
+        let mut add = self.script(&ADD, now, key);
+        for (field, delta) in deltas {
+            let end = if *delta < 0 { i64::MIN } else { i64::MAX };
+            add.arg(field).arg(delta).arg(end);
+        }
+        Ok(self.redis.run(&add).await?)
     }
 
     async fn counters(&self, now: Timestamp, key: &Key) -> Result<Vec<(String, i64)>, StoreError> {

@@ -1,0 +1,211 @@
+//! A meter for what is spent too often to ask the store each time: a portion is set aside in the store, spent here, and topped up.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::mpsc;
+
+use super::{
+    Amounts, Metric, UsageError, UserId,
+    bookkeeper::Entry,
+    ledger::{Certainty, Usage},
+    price::VoicePrice,
+};
+use crate::{
+    budget::{Drawn, Meter, Unit},
+    time::Timestamp,
+};
+
+/// How speech is drawn from the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DrawConfig {
+    /// Audio set aside at one time. 2 minutes: with sixteen speakers at once there are some seconds to top it up.
+    pub audio: Duration,
+    /// Characters set aside at one time. 16,000: a quarter of an hour of speech, and more than one answer hands over at once.
+    pub characters: u64,
+    /// How often what was spent is counted in the store, at the latest. 5 s: what a crashed process is not charged for.
+    pub every: Duration,
+    /// What it costs.
+    pub price: VoicePrice,
+}
+
+impl Default for DrawConfig {
+    fn default() -> Self {
+        Self {
+            audio: Duration::from_secs(120),
+            characters: 16_000,
+            every: Duration::from_secs(5),
+            price: VoicePrice::default(),
+        }
+    }
+}
+
+/// What is drawn, and as what it is counted.
+const DRAWN: [(Unit, Metric); 2] =
+    [(Unit::AudioMs, Metric::SttMs), (Unit::Characters, Metric::TtsCharacters)];
+
+impl Usage {
+    /// A meter that spends `user`'s audio and characters, and the [`Keeper`] that must be run beside it.
+    ///
+    /// The meter is asked for every clause and every second of audio, and never waits; the keeper holds a portion of the budget in the store for it, tops it up
+    /// and counts what was spent. So a stop holds across processes, and each process keeps one portion from the others while it runs. Near the stop portions
+    /// become smaller, down to what is left. Units other than audio and characters are admitted and not counted.
+    ///
+    /// Returns once the first portion is there or refused, which the meter then says. Fails where the store does.
+    pub async fn meter(&self, user: UserId, config: DrawConfig) -> Result<(Meter, Keeper), UsageError> {
+        let shared = Arc::new(Drawn::default());
+        let (meter, gone) = Meter::drawn(Arc::clone(&shared));
+        let mut keeper = Keeper {
+            usage: self.clone(),
+            user,
+            id: uuid::Uuid::new_v4().simple().to_string(),
+            config,
+            shared,
+            gone,
+            total: Amounts::default(),
+            dry: false,
+            renewed_at: self.now(),
+        };
+        keeper.top_up().await?;
+        Ok((meter, keeper))
+    }
+}
+
+/// Keeps a drawn meter in funds. See [`Usage::meter`].
+#[must_use = "a meter runs dry unless its keeper runs"]
+pub struct Keeper {
+    usage: Usage,
+    user: UserId,
+    id: String,
+    config: DrawConfig,
+    shared: Arc<Drawn>,
+    /// Ends when the last meter is gone.
+    gone: mpsc::Receiver<()>,
+    /// Everything that was counted so far, whose price is booked by differences so that rounding does not add up.
+    total: Amounts,
+    /// There was nothing more to be had when it last asked.
+    dry: bool,
+    renewed_at: Timestamp,
+}
+
+impl Keeper {
+    /// Works until the last clone of its meter is gone, then counts the rest and gives back what was not spent. If it is dropped instead, what
+    /// was not spent comes back when its hold ends.
+    pub async fn run(mut self) {
+        let mut failed = false;
+        loop {
+            tokio::select! {
+                gone = self.gone.recv() => if gone.is_none() { break },
+                () = due(&self.shared, &self.config, failed || self.dry) => {}
+            }
+            failed = match self.top_up().await {
+                Ok(()) => false,
+                Err(error) => {
+                    tracing::error!(%error, user = %self.user, "the voice's budget could not be topped up; it is tried again");
+                    true
+                }
+            };
+        }
+        let (used, ..) = self.look();
+        let (user, id, used) = (self.user.clone(), self.id.clone(), self.priced(&used));
+        self.usage.leave(Entry { user, id, used, certainty: Certainty::Reported });
+    }
+
+    /// Counts what was spent, and fills the purse up as far as the limits allow.
+    async fn top_up(&mut self) -> Result<(), UsageError> {
+        let (used, keep, more) = self.look();
+        let lifetime = self.usage.shared().hold_lifetime();
+        let age = self.usage.now().since(self.renewed_at);
+        if used.is_zero() && more.is_zero() && age < lifetime / 3 {
+            return Ok(());
+        }
+        let renewed = self.count_and_renew(used, keep, more).await;
+        match &renewed {
+            Ok(()) => self.renewed_at = self.usage.now(),
+            // Its hold is over: others may have what it had.
+            Err(_) if age >= lifetime => {
+                self.shared.with(|purse| DRAWN.into_iter().for_each(|(unit, _)| purse.forfeit(unit)));
+            }
+            Err(_) => {}
+        }
+        renewed
+    }
+
+    async fn count_and_renew(
+        &mut self,
+        used: Amounts,
+        keep: Amounts,
+        more: Amounts,
+    ) -> Result<(), UsageError> {
+        let (shared, price) = (Arc::clone(self.usage.shared()), self.config.price);
+        if let Err(error) = shared.book(&self.user, self.priced(&used), Certainty::Reported).await {
+            self.shared.with(|purse| {
+                DRAWN.into_iter().for_each(|(unit, metric)| purse.put_back(unit, used.get(metric)));
+            });
+            return Err(error);
+        }
+        self.total = self.total.plus(&used);
+        let (granted, refusal) =
+            shared.renew(&self.user, &self.id, keep, more, |amounts| price.cost(amounts)).await?;
+        self.dry = refusal.is_some() && granted.is_zero();
+        self.shared.with(|purse| {
+            for (unit, metric) in DRAWN {
+                let short = granted.get(metric) < more.get(metric);
+                purse.grant(unit, granted.get(metric), refusal.filter(|_| short));
+            }
+        });
+        Ok(())
+    }
+
+    /// What was spent since it last looked, what is at hand, and what is missing to a full portion.
+    fn look(&self) -> (Amounts, Amounts, Amounts) {
+        let (mut used, mut keep, mut more) = (Amounts::default(), Amounts::default(), Amounts::default());
+        self.shared.with(|purse| {
+            for (unit, metric) in DRAWN {
+                let (spent, at_hand) = purse.take_used(unit);
+                used = used.with(metric, spent);
+                keep = keep.with(metric, at_hand);
+                more = more.with(metric, portion(&self.config, unit).saturating_sub(at_hand));
+            }
+        });
+        (used, keep, more)
+    }
+
+    /// With what it adds to the price of everything so far.
+    fn priced(&self, used: &Amounts) -> Amounts {
+        let price = self.config.price;
+        let added = price.cost(&self.total.plus(used)).saturating_sub(price.cost(&self.total));
+        used.with(Metric::MicroDollars, added)
+    }
+}
+
+fn portion(config: &DrawConfig, unit: Unit) -> u64 {
+    match unit {
+        Unit::AudioMs => u64::try_from(config.audio.as_millis()).unwrap_or(u64::MAX),
+        _ => config.characters,
+    }
+}
+
+/// Resolves when less than half a portion of something is left, unless asking more often would not help; in any case after a while.
+async fn due(shared: &Drawn, config: &DrawConfig, in_vain: bool) {
+    let tick = tokio::time::sleep(config.every);
+    let low = async {
+        loop {
+            shared.spent.notified().await;
+            let is_low = |(unit, _)| shared.with(|purse| purse.free(unit) < portion(config, unit) / 2);
+            if !in_vain && DRAWN.into_iter().any(is_low) {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = tick => {}
+        () = low => {}
+    }
+}
+
+impl std::fmt::Debug for Keeper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keeper").field("user", &self.user).finish_non_exhaustive()
+    }
+}

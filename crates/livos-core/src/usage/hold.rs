@@ -1,0 +1,75 @@
+//! The handle on a reservation.
+
+use std::fmt;
+
+use super::{
+    Amounts, UsageError, UserId,
+    bookkeeper::Entry,
+    ledger::{Booking, Certainty, Usage},
+};
+
+/// A reservation in the store. Settle it with what the work really used, or release it when the work was never begun. One that is dropped is
+/// released by the [`Bookkeeper`](super::Bookkeeper); one whose process crashes ends by itself.
+///
+/// It belongs to no day: until it is settled it counts against whatever day it is, and what it used is booked on the day on which it is settled.
+#[must_use = "what is reserved and dropped is released at once"]
+pub struct Hold {
+    usage: Usage,
+    user: UserId,
+    id: String,
+    amounts: Amounts,
+    /// It must still be ended.
+    open: bool,
+}
+
+impl Hold {
+    pub(super) fn new(usage: Usage, user: UserId, id: String, amounts: Amounts) -> Self {
+        Self { usage, user, id, amounts, open: true }
+    }
+
+    /// What was set aside: an estimate of what the work will use.
+    pub fn amounts(&self) -> &Amounts {
+        &self.amounts
+    }
+
+    /// Counts what was used, which may be more or less, and gives back the rest. A future that is dropped in the middle may have counted or not; where
+    /// nothing can be awaited, [`Hold::book`].
+    ///
+    /// After an error the reservation stands until it ends by itself, because what it was for may be counted or not.
+    pub async fn settle(mut self, used: Amounts, certainty: Certainty) -> Result<Booking, UsageError> {
+        self.open = false;
+        self.usage.shared().settle(&self.user, &self.id, used, certainty).await
+    }
+
+    /// Gives everything back: the work was never begun.
+    pub async fn release(mut self) -> Result<(), UsageError> {
+        self.open = false;
+        self.usage.shared().end(&self.user, &self.id).await
+    }
+
+    /// Like [`Hold::settle`], by the [`Bookkeeper`](super::Bookkeeper), without waiting for it.
+    pub fn book(mut self, used: Amounts, certainty: Certainty) {
+        self.leave(used, certainty);
+    }
+
+    fn leave(&mut self, used: Amounts, certainty: Certainty) {
+        if std::mem::replace(&mut self.open, false) {
+            self.usage.leave(Entry { user: self.user.clone(), id: self.id.clone(), used, certainty });
+        }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.leave(Amounts::default(), Certainty::Reported);
+    }
+}
+
+impl fmt::Debug for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hold")
+            .field("user", &self.user)
+            .field("amounts", &self.amounts)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,172 @@
+//! Whether so much may be spent: limits against what was spent and what is set aside.
+
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::collections::BTreeMap;
+
+use super::{Amounts, Metric};
+use crate::{
+    budget::{Exhausted, Limit, Period, Unit},
+    time::Timestamp,
+};
+
+/// Limits by period and unit. What has none is counted and never refused.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Limits(BTreeMap<(Period, Unit), Limit>);
+
+impl Limits {
+    /// The same with a limit.
+    #[must_use]
+    pub fn with(mut self, period: Period, unit: Unit, limit: Limit) -> Self {
+        self.0.insert((period, unit), limit);
+        self
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = (Period, Unit, Limit)> {
+        self.0.iter().map(|((period, unit), limit)| (*period, *unit, *limit))
+    }
+
+    /// Whether anything is limited over this time.
+    pub fn has(&self, period: Period) -> bool {
+        self.0.keys().any(|(limited, _)| *limited == period)
+    }
+}
+
+/// What was spent over each period, and when the period begins anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Spent {
+    pub(super) counted: [Amounts; Period::ALL.len()],
+    pub(super) resets_at: [Timestamp; Period::ALL.len()],
+}
+
+impl Spent {
+    fn over(&self, period: Period) -> (&Amounts, Timestamp) {
+        (&self.counted[period as usize], self.resets_at[period as usize])
+    }
+}
+
+/// Whether `want` may be set aside beside what is `held`, and which limits that comes near to. Only what is wanted is looked at: a limit of
+/// another unit that is passed stops nobody.
+pub(super) fn decide(
+    limits: &Limits,
+    spent: &Spent,
+    held: &Amounts,
+    want: &Amounts,
+) -> Result<Vec<(Period, Unit)>, Exhausted> {
+    let mut near = Vec::new();
+    for (period, unit, limit) in limits.iter() {
+        let (counted, resets_at) = spent.over(period);
+        let wanted = want.unit(unit);
+        if wanted == 0 {
+            continue;
+        }
+        let total = counted.unit(unit).saturating_add(held.unit(unit)).saturating_add(wanted);
+        if total > limit.stop {
+            return Err(Exhausted { unit, period, resets_at });
+        }
+        if total >= limit.warn {
+            near.push((period, unit));
+        }
+    }
+    Ok(near)
+}
+
+/// As much of `want` as may be set aside, of each metric by itself, with its price; and what stood in the way of more.
+pub(super) fn fit(
+    limits: &Limits,
+    spent: &Spent,
+    held: &Amounts,
+    want: &Amounts,
+    cost: impl Fn(&Amounts) -> u64,
+) -> (Amounts, Option<Exhausted>) {
+    /// Each halving brings the price below what is left, or the amount to nothing.
+    const HALVINGS: u32 = 64;
+    let mut refusal = None;
+    let mut fitting = Amounts::default();
+    for (metric, wanted) in want.iter() {
+        let mut wanted = wanted;
+        for _ in 0..HALVINGS {
+            let asked = fitting.with(metric, wanted);
+            match decide(limits, spent, held, &asked.with(Metric::MicroDollars, cost(&asked))) {
+                Ok(_) => break,
+                Err(exhausted) => {
+                    refusal = Some(exhausted);
+                    wanted /= 2;
+                }
+            }
+        }
+        fitting = fitting.with(metric, wanted);
+    }
+    (fitting, refusal)
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_types)] // The property test runner uses them.
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const RESETS: [Timestamp; 3] =
+        [Timestamp::from_unix_ms(1), Timestamp::from_unix_ms(2), Timestamp::from_unix_ms(3)];
+
+    fn spent(day: u64, week: u64, window: u64) -> Spent {
+        Spent {
+            counted: [day, week, window].map(|tokens| Amounts::of(Metric::OutputTokens, tokens)),
+            resets_at: RESETS,
+        }
+    }
+
+    fn tokens(amount: u64) -> Amounts {
+        Amounts::of(Metric::InputTokens, amount)
+    }
+
+    #[test]
+    fn the_first_limit_that_would_be_passed_refuses_and_names_itself() {
+        let limits = Limits::default()
+            .with(Period::Day, Unit::Tokens, Limit::stop_at(100))
+            .with(Period::Week, Unit::Tokens, Limit::stop_at(300))
+            .with(Period::Window, Unit::Tokens, Limit { warn: 10, stop: 50 });
+        let check = |spent: Spent, held: u64, want: u64| {
+            decide(&limits, &spent, &tokens(held), &tokens(want))
+                .map_err(|refused| (refused.period, refused.resets_at))
+        };
+        assert_eq!(check(spent(0, 0, 0), 0, 9), Ok(vec![]));
+        let window = (Period::Window, Unit::Tokens);
+        assert_eq!(check(spent(0, 0, 0), 5, 5), Ok(vec![window]), "what is held counts");
+        let day = (Period::Day, Unit::Tokens);
+        assert_eq!(check(spent(70, 70, 40), 0, 10), Ok(vec![day, window]), "up to the limit itself");
+        assert_eq!(check(spent(70, 70, 40), 0, 11), Err((Period::Window, RESETS[2])));
+        assert_eq!(check(spent(95, 95, 0), 5, 1), Err((Period::Day, RESETS[0])));
+        assert_eq!(check(spent(0, 299, 0), 0, 2), Err((Period::Week, RESETS[1])));
+        assert_eq!(check(spent(200, 400, 90), 0, 0), Ok(vec![]), "who wants nothing is not refused");
+        let money = Amounts::of(Metric::MicroDollars, u64::MAX);
+        assert_eq!(
+            decide(&limits, &spent(200, 400, 90), &tokens(0), &money),
+            Ok(vec![]),
+            "no limit on money"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn what_fits_is_never_refused_and_more_is_given_where_there_is_room(
+            (stop, held, wanted, price) in (0u64..2_000, 0u64..2_000, 0u64..2_000, 0u64..4),
+            money in 0u64..4_000,
+        ) {
+            let limits = Limits::default()
+                .with(Period::Day, Unit::Tokens, Limit::stop_at(stop))
+                .with(Period::Day, Unit::MicroDollars, Limit::stop_at(money));
+            let cost = |amounts: &Amounts| amounts.unit(Unit::Tokens) * price;
+            let (granted, refusal) = fit(&limits, &spent(0, 0, 0), &tokens(held), &tokens(wanted), cost);
+            let given = granted.unit(Unit::Tokens);
+            prop_assert!(given == 0 || held + given <= stop);
+            prop_assert!(given * price <= money);
+            prop_assert_eq!(refusal.is_none(), given == wanted);
+            // A quarter of what is left is always given, so that asking again comes to the end.
+            let left = stop.saturating_sub(held).min(money.checked_div(price).unwrap_or(u64::MAX)).min(wanted);
+            prop_assert!(given >= left / 2, "{given} of {left}");
+        }
+    }
+}

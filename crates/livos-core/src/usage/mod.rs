@@ -1,0 +1,111 @@
+//! What each user used, what it cost, and what it may cost: counted and limited in a store that several processes share (P-14, P-22, P-23).
+//!
+//! The platform that LivOS replaces learned what it had spent from the invoice, forgot its counters at every restart, and counted some things twice.
+//! Here work is reserved before it begins, settled with what the provider reports, and what is left is given back. A stop is enforced before
+//! the money is spent.
+//!
+//! **When limits begin anew.** The day at midnight UTC, the week on Monday at midnight UTC, for everybody and whatever their time zone; the five-hour window
+//! gives back what was spent ten minutes at a time. [`Zone`] shows these instants on a person's own clock. What is used is booked on the day on which it is
+//! settled.
+//!
+//! **What is an estimate.** What work under way has set aside ([`Report::held`]), and what was booked of answers that were cut off before
+//! their provider reported anything ([`Tally::estimated`]). Everything else is as the provider reported it.
+//!
+//! **Clocks.** A key of the store names its day, so a clock that is stepped back comes back to the counters of that day and not to a new budget.
+//!
+//! **What lasts.** Counters of a day live for two days and those of a week for two weeks after they were last written. Finished days are copied into a
+//! [`UsageArchive`] by [`Archiver`], every hour and at every start; days that nobody archived for two weeks are lost to it.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use livos_core::{
+//!     budget::{Limit, Period, Unit},
+//!     embedded::{Embedded, EmbeddedConfig},
+//!     store::EmbeddedStore,
+//!     usage::{Amounts, Certainty, Limits, Metric, Usage, UsageConfig, UserId},
+//! };
+//!
+//! # tokio::runtime::Runtime::new().unwrap().block_on(async {
+//! let store = EmbeddedStore::new(Embedded::in_memory(EmbeddedConfig::default()).unwrap());
+//! let mut config = UsageConfig::default();
+//! config.limits = Limits::default().with(Period::Day, Unit::Tokens, Limit::stop_at(10_000));
+//! let (usage, bookkeeper) = Usage::new(Arc::new(store), config);
+//! tokio::spawn(bookkeeper.run());
+//!
+//! let owner = UserId::owner();
+//! let (hold, _) = usage.reserve(&owner, Amounts::of(Metric::OutputTokens, 8_000)).await.unwrap();
+//! assert!(usage.reserve(&owner, Amounts::of(Metric::OutputTokens, 8_000)).await.is_err());
+//! hold.settle(Amounts::of(Metric::OutputTokens, 1_000), Certainty::Reported).await.unwrap();
+//! assert!(usage.reserve(&owner, Amounts::of(Metric::OutputTokens, 8_000)).await.is_ok());
+//! # });
+//! ```
+
+pub mod archive;
+mod bookkeeper;
+mod counters;
+mod draw;
+mod error;
+mod hold;
+mod holds;
+mod ledger;
+mod limits;
+mod metric;
+mod price;
+#[cfg(test)]
+mod tests;
+mod user;
+mod zone;
+
+pub use archive::{Archiver, UsageArchive};
+pub use bookkeeper::Bookkeeper;
+pub use counters::{SLOT, WINDOW_LENGTH};
+pub use draw::{DrawConfig, Keeper};
+pub use error::UsageError;
+pub use hold::Hold;
+pub use ledger::{Booking, Certainty, LimitState, PeriodUsage, Report, Usage, UsageConfig};
+pub use limits::Limits;
+pub use metric::{Amounts, Metric};
+pub use price::{ModelPrice, Prices, VoicePrice};
+pub use user::{InvalidUserId, UserId};
+pub use zone::{UnknownZone, Zone};
+
+use crate::{store::Family, time::UtcDay};
+
+/// The keys that usage writes.
+pub const FAMILIES: [Family; 5] =
+    [counters::DAY, counters::WEEK, counters::WINDOW, ledger::HOLDS, archive::ARCHIVE];
+
+/// What was used, and how much of it is an estimate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub struct Tally {
+    /// All that was used.
+    pub counted: Amounts,
+    /// How much of that nobody reported.
+    #[serde(default, skip_serializing_if = "Amounts::is_zero")]
+    pub estimated: Amounts,
+}
+
+impl Tally {
+    /// Both together.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        Self { counted: self.counted.plus(&other.counted), estimated: self.estimated.plus(&other.estimated) }
+    }
+
+    /// The larger of each.
+    #[must_use]
+    pub fn max(&self, other: &Self) -> Self {
+        Self { counted: self.counted.max(&other.counted), estimated: self.estimated.max(&other.estimated) }
+    }
+}
+
+/// What one user used on one UTC day.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DayUsage {
+    /// Who.
+    pub user: UserId,
+    /// On which day.
+    pub day: UtcDay,
+    /// How much.
+    pub tally: Tally,
+}

@@ -86,7 +86,8 @@ impl<M: Model> Service<Inbound> for Agent<M> {
         // The request is made of a copy of the history, so that a reply that is dropped has changed nothing.
         let mut history = lock(&self.memory).copy(&inbound.conversation);
         history.push(said.clone());
-        let request = ModelRequest::new(history.messages().cloned().collect(), inbound.channel);
+        let request =
+            ModelRequest::new(history.messages().cloned().collect(), inbound.channel).of_user(inbound.user);
         let events = answer(Arc::clone(&self.model), request, self.config.retries);
         let control = Control {
             memory: Arc::clone(&self.memory),

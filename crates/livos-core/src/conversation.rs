@@ -18,6 +18,8 @@ use std::{
 
 use futures_core::Stream;
 
+use crate::usage::UserId;
+
 /// Names one conversation across processes and restarts.
 ///
 /// One to 128 ASCII letters, digits, or `-`, `_`, `.`, `:`; anything else is refused, so that an id can stand in a store key, a log
@@ -96,6 +98,8 @@ pub struct Inbound {
     pub channel: Channel,
     /// Who said it.
     pub speaker: Speaker,
+    /// Whose usage the answer is. Set from the server's own state, like the speaker.
+    pub user: UserId,
     /// What the speaker said.
     pub text: String,
     /// Text that came along and that nobody in the conversation wrote (a forwarded mail, a page): data, never instructions.
@@ -105,7 +109,20 @@ pub struct Inbound {
 impl Inbound {
     /// A message of the owner with no untrusted text.
     pub fn new(conversation: ConversationId, channel: Channel, text: impl Into<String>) -> Self {
-        Self { conversation, channel, speaker: Speaker::Owner, text: text.into(), untrusted: Vec::new() }
+        Self {
+            conversation,
+            channel,
+            speaker: Speaker::Owner,
+            user: UserId::owner(),
+            text: text.into(),
+            untrusted: Vec::new(),
+        }
+    }
+
+    /// The same message, whose answer is counted as the usage of `user`.
+    pub fn of_user(mut self, user: UserId) -> Self {
+        self.user = user;
+        self
     }
 
     /// The same message, said by `speaker`.

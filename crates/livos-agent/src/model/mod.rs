@@ -1,12 +1,17 @@
 //! A model, whoever runs it.
 
 pub mod anthropic;
+mod metered;
 
 use std::pin::Pin;
 
 use futures_core::Stream;
-use livos_core::conversation::{Channel, Finish, ReplyError, TokenUsage};
+use livos_core::{
+    conversation::{Channel, Finish, ReplyError, TokenUsage},
+    usage::UserId,
+};
 
+pub use self::metered::{Metered, MeteredConfig};
 use crate::message::Message;
 
 /// The stream of one answer. Dropping it cancels the request and closes its connection or stream.
@@ -33,12 +38,21 @@ pub struct ModelRequest {
     pub messages: Vec<Message>,
     /// How the answer will be given: a voice answer has no time to think aloud.
     pub channel: Channel,
+    /// Whose usage the answer is.
+    pub user: UserId,
 }
 
 impl ModelRequest {
-    /// A request.
+    /// A request of the owner.
     pub fn new(messages: Vec<Message>, channel: Channel) -> Self {
-        Self { messages, channel }
+        Self { messages, channel, user: UserId::owner() }
+    }
+
+    /// The same request, whose answer is counted as the usage of `user`.
+    #[must_use]
+    pub fn of_user(mut self, user: UserId) -> Self {
+        self.user = user;
+        self
     }
 }
 

@@ -4,10 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 
-use super::{
-    Amounts, UsageError, UserId,
-    ledger::{Certainty, Shared},
-};
+use super::{Tally, UsageError, UserId, ledger::Shared};
 
 /// Further attempts where the store could not do it.
 const RETRIES: u32 = 3;
@@ -18,15 +15,14 @@ const RETRY_DELAY: Duration = Duration::from_secs(1);
 pub(super) struct Entry {
     pub(super) user: UserId,
     pub(super) id: String,
-    pub(super) used: Amounts,
-    pub(super) certainty: Certainty,
+    pub(super) used: Tally,
 }
 
 impl Entry {
     /// Says what will be missing from the counters. What was set aside for it comes back by itself.
     pub(super) fn lost(&self, why: &str) {
-        if !self.used.is_zero() {
-            tracing::error!(user = %self.user, used = ?self.used, why, "usage could not be counted");
+        if !self.used.counted.is_zero() {
+            tracing::error!(user = %self.user, used = ?self.used.counted, why, "usage could not be counted");
             metrics::counter!("livos_usage_lost_total").increment(1);
         }
     }
@@ -65,11 +61,11 @@ impl Bookkeeper {
     async fn enter(&self, entry: &Entry) {
         let mut retries = RETRIES;
         // What was counted must not be counted again because the hold could not be ended.
-        let mut counted = entry.used.is_zero();
+        let mut counted = entry.used.counted.is_zero();
         loop {
             let done = async {
                 if !counted {
-                    self.shared.book(&entry.user, entry.used, entry.certainty).await?;
+                    self.shared.book(&entry.user, entry.used).await?;
                     counted = true;
                 }
                 self.shared.end(&entry.user, &entry.id).await

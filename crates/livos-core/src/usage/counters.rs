@@ -63,14 +63,29 @@ pub(super) struct Change {
 }
 
 impl Change {
-    /// Everything in `used`, as an estimate or not.
-    pub(super) fn of(used: &Amounts, is_estimate: bool) -> Vec<Self> {
-        let change = |(metric, amount): (Metric, u64)| {
-            let counted = i64::try_from(amount).unwrap_or(i64::MAX);
-            Self { metric, counted, estimated: if is_estimate { counted } else { 0 } }
+    /// Everything in `used`.
+    pub(super) fn of(used: &Tally) -> Vec<Self> {
+        let change = |metric| Self {
+            metric,
+            counted: signed(used.counted.get(metric)),
+            estimated: signed(used.estimated.get(metric)),
         };
-        used.iter().map(change).collect()
+        Metric::ALL.into_iter().map(change).collect()
     }
+
+    /// What makes `reported` of what was booked.
+    pub(super) fn between(booked: &Tally, reported: &Amounts) -> Vec<Self> {
+        let change = |metric| Self {
+            metric,
+            counted: signed(reported.get(metric)) - signed(booked.counted.get(metric)),
+            estimated: -signed(booked.estimated.get(metric)),
+        };
+        Metric::ALL.into_iter().map(change).collect()
+    }
+}
+
+fn signed(amount: u64) -> i64 {
+    i64::try_from(amount).unwrap_or(i64::MAX)
 }
 
 impl Counters {
@@ -81,7 +96,7 @@ impl Counters {
         user: &UserId,
         changes: &[Change],
     ) -> Result<(), StoreError> {
-        if changes.is_empty() {
+        if changes.iter().all(|change| change.counted == 0 && change.estimated == 0) {
             return Ok(());
         }
         let (day, slot) = (now.day(), slot(now));
@@ -217,10 +232,9 @@ impl Tally {
     /// The counters as names and numbers.
     #[cfg(feature = "postgres")]
     pub(super) fn named(&self) -> Vec<(String, i64)> {
-        let number = |amount| i64::try_from(amount).unwrap_or(i64::MAX);
-        let counted = self.counted.iter().map(|(metric, n)| (metric.name().to_owned(), number(n)));
+        let counted = self.counted.iter().map(|(metric, n)| (metric.name().to_owned(), signed(n)));
         let estimated =
-            self.estimated.iter().map(|(metric, n)| (format!("{}{ESTIMATED}", metric.name()), number(n)));
+            self.estimated.iter().map(|(metric, n)| (format!("{}{ESTIMATED}", metric.name()), signed(n)));
         counted.chain(estimated).collect()
     }
 }

@@ -5,10 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 
 use super::{
-    Amounts, Metric, UsageError, UserId,
-    bookkeeper::Entry,
-    ledger::{Certainty, Usage},
-    price::VoicePrice,
+    Amounts, Metric, Tally, UsageError, UserId, bookkeeper::Entry, ledger::Usage, price::VoicePrice,
 };
 use crate::{
     budget::{Drawn, Meter, Unit},
@@ -107,8 +104,8 @@ impl Keeper {
             };
         }
         let (used, ..) = self.look();
-        let (user, id, used) = (self.user.clone(), self.id.clone(), self.priced(&used));
-        self.usage.leave(Entry { user, id, used, certainty: Certainty::Reported });
+        let (user, id) = (self.user.clone(), self.id.clone());
+        self.usage.leave(Entry { user, id, used: Tally::reported(self.priced(&used)) });
     }
 
     /// Counts what was spent, and fills the purse up as far as the limits allow.
@@ -138,7 +135,7 @@ impl Keeper {
         more: Amounts,
     ) -> Result<(), UsageError> {
         let (shared, price) = (Arc::clone(self.usage.shared()), self.config.price);
-        if let Err(error) = shared.book(&self.user, self.priced(&used), Certainty::Reported).await {
+        if let Err(error) = shared.book(&self.user, Tally::reported(self.priced(&used))).await {
             self.shared.with(|purse| {
                 DRAWN.into_iter().for_each(|(unit, metric)| purse.put_back(unit, used.get(metric)));
             });

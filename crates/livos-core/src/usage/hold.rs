@@ -3,9 +3,9 @@
 use std::fmt;
 
 use super::{
-    Amounts, UsageError, UserId,
+    Amounts, Tally, UsageError, UserId,
     bookkeeper::Entry,
-    ledger::{Booking, Certainty, Usage},
+    ledger::{Booking, Usage},
 };
 
 /// A reservation in the store. Settle it with what the work really used, or release it when the work was never begun. One that is dropped is
@@ -36,9 +36,9 @@ impl Hold {
     /// nothing can be awaited, [`Hold::book`].
     ///
     /// After an error the reservation stands until it ends by itself, because what it was for may be counted or not.
-    pub async fn settle(mut self, used: Amounts, certainty: Certainty) -> Result<Booking, UsageError> {
+    pub async fn settle(mut self, used: Tally) -> Result<Booking, UsageError> {
         self.open = false;
-        self.usage.shared().settle(&self.user, &self.id, used, certainty).await
+        self.usage.shared().settle(&self.user, &self.id, used).await
     }
 
     /// Gives everything back: the work was never begun.
@@ -48,20 +48,20 @@ impl Hold {
     }
 
     /// Like [`Hold::settle`], by the [`Bookkeeper`](super::Bookkeeper), without waiting for it.
-    pub fn book(mut self, used: Amounts, certainty: Certainty) {
-        self.leave(used, certainty);
+    pub fn book(mut self, used: Tally) {
+        self.leave(used);
     }
 
-    fn leave(&mut self, used: Amounts, certainty: Certainty) {
+    fn leave(&mut self, used: Tally) {
         if std::mem::replace(&mut self.open, false) {
-            self.usage.leave(Entry { user: self.user.clone(), id: self.id.clone(), used, certainty });
+            self.usage.leave(Entry { user: self.user.clone(), id: self.id.clone(), used });
         }
     }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.leave(Amounts::default(), Certainty::Reported);
+        self.leave(Tally::default());
     }
 }
 

@@ -50,22 +50,12 @@ impl Default for UsageConfig {
     }
 }
 
-/// Whether a figure was reported by the provider, or is our own estimate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Certainty {
-    /// The provider said so.
-    Reported,
-    /// Nobody said so; it is marked as an estimate wherever it is shown.
-    Estimated,
-}
-
 /// What was booked, to be corrected when the provider's own figures come.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Booking {
     user: UserId,
     day: UtcDay,
-    amounts: Amounts,
-    certainty: Certainty,
+    tally: Tally,
 }
 
 /// What one user used over one period.
@@ -194,13 +184,8 @@ impl Usage {
     }
 
     /// Counts what was used without having been reserved: what nothing limits, or what has already happened.
-    pub async fn record(
-        &self,
-        user: &UserId,
-        used: Amounts,
-        certainty: Certainty,
-    ) -> Result<Booking, UsageError> {
-        self.shared.book(user, used, certainty).await
+    pub async fn record(&self, user: &UserId, used: Tally) -> Result<Booking, UsageError> {
+        self.shared.book(user, used).await
     }
 
     /// Puts the provider's figures in place of an estimate. True when it was done; false when the booking's day is over and its figures stand, marked
@@ -287,28 +272,16 @@ impl Shared {
     }
 
     /// Counts what a hold's work used, and ends the hold.
-    pub(super) async fn settle(
-        &self,
-        user: &UserId,
-        id: &str,
-        used: Amounts,
-        certainty: Certainty,
-    ) -> Result<Booking, UsageError> {
-        let booking = self.book(user, used, certainty).await?;
+    pub(super) async fn settle(&self, user: &UserId, id: &str, used: Tally) -> Result<Booking, UsageError> {
+        let booking = self.book(user, used).await?;
         self.end(user, id).await?;
         Ok(booking)
     }
 
-    pub(super) async fn book(
-        &self,
-        user: &UserId,
-        used: Amounts,
-        certainty: Certainty,
-    ) -> Result<Booking, UsageError> {
+    pub(super) async fn book(&self, user: &UserId, used: Tally) -> Result<Booking, UsageError> {
         let now = self.clock.now();
-        let changes = Change::of(&used, certainty == Certainty::Estimated);
-        self.counters.add(now, user, &changes).await?;
-        Ok(Booking { user: user.clone(), day: now.day(), amounts: used, certainty })
+        self.counters.add(now, user, &Change::of(&used)).await?;
+        Ok(Booking { user: user.clone(), day: now.day(), tally: used })
     }
 
     pub(super) async fn end(&self, user: &UserId, id: &str) -> Result<(), UsageError> {
@@ -324,13 +297,7 @@ impl Shared {
         if booking.day != now.day() {
             return Ok(false);
         }
-        let number = |amount: u64| i64::try_from(amount).unwrap_or(i64::MAX);
-        let changes = Metric::ALL.map(|metric| {
-            let (before, after) = (number(booking.amounts.get(metric)), number(reported.get(metric)));
-            let was_estimate = booking.certainty == Certainty::Estimated;
-            Change { metric, counted: after - before, estimated: if was_estimate { -before } else { 0 } }
-        });
-        self.counters.add(now, &booking.user, &changes).await?;
+        self.counters.add(now, &booking.user, &Change::between(&booking.tally, &reported)).await?;
         Ok(true)
     }
 

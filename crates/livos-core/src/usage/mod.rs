@@ -22,7 +22,7 @@
 //!     budget::{Limit, Period, Unit},
 //!     embedded::{Embedded, EmbeddedConfig},
 //!     store::EmbeddedStore,
-//!     usage::{Amounts, Certainty, Limits, Metric, Usage, UsageConfig, UserId},
+//!     usage::{Amounts, Limits, Metric, Tally, Usage, UsageConfig, UserId},
 //! };
 //!
 //! # tokio::runtime::Runtime::new().unwrap().block_on(async {
@@ -35,7 +35,7 @@
 //! let owner = UserId::owner();
 //! let (hold, _) = usage.reserve(&owner, Amounts::of(Metric::OutputTokens, 8_000)).await.unwrap();
 //! assert!(usage.reserve(&owner, Amounts::of(Metric::OutputTokens, 8_000)).await.is_err());
-//! hold.settle(Amounts::of(Metric::OutputTokens, 1_000), Certainty::Reported).await.unwrap();
+//! hold.settle(Tally::reported(Amounts::of(Metric::OutputTokens, 1_000))).await.unwrap();
 //! assert!(usage.reserve(&owner, Amounts::of(Metric::OutputTokens, 8_000)).await.is_ok());
 //! # });
 //! ```
@@ -62,7 +62,7 @@ pub use counters::{SLOT, WINDOW_LENGTH};
 pub use draw::{DrawConfig, Keeper};
 pub use error::UsageError;
 pub use hold::Hold;
-pub use ledger::{Booking, Certainty, LimitState, PeriodUsage, Report, Usage, UsageConfig};
+pub use ledger::{Booking, LimitState, PeriodUsage, Report, Usage, UsageConfig};
 pub use limits::Limits;
 pub use metric::{Amounts, Metric};
 pub use price::{ModelPrice, Prices, VoicePrice};
@@ -86,6 +86,16 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// As the provider reported it.
+    pub fn reported(used: Amounts) -> Self {
+        Self { counted: used, estimated: Amounts::default() }
+    }
+
+    /// As we estimate it, because nobody reported it.
+    pub fn estimate(used: Amounts) -> Self {
+        Self { counted: used, estimated: used }
+    }
+
     /// Both together.
     #[must_use]
     pub fn plus(&self, other: &Self) -> Self {

@@ -78,7 +78,7 @@ async fn figures(usage: &Usage) -> ([u64; 3], u64) {
 
 async fn spend(usage: &Usage, amount: u64) {
     let (hold, _) = usage.reserve(&owner(), tokens(amount)).await.unwrap();
-    hold.settle(tokens(amount), Certainty::Reported).await.unwrap();
+    hold.settle(Tally::reported(tokens(amount))).await.unwrap();
 }
 
 async fn refused(usage: &Usage, amount: u64) -> (Period, Timestamp) {
@@ -98,7 +98,7 @@ async fn a_stop_is_enforced_before_the_money_is_spent_and_across_processes() {
     assert_eq!(level, Level::Warn);
     assert_eq!(refused(&one, 1).await, (Period::Day, START.day().next().start()));
     assert_eq!(figures(&other).await, ([0; 3], 100));
-    first.settle(tokens(50), Certainty::Reported).await.unwrap();
+    first.settle(Tally::reported(tokens(50))).await.unwrap();
     second.release().await.unwrap();
     assert_eq!(figures(&one).await, ([50; 3], 0));
     spend(&other, 50).await;
@@ -138,11 +138,11 @@ async fn race(setting: &Setting) {
             let usage = processes[n % 4].0.clone();
             tokio::spawn(async move {
                 match n % 2 {
-                    0 => hold.settle(tokens(1), Certainty::Reported).await.map(|_| 1).unwrap(),
+                    0 => hold.settle(Tally::reported(tokens(1))).await.map(|_| 1).unwrap(),
                     _ => {
                         hold.release().await.unwrap();
                         let Ok((hold, _)) = usage.reserve(&owner(), tokens(1)).await else { return 0 };
-                        hold.settle(tokens(1), Certainty::Reported).await.unwrap();
+                        hold.settle(Tally::reported(tokens(1))).await.unwrap();
                         1
                     }
                 }
@@ -175,7 +175,7 @@ async fn what_a_crashed_process_set_aside_comes_back_and_what_it_settles_late_is
     };
     setting.pass(LIFETIME);
     spend(&usage, 30).await;
-    late.settle(tokens(100), Certainty::Reported).await.unwrap();
+    late.settle(Tally::reported(tokens(100))).await.unwrap();
     assert_eq!(figures(&usage).await, ([130; 3], 0), "what was used is the truth, whatever was set aside");
     refused(&usage, 1).await;
 }
@@ -187,7 +187,7 @@ async fn a_hold_that_is_dropped_is_released_and_one_that_is_booked_is_counted_wi
     let (first, _) = usage.reserve(&owner(), tokens(60)).await.unwrap();
     let (second, _) = usage.reserve(&owner(), tokens(40)).await.unwrap();
     drop(first);
-    second.book(tokens(10), Certainty::Estimated);
+    second.book(Tally::estimate(tokens(10)));
     assert_eq!(figures(&usage).await.1, 100, "not before the bookkeeper comes");
     books.catch_up().await;
     assert_eq!(figures(&usage).await, ([10; 3], 0));
@@ -211,7 +211,7 @@ async fn a_reservation_across_midnight_counts_on_both_days_and_is_booked_on_the_
     assert_eq!(figures(&usage).await, ([0, 40, 40], 60));
     assert_eq!(refused(&usage, 41).await.1, midnight.day().next().start());
     let (other, _) = usage.reserve(&owner(), tokens(40)).await.unwrap();
-    hold.settle(tokens(60), Certainty::Reported).await.unwrap();
+    hold.settle(Tally::reported(tokens(60))).await.unwrap();
     other.release().await.unwrap();
     assert_eq!(figures(&usage).await, ([60, 100, 100], 0));
 }
@@ -311,7 +311,7 @@ async fn an_estimate_is_marked_until_it_is_corrected_and_stands_once_its_day_is_
     let setting = Setting::new(daily(100));
     let (usage, _books) = setting.process();
     let (hold, _) = usage.reserve(&owner(), tokens(50)).await.unwrap();
-    let booking = hold.settle(tokens(30).with(Metric::MicroDollars, 9), Certainty::Estimated).await.unwrap();
+    let booking = hold.settle(Tally::estimate(tokens(30).with(Metric::MicroDollars, 9))).await.unwrap();
     let today = async || usage.report(&owner()).await.unwrap().periods[0].tally;
     let estimate = tokens(30).with(Metric::MicroDollars, 9);
     assert_eq!(today().await, Tally { counted: estimate, estimated: estimate });
@@ -320,10 +320,10 @@ async fn an_estimate_is_marked_until_it_is_corrected_and_stands_once_its_day_is_
     assert_eq!(today().await, Tally { counted: reported, estimated: Amounts::default() });
     assert_eq!(figures(&usage).await.0, [25; 3], "in every period");
 
-    let old = usage.record(&owner(), tokens(1), Certainty::Estimated).await.unwrap();
+    let old = usage.record(&owner(), Tally::estimate(tokens(1))).await.unwrap();
     setting.pass(24 * HOUR);
     assert!(!usage.correct(old, tokens(0)).await.unwrap());
-    let again = usage.record(&owner(), tokens(4), Certainty::Reported).await.unwrap();
+    let again = usage.record(&owner(), Tally::reported(tokens(4))).await.unwrap();
     assert!(usage.correct(again, tokens(3)).await.unwrap(), "what was reported may be reported better");
     assert_eq!(today().await, Tally { counted: tokens(3), estimated: Amounts::default() });
 }
@@ -347,7 +347,7 @@ async fn a_report_says_how_far_each_limit_is_used_up() {
     let setting =
         Setting::new(daily(100).with(Period::Week, Unit::MicroDollars, Limit { warn: 10, stop: 1000 }));
     let (usage, _books) = setting.process();
-    usage.record(&owner(), tokens(70).with(Metric::MicroDollars, 9), Certainty::Reported).await.unwrap();
+    usage.record(&owner(), Tally::reported(tokens(70).with(Metric::MicroDollars, 9))).await.unwrap();
     let (_hold, _) = usage.reserve(&owner(), tokens(30).with(Metric::MicroDollars, 1)).await.unwrap();
     let report = usage.report(&owner()).await.unwrap();
     let limits: Vec<_> = report

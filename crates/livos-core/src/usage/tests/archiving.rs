@@ -111,7 +111,7 @@ async fn more_users_than_one_page_are_archived_with_their_estimates() {
     let (usage, _books) = setting.process();
     let users: Vec<UserId> = (0..450).map(|n| UserId::try_from(format!("user-{n}")).unwrap()).collect();
     for user in &users {
-        usage.record(user, tokens(7), Certainty::Estimated).await.unwrap();
+        usage.record(user, Tally::estimate(tokens(7))).await.unwrap();
     }
     setting.pass(24 * HOUR);
     let archive = Arc::new(StoreArchive::new(in_memory()));

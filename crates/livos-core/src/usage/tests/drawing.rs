@@ -186,7 +186,7 @@ async fn what_the_store_could_not_count_is_counted_once_it_can() {
     let (hold, _) = usage.reserve(&owner(), tokens(10)).await.unwrap();
     let running = tokio::spawn(books.run());
     store.fails.store(true, Ordering::SeqCst);
-    hold.book(tokens(7), Certainty::Reported);
+    hold.book(Tally::reported(tokens(7)));
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     store.fails.store(false, Ordering::SeqCst);
     tokio::time::sleep(Duration::from_secs(1)).await;

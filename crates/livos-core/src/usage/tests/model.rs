@@ -136,8 +136,9 @@ async fn play(mut setting: Setting, prefix: &str, steps: Vec<Step>) {
             }
             Step::Settle { hold, used, estimated } if !holds.is_empty() => {
                 let (hold, user, id) = holds.swap_remove(hold % holds.len());
-                let certainty = if estimated { Certainty::Estimated } else { Certainty::Reported };
-                hold.settle(tokens(used), certainty).await.unwrap();
+                let used_up =
+                    if estimated { Tally::estimate(tokens(used)) } else { Tally::reported(tokens(used)) };
+                hold.settle(used_up).await.unwrap();
                 model.spendings.push(Spending { at: now, user, amount: used, estimated });
                 model.end(now, user, id);
             }
@@ -153,7 +154,7 @@ async fn play(mut setting: Setting, prefix: &str, steps: Vec<Step>) {
             }
             Step::Settle { .. } | Step::Release { .. } | Step::Crash { .. } => {}
             Step::Record { user, amount } => {
-                processes[0].0.record(&users[user], tokens(amount), Certainty::Reported).await.unwrap();
+                processes[0].0.record(&users[user], Tally::reported(tokens(amount))).await.unwrap();
                 model.spendings.push(Spending { at: now, user, amount, estimated: false });
             }
             Step::Pass(seconds) => setting.pass(Duration::from_secs(seconds)),

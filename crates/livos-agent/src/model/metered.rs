@@ -1,0 +1,351 @@
+//! A model whose answers are reserved before they are asked for, and counted when they are over.
+
+use std::sync::Arc;
+
+use futures_util::{StreamExt, stream};
+use livos_core::{
+    conversation::{ReplyError, TokenUsage},
+    usage::{Amounts, Hold, Metric, ModelPrice, Tally, Usage},
+};
+
+use super::{Model, ModelEvent, ModelRequest, ModelStream};
+use crate::tokens;
+
+/// What is reserved for an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MeteredConfig {
+    /// The most tokens that the model may write, as it is told itself.
+    pub max_output: u64,
+    /// What is sent with every request beside the messages, in estimated tokens: what the agent is told about itself.
+    pub overhead: u64,
+    /// What it costs. Without it money is not counted.
+    pub price: Option<ModelPrice>,
+}
+
+impl MeteredConfig {
+    /// For a model that may write so much, is told nothing about itself, and costs nothing.
+    pub fn new(max_output: u64) -> Self {
+        Self { max_output, overhead: 0, price: None }
+    }
+}
+
+/// Tokens that a message takes beside its text.
+const PER_MESSAGE: u64 = 8;
+
+/// Counts the answers of a model, and asks for none that a limit does not allow.
+///
+/// For every answer as much is reserved as it can take at the most: what is sent, estimated half as high again, at the dearest price, and the
+/// longest answer. What the provider reports is counted when the answer is over, and the rest given back. An answer that is cut off never gets its last
+/// figures: what it wrote is estimated then, and marked as an estimate. One that fails before anything came is not counted, because no provider bills it.
+///
+/// Every call of the model is one *turn*: an answer that is asked for again after a failure, and one that was asked for too early and is not
+/// wanted, count like any other.
+#[derive(Debug)]
+pub struct Metered<M> {
+    model: Arc<M>,
+    usage: Usage,
+    config: MeteredConfig,
+}
+
+impl<M> Clone for Metered<M> {
+    fn clone(&self) -> Self {
+        Self { model: Arc::clone(&self.model), usage: self.usage.clone(), config: self.config }
+    }
+}
+
+impl<M: Model> Metered<M> {
+    /// Counts the answers of `model` in `usage`, whose bookkeeper must be running.
+    pub fn new(model: M, usage: Usage, config: MeteredConfig) -> Self {
+        Self { model: Arc::new(model), usage, config }
+    }
+
+    /// Reserves, and asks once that is done.
+    async fn ask(&self, request: ModelRequest) -> Result<Counted, ReplyError> {
+        let sent = self.config.overhead + self.config.estimate(&request);
+        let asked = self.config.most(sent);
+        let reserved = self.usage.reserve(&request.user, asked).await;
+        let (hold, _) = reserved.map_err(|error| error.into_reply_error(self.usage.now()))?;
+        let said = request.messages.last().map_or(0, |message| message.text.chars().count() as u64);
+        let bill = Bill {
+            hold: Some(hold),
+            config: self.config,
+            sent,
+            characters: said,
+            reported: None,
+            written: 0,
+            failed: false,
+        };
+        Ok(Counted { stream: self.model.answer(request), bill })
+    }
+}
+
+impl<M: Model> Model for Metered<M> {
+    fn answer(&self, request: ModelRequest) -> ModelStream {
+        enum Answer<M> {
+            Asking(Metered<M>, ModelRequest),
+            Reading(Counted),
+            Over,
+        }
+        let start = Answer::Asking(self.clone(), request);
+        Box::pin(stream::unfold(start, |mut answer| async move {
+            loop {
+                answer = match answer {
+                    Answer::Asking(model, request) => match model.ask(request).await {
+                        Ok(counted) => Answer::Reading(counted),
+                        Err(error) => return Some((Err(error), Answer::Over)),
+                    },
+                    Answer::Reading(mut counted) => {
+                        let event = counted.stream.next().await?;
+                        counted.bill.note(&event);
+                        return Some((event, Answer::Reading(counted)));
+                    }
+                    Answer::Over => return None,
+                };
+            }
+        }))
+    }
+}
+
+impl MeteredConfig {
+    fn estimate(&self, request: &ModelRequest) -> u64 {
+        request.messages.iter().map(|message| tokens::estimate(&message.text) + PER_MESSAGE).sum()
+    }
+
+    /// The most that an answer to so many tokens can take.
+    fn most(&self, sent: u64) -> Amounts {
+        let input = self.price.map_or(Metric::InputTokens, |price| price.dearest_input());
+        let amounts = Amounts::of(Metric::Turns, 1)
+            .with(input, sent.saturating_add(sent / 2))
+            .with(Metric::OutputTokens, self.max_output);
+        self.priced(amounts)
+    }
+
+    fn priced(&self, amounts: Amounts) -> Amounts {
+        amounts.with(Metric::MicroDollars, self.price.map_or(0, |price| price.cost(&amounts)))
+    }
+}
+
+/// An answer under way.
+struct Counted {
+    stream: ModelStream,
+    bill: Bill,
+}
+
+/// What an answer has cost so far, booked when it is dropped: at its end, or where it was cut off.
+struct Bill {
+    hold: Option<Hold>,
+    config: MeteredConfig,
+    /// What was sent, in estimated tokens.
+    sent: u64,
+    characters: u64,
+    /// What the provider said last.
+    reported: Option<TokenUsage>,
+    /// What was written since, in estimated tokens.
+    written: u64,
+    failed: bool,
+}
+
+impl Bill {
+    fn note(&mut self, event: &Result<ModelEvent, ReplyError>) {
+        match event {
+            Ok(ModelEvent::Text(text)) => {
+                self.characters += text.chars().count() as u64;
+                self.written += tokens::estimate(text);
+            }
+            Ok(ModelEvent::Usage(usage)) => self.reported = Some(*usage),
+            Ok(ModelEvent::Finished(_)) => {}
+            Err(_) => self.failed = true,
+        }
+    }
+
+    fn tally(&self) -> Tally {
+        let counted = Amounts::of(Metric::Turns, 1).with(Metric::Characters, self.characters);
+        let (tokens, is_estimated) = match self.reported {
+            Some(usage) if !usage.estimated => return Tally::reported(self.whole(counted, &usage)),
+            Some(usage) => (usage, Amounts::default()),
+            // It was asked and has said nothing, or is of a kind that never says.
+            None if self.failed && self.written == 0 => return Tally::default(),
+            None => {
+                let usage = TokenUsage { input: self.sent, ..TokenUsage::default() };
+                (usage, Amounts::of(Metric::InputTokens, self.sent))
+            }
+        };
+        let tokens = TokenUsage { output: tokens.output.max(self.written), ..tokens };
+        let counted = self.whole(counted, &tokens);
+        let estimated = self.config.priced(is_estimated.with(Metric::OutputTokens, tokens.output));
+        Tally { counted, estimated }
+    }
+
+    fn whole(&self, counted: Amounts, usage: &TokenUsage) -> Amounts {
+        let tokens = Amounts::of_tokens(usage);
+        counted.plus(&self.config.priced(tokens))
+    }
+}
+
+impl Drop for Bill {
+    fn drop(&mut self) {
+        if let Some(hold) = self.hold.take() {
+            hold.book(self.tally());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use livos_core::{
+        budget::{Limit, Period, Unit},
+        conversation::{Channel, Finish, ReplyErrorKind},
+        embedded::{Embedded, EmbeddedConfig},
+        store::EmbeddedStore,
+        usage::{Bookkeeper, Limits, Prices, UsageConfig, UserId},
+    };
+
+    use super::*;
+    use crate::message::Message;
+
+    /// Answers with the next script, and counts how often it was asked.
+    struct Scripted(Mutex<Vec<Vec<Result<ModelEvent, ReplyError>>>>, Mutex<u32>);
+
+    impl Model for Scripted {
+        fn answer(&self, _: ModelRequest) -> ModelStream {
+            *self.1.lock().unwrap() += 1;
+            let script = self.0.lock().unwrap().remove(0);
+            // Like a connection, it stays open after what it has to say.
+            Box::pin(stream::iter(script).chain(stream::pending()))
+        }
+    }
+
+    struct Rig {
+        model: Metered<Scripted>,
+        usage: Usage,
+        books: Bookkeeper,
+    }
+
+    fn rig(limits: Limits, scripts: Vec<Vec<Result<ModelEvent, ReplyError>>>) -> Rig {
+        let store = EmbeddedStore::new(Embedded::in_memory(EmbeddedConfig::default()).unwrap());
+        let mut config = UsageConfig::default();
+        config.limits = limits;
+        let (usage, books) = Usage::new(Arc::new(store), config);
+        let mut config = MeteredConfig::new(100);
+        config.price = Prices::default().model("claude-haiku-4-5");
+        let scripted = Scripted(Mutex::new(scripts), Mutex::default());
+        Rig { model: Metered::new(scripted, usage.clone(), config), usage, books }
+    }
+
+    impl Rig {
+        fn ask(&self) -> ModelStream {
+            self.model.answer(ModelRequest::new(vec![Message::user("count to three")], Channel::Chat))
+        }
+
+        async fn tally(&mut self) -> Tally {
+            self.books.catch_up().await;
+            let report = self.usage.report(&UserId::owner()).await.unwrap();
+            assert!(report.held.is_zero(), "{:?}", report.held);
+            report.periods[0].tally
+        }
+    }
+
+    fn text(text: &str) -> Result<ModelEvent, ReplyError> {
+        Ok(ModelEvent::Text(text.into()))
+    }
+
+    fn usage(input: u64, output: u64, estimated: bool) -> Result<ModelEvent, ReplyError> {
+        Ok(ModelEvent::Usage(TokenUsage { input, output, estimated, ..TokenUsage::default() }))
+    }
+
+    fn failure(kind: ReplyErrorKind) -> Result<ModelEvent, ReplyError> {
+        Err(ReplyError::new(kind, "deliberate, in a test"))
+    }
+
+    fn counted(input: u64, output: u64, characters: u64) -> Amounts {
+        Amounts::of(Metric::Turns, 1)
+            .with(Metric::InputTokens, input)
+            .with(Metric::OutputTokens, output)
+            .with(Metric::Characters, characters)
+            .with(Metric::MicroDollars, input + 5 * output)
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_counted_as_its_provider_reports_it() {
+        let finished = Ok(ModelEvent::Finished(Finish::Complete));
+        let script = vec![usage(40, 1, true), text("One, two, three."), usage(40, 7, false), finished];
+        let mut rig = rig(Limits::default(), vec![script]);
+        let mut answer = rig.ask();
+        let held = rig.usage.report(&UserId::owner()).await.unwrap().held;
+        assert!(held.is_zero(), "nothing is reserved before it is asked for");
+        answer.next().await.unwrap().unwrap();
+        let held = rig.usage.report(&UserId::owner()).await.unwrap().held;
+        assert_eq!((held.get(Metric::OutputTokens), held.get(Metric::Turns)), (100, 1));
+        let rest: Vec<_> = answer.by_ref().take(3).collect().await;
+        assert!(rest.iter().all(Result::is_ok));
+        drop(answer);
+        assert_eq!(rig.tally().await, Tally::reported(counted(40, 7, 14 + 16)));
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_cut_off_is_estimated_and_says_so() {
+        let written = "word ".repeat(88);
+        let cut = vec![usage(40, 1, true), text(&written)];
+        let mut rig = rig(Limits::default(), vec![cut]);
+        let mut answer = rig.ask();
+        for _ in 0..2 {
+            answer.next().await.unwrap().unwrap();
+        }
+        drop(answer);
+        let estimated = Amounts::of(Metric::OutputTokens, 100).with(Metric::MicroDollars, 500);
+        assert_eq!(rig.tally().await, Tally { counted: counted(40, 100, 14 + 440), estimated });
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_nobody_waited_for_was_asked_all_the_same() {
+        let mut rig = rig(Limits::default(), vec![vec![]]);
+        let mut answer = rig.ask();
+        tokio::select! {
+            _ = answer.next() => unreachable!("it says nothing"),
+            () = async { while rig.usage.report(&UserId::owner()).await.unwrap().held.is_zero() {} } => {}
+        }
+        drop(answer);
+        let tally = rig.tally().await;
+        let sent = tokens::estimate("count to three") + PER_MESSAGE;
+        assert_eq!(tally.counted, counted(sent, 0, 14));
+        assert_eq!(tally.estimated.get(Metric::InputTokens), sent);
+    }
+
+    #[tokio::test]
+    async fn what_fails_before_anything_came_costs_nothing_and_in_the_middle_what_came() {
+        let early = vec![failure(ReplyErrorKind::Unavailable)];
+        let late = vec![usage(40, 3, true), text("One"), failure(ReplyErrorKind::Unavailable)];
+        let mut rig = rig(Limits::default(), vec![early, late]);
+        assert!(rig.ask().next().await.unwrap().is_err());
+        assert_eq!(rig.tally().await, Tally::default());
+        let events: Vec<_> = rig.ask().take(3).collect().await;
+        assert!(events[2].is_err());
+        let tally = rig.tally().await;
+        assert_eq!(tally.counted, counted(40, 3, 14 + 3));
+        assert_eq!(tally.estimated, Amounts::of(Metric::OutputTokens, 3).with(Metric::MicroDollars, 15));
+    }
+
+    #[tokio::test]
+    async fn a_model_is_not_asked_for_what_the_budget_does_not_hold() {
+        let limits = Limits::default().with(Period::Day, Unit::MicroDollars, Limit::stop_at(900));
+        let script = || vec![usage(100, 60, false), Ok(ModelEvent::Finished(Finish::Complete))];
+        let mut rig = rig(limits, vec![script(), script(), script()]);
+        for turn in 1..=4u64 {
+            let events: Vec<_> = rig.ask().take(2).collect().await;
+            let spent = rig.tally().await.counted.get(Metric::MicroDollars);
+            match turn {
+                // Each costs 400 micro-dollars, and may cost 500 and some.
+                1 => assert!(events.iter().all(Result::is_ok) && spent == 400),
+                _ => {
+                    let refused = events[0].as_ref().unwrap_err();
+                    assert_eq!((refused.kind(), spent), (ReplyErrorKind::Limit, 400));
+                    assert!(refused.to_string().contains("micro_dollars") && refused.retry_after().is_some());
+                }
+            }
+        }
+        assert_eq!(*rig.model.model.1.lock().unwrap(), 1);
+    }
+}

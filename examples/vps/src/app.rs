@@ -9,6 +9,8 @@
 //! | `GET /metrics` | session or token | Prometheus text |
 //! | `WS /v1/voice` | session or token, own `Origin` | a voice session, see `livos_voice::transport::protocol` |
 //! | `POST /v1/chat` | session or token | one message, answered as server-sent events |
+//! | `GET /v1/usage` | session or token | what was used and may be used, see `usage` |
+//! | `GET /v1/usage/days` | session or token | finished days |
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
@@ -41,6 +43,7 @@ use crate::{
     chat,
     durable::Durable,
     health::Dependencies,
+    usage::{self, Accounts},
     voice,
 };
 
@@ -61,6 +64,8 @@ pub struct App {
     pub dependencies: Dependencies,
     /// The store and the queue.
     pub durable: Arc<Durable>,
+    /// What was used and may be used.
+    pub accounts: Accounts,
     /// The agent.
     pub responder: Responder,
     /// Speech to text.
@@ -97,6 +102,8 @@ pub fn router(app: App) -> Router {
         .route("/metrics", get(metrics))
         .route("/v1/voice", get(voice::upgrade))
         .route("/v1/chat", post(chat::chat))
+        .route("/v1/usage", get(usage::show))
+        .route("/v1/usage/days", get(usage::days))
         .fallback(get(files))
         .layer(middleware::from_fn_with_state(app.clone(), authenticate));
     Router::new()

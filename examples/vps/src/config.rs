@@ -12,9 +12,11 @@ use std::{
 use http::Uri;
 use livos_core::{
     breaker::BreakerConfig,
+    budget::Period,
     queue::{QueueConfig, WorkerConfig},
     secret::Secret,
     supervise::memory::MemoryConfig,
+    usage::{Prices, Zone},
 };
 use serde::{Deserialize, Deserializer, de};
 
@@ -32,8 +34,10 @@ pub struct Config {
     pub anthropic: Anthropic,
     /// Turn taking and voice activity.
     pub voice: Voice,
-    /// What a UTC day may cost.
+    /// What a day, a week and five hours may cost.
     pub budget: Budget,
+    /// How usage is shown, priced and kept.
+    pub usage: Usage,
     /// What is logged, and how.
     pub log: Log,
     /// How memory is watched.
@@ -237,19 +241,89 @@ pub struct Voice {
     pub max_turn: Option<Duration>,
 }
 
-/// What one UTC day may cost; zero means no limit. The defaults stop a runaway, and are more than a person talks in a day.
+/// What may be used, by UTC day, by UTC week and in any five hours; zero means no limit. All limits begin anew at midnight UTC, of the day or of Monday;
+/// what was used five hours ago leaves the window. The defaults for a day stop a runaway, and are more than a person talks.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Budget {
-    /// Minutes of audio sent to speech to text.
+    /// Minutes of audio sent to speech to text in a day.
     pub speech_minutes: u64,
-    /// Characters sent to text to speech.
+    /// Characters sent to text to speech in a day.
     pub voice_characters: u64,
+    /// Tokens read and written by the model in a day.
+    pub tokens: u64,
+    /// US cents for all of it in a day, by the prices under `[usage.prices]`.
+    pub cents: u64,
+    /// A warning is logged from this share of a limit on. 80: there is time to do something about it.
+    pub warn_percent: u64,
+    /// The same for a week, without limits by default.
+    pub week: Allowance,
+    /// The same for any five hours, without limits by default.
+    pub window: Allowance,
 }
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { speech_minutes: 240, voice_characters: 200_000 }
+        Self {
+            speech_minutes: 240,
+            voice_characters: 200_000,
+            tokens: 5_000_000,
+            cents: 1_000,
+            warn_percent: 80,
+            week: Allowance::default(),
+            window: Allowance::default(),
+        }
+    }
+}
+
+/// What may be used over some time; zero means no limit.
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Allowance {
+    /// Minutes of audio sent to speech to text.
+    pub speech_minutes: u64,
+    /// Characters sent to text to speech.
+    pub voice_characters: u64,
+    /// Tokens read and written by the model.
+    pub tokens: u64,
+    /// US cents.
+    pub cents: u64,
+}
+
+impl Budget {
+    /// The allowance of each period.
+    pub fn periods(&self) -> [(Period, Allowance); 3] {
+        let day = Allowance {
+            speech_minutes: self.speech_minutes,
+            voice_characters: self.voice_characters,
+            tokens: self.tokens,
+            cents: self.cents,
+        };
+        [(Period::Day, day), (Period::Week, self.week.clone()), (Period::Window, self.window.clone())]
+    }
+
+    /// Whether money is limited.
+    pub fn limits_money(&self) -> bool {
+        self.periods().iter().any(|(_, allowance)| allowance.cents > 0)
+    }
+}
+
+/// How usage is shown, priced and kept.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Usage {
+    /// The time zone in which instants are shown, by its IANA name; a request may ask for another. It limits nothing: days are those of UTC.
+    pub zone: String,
+    /// A PostgreSQL database that keeps finished days, such as `postgres://livos:…@localhost/livos`; `LIVOS_ARCHIVE` overrides it. Without it they are kept
+    /// in the store.
+    pub archive: Option<Secret>,
+    /// What providers take, in place of the list prices of `livos_core::usage::Prices` or beside them.
+    pub prices: Prices,
+}
+
+impl Default for Usage {
+    fn default() -> Self {
+        Self { zone: "UTC".into(), archive: None, prices: Prices::default() }
     }
 }
 
@@ -455,6 +529,7 @@ pub fn resolve(path: Option<&Path>, env: impl Fn(&str) -> Option<String>) -> Res
     secret(&mut config.cartesia.api_key, "CARTESIA_API_KEY");
     secret(&mut config.anthropic.api_key, "ANTHROPIC_API_KEY");
     secret(&mut config.redis.url, "REDIS_URL");
+    secret(&mut config.usage.archive, "LIVOS_ARCHIVE");
     let text = |slot: &mut Option<String>, name| {
         if let Some(value) = env(name) {
             *slot = Some(value);
@@ -503,6 +578,10 @@ impl Config {
             if let Some(url) = url {
                 provider_url(url, secure, plain).map_err(|why| ConfigError(format!("{key}: {why}")))?;
             }
+        }
+        Zone::find(&self.usage.zone).map_err(|error| ConfigError(format!("usage.zone: {error}")))?;
+        if self.budget.warn_percent > 100 {
+            return Err(ConfigError("budget.warn_percent: at most 100".into()));
         }
         if self.server.max_voice_sessions == 0 || self.server.max_connections == 0 {
             return Err(ConfigError(

@@ -13,16 +13,17 @@ mod providers;
 mod serve;
 #[cfg(feature = "otel")]
 mod telemetry;
+mod usage;
 mod voice;
 
 use std::{io::Write, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Instant};
 
 use clap::Parser;
 use livos_core::{
-    budget::{Budget, Limit, Meter, Unit},
     drain::{Drain, Termination},
+    embedded::{Embedded, EmbeddedConfig},
+    store::{EmbeddedStore, Store},
     supervise::{Load, Supervisor, install_panic_hook},
-    time::{Clock, SystemClock},
 };
 use tokio::{net::TcpListener, sync::Semaphore};
 use tower::BoxError;
@@ -40,8 +41,8 @@ use crate::{
 /// A voice-first personal agent for a small server.
 ///
 /// Keys and addresses come from the configuration file or the environment: DEEPGRAM_API_KEY, CARTESIA_API_KEY, ANTHROPIC_API_KEY,
-/// DEEPGRAM_URL, CARTESIA_URL, ANTHROPIC_BASE_URL, LIVOS_LISTEN, LIVOS_TOKEN, LIVOS_STORE, REDIS_URL. The environment overrides the file. A provider
-/// with neither key nor address is simulated. RUST_LOG sets what is logged, LIVOS_LOG_FORMAT (text or json) how.
+/// DEEPGRAM_URL, CARTESIA_URL, ANTHROPIC_BASE_URL, LIVOS_LISTEN, LIVOS_TOKEN, LIVOS_STORE, LIVOS_ARCHIVE, REDIS_URL. The environment overrides the file.
+/// A provider with neither key nor address is simulated. RUST_LOG sets what is logged, LIVOS_LOG_FORMAT (text or json) how.
 ///
 /// Exit codes: 0 after a signal, 1 when it can't start, 2 for a wrong argument, 75 when it held too much memory and wants to be started again.
 #[derive(Parser)]
@@ -106,11 +107,14 @@ async fn run(config: Config) -> Result<ExitCode, BoxError> {
         .await
         .map_err(|error| format!("can't listen on {}: {error}", config.server.listen))?;
     let address = listener.local_addr()?;
-    let providers = providers::build(&config).await?;
     let jobs = Jobs::default();
     let durable = Arc::new(Durable::open(&config, jobs.policies()).await?);
 
     let (supervisor, (drain, signal)) = (Supervisor::new(), Drain::new());
+    let store = Arc::clone(&durable.store);
+    let (accounts, meter) = usage::open(&config, store, &supervisor, &signal).await?;
+    let providers = providers::build(&config, &accounts).await?;
+
     let dependencies = Dependencies::new(providers.connector.clone(), providers.dependencies.clone());
     let (watched, watch_signal, interval) =
         (dependencies.clone(), signal.clone(), config.server.probe_interval);
@@ -126,15 +130,11 @@ async fn run(config: Config) -> Result<ExitCode, BoxError> {
         allowed_origins: allowed_origins(&config),
         dependencies,
         durable: Arc::clone(&durable),
+        accounts,
         responder,
         stt,
         tts,
-        voice: Arc::new(voice::Settings::new(
-            &config.voice,
-            simulated,
-            meter(&config.budget),
-            config.server.drain_timeout,
-        )),
+        voice: Arc::new(voice::Settings::new(&config.voice, simulated, meter, config.server.drain_timeout)),
         voice_permits: Arc::new(Semaphore::new(config.server.max_voice_sessions)),
         supervisor: supervisor.clone(),
         load: load.clone(),
@@ -179,16 +179,6 @@ fn auth(config: &Config) -> Auth {
 
 fn allowed_origins(config: &Config) -> Arc<[String]> {
     config.server.allowed_origins.iter().chain(&config.server.public_url).cloned().collect()
-}
-
-fn meter(budget: &config::Budget) -> Meter {
-    let limits = [
-        (Unit::AudioMs, budget.speech_minutes.saturating_mul(60_000)),
-        (Unit::Characters, budget.voice_characters),
-    ];
-    let limits =
-        limits.into_iter().filter(|(_, stop)| *stop > 0).map(|(unit, stop)| (unit, Limit::stop_at(stop)));
-    Meter::new(Budget::new(limits, SystemClock.now()))
 }
 
 /// Prints the one line that a person needs, on standard output; everything else is log.

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use http::Uri;
 use livos_agent::{
     Agent, AgentConfig,
-    model::anthropic::{Anthropic, AnthropicConfig},
+    model::{
+        Metered,
+        anthropic::{Anthropic, AnthropicConfig},
+    },
 };
 use livos_core::{reconnect::ReconnectConfig, secret::Secret};
 use livos_twins::{Twins, TwinsConfig};
@@ -25,6 +28,7 @@ use tower::{BoxError, ServiceExt};
 use crate::{
     app::Responder,
     config::{self, Config, ConfigError, DeepgramApi, provider_url},
+    usage::Accounts,
 };
 
 /// What answers a conversation, and what it depends on.
@@ -73,7 +77,7 @@ impl Door {
 }
 
 /// Builds the clients, and starts the twins where one is needed.
-pub async fn build(config: &Config) -> Result<Providers, BoxError> {
+pub async fn build(config: &Config, accounts: &Accounts) -> Result<Providers, BoxError> {
     let (stt, tts, model) = (&config.deepgram, &config.cartesia, &config.anthropic);
     let absent = |url: &Option<String>, key: &Option<Secret>| url.is_none() && key.is_none();
     let needed =
@@ -100,7 +104,7 @@ pub async fn build(config: &Config) -> Result<Providers, BoxError> {
         simulated: simulated.collect(),
         stt: speech_to_text(stt, stt_door, connector.clone())?,
         tts: text_to_speech(tts, tts_door, &dependencies[1].1, connector.clone())?,
-        responder: responder(model, model_door, &dependencies[2].1)?,
+        responder: responder(model, model_door, &dependencies[2].1, accounts)?,
         dependencies,
         connector,
         twins,
@@ -169,7 +173,12 @@ fn text_to_speech(
     Ok(Arc::new(Cartesia::new(client, connector)?))
 }
 
-fn responder(config: &config::Anthropic, door: Door, address: &Uri) -> Result<Responder, BoxError> {
+fn responder(
+    config: &config::Anthropic,
+    door: Door,
+    address: &Uri,
+    accounts: &Accounts,
+) -> Result<Responder, BoxError> {
     let mut client = AnthropicConfig::new(door.key);
     client.base_url = address.clone();
     set(&mut client.model, config.model.clone());
@@ -177,7 +186,9 @@ fn responder(config: &config::Anthropic, door: Door, address: &Uri) -> Result<Re
     set(&mut client.system, config.system.clone());
     set(&mut client.first_event_timeout, config.first_event_timeout);
     set(&mut client.idle_timeout, config.idle_timeout);
-    let agent = Agent::new(Anthropic::over_tls(client)?, AgentConfig::default());
+    let metered = accounts.metered(&client);
+    let model = Metered::new(Anthropic::over_tls(client)?, accounts.usage.clone(), metered);
+    let agent = Agent::new(model, AgentConfig::default());
     Ok(Responder::new(agent.map_err(|error| error)))
 }
 

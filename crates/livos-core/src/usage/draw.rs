@@ -45,8 +45,8 @@ impl Usage {
     /// A meter that spends `user`'s audio and characters, and the [`Keeper`] that must be run beside it.
     ///
     /// The meter is asked for every clause and every second of audio, and never waits; the keeper holds a portion of the budget in the store for it, tops it up
-    /// and counts what was spent. So a stop holds across processes, and each process keeps one portion from the others while it runs. Near the stop portions
-    /// become smaller, down to what is left. Units other than audio and characters are admitted and not counted.
+    /// and counts what was spent. So a stop holds across processes, and each process keeps one portion from all other work while it runs: a quarter of what is
+    /// left of every limit at the most, so that portions become smaller towards the stop. Units other than audio and characters are admitted and not counted.
     ///
     /// Returns once the first portion is there or refused, which the meter then says. Fails where the store does.
     pub async fn meter(&self, user: UserId, config: DrawConfig) -> Result<(Meter, Keeper), UsageError> {

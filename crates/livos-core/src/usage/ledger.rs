@@ -258,8 +258,7 @@ impl Shared {
         let priced = |amounts: Amounts| amounts.with(Metric::MicroDollars, cost(&amounts));
         let renewed = self.change_holds(user, |now, holds, spent| {
             holds.remove(id);
-            let held = holds.total().plus(&priced(keep));
-            let (granted, refusal) = limits::fit(&config.limits, spent, &held, &more, &cost);
+            let (granted, refusal) = limits::fit(&config.limits, spent, &holds.total(), &keep, &more, &cost);
             let all = priced(keep.plus(&granted));
             if !all.is_zero() {
                 holds.set(id, now.plus(config.hold_lifetime), all);

@@ -72,23 +72,32 @@ pub(super) fn decide(
     Ok(near)
 }
 
-/// As much of `want` as may be set aside, of each metric by itself, with its price; and what stood in the way of more.
+/// Of what is left, so much is left to others.
+const SHARE: u64 = 4;
+/// Below this part of a portion nothing is left to others: what is left is too little to be divided.
+const LAST: u64 = 64;
+
+/// As much of `more` as may be set aside beside what is `kept`, of each metric by itself, with its price; and what stood in the way of all of it.
+///
+/// What is drawn ahead must not starve other work: both together are a quarter of what is left at the most, until hardly anything is.
 pub(super) fn fit(
     limits: &Limits,
     spent: &Spent,
-    held: &Amounts,
-    want: &Amounts,
+    others: &Amounts,
+    kept: &Amounts,
+    more: &Amounts,
     cost: impl Fn(&Amounts) -> u64,
 ) -> (Amounts, Option<Exhausted>) {
-    /// Each halving brings the price below what is left, or the amount to nothing.
-    const HALVINGS: u32 = 64;
     let mut refusal = None;
-    let mut fitting = Amounts::default();
-    for (metric, wanted) in want.iter() {
-        let mut wanted = wanted;
-        for _ in 0..HALVINGS {
-            let asked = fitting.with(metric, wanted);
-            match decide(limits, spent, held, &asked.with(Metric::MicroDollars, cost(&asked))) {
+    let mut granted = Amounts::default();
+    for (metric, most) in more.iter() {
+        let (kept_of_it, mut wanted) = (kept.get(metric), most);
+        let last = (kept_of_it.saturating_add(most) / LAST).max(1);
+        while wanted > 0 {
+            let all = kept_of_it.saturating_add(wanted);
+            let share = if all > last { SHARE } else { 1 };
+            let asked = kept.plus(&granted).with(metric, all.saturating_mul(share));
+            match decide(limits, spent, others, &asked.with(Metric::MicroDollars, cost(&asked))) {
                 Ok(_) => break,
                 Err(exhausted) => {
                     refusal = Some(exhausted);
@@ -96,9 +105,9 @@ pub(super) fn fit(
                 }
             }
         }
-        fitting = fitting.with(metric, wanted);
+        granted = granted.with(metric, wanted);
     }
-    (fitting, refusal)
+    (granted, refusal)
 }
 
 #[cfg(test)]
@@ -151,22 +160,26 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_fits_is_never_refused_and_more_is_given_where_there_is_room(
-            (stop, held, wanted, price) in (0u64..2_000, 0u64..2_000, 0u64..2_000, 0u64..4),
+        fn what_fits_is_never_refused_and_something_fits_while_anything_is_left(
+            (stop, others, kept, more, price) in (0u64..2_000, 0u64..2_000, 0u64..500, 1u64..2_000, 0u64..4),
             money in 0u64..4_000,
         ) {
             let limits = Limits::default()
                 .with(Period::Day, Unit::Tokens, Limit::stop_at(stop))
                 .with(Period::Day, Unit::MicroDollars, Limit::stop_at(money));
             let cost = |amounts: &Amounts| amounts.unit(Unit::Tokens) * price;
-            let (granted, refusal) = fit(&limits, &spent(0, 0, 0), &tokens(held), &tokens(wanted), cost);
+            let (granted, refusal) =
+                fit(&limits, &spent(0, 0, 0), &tokens(others), &tokens(kept), &tokens(more), cost);
             let given = granted.unit(Unit::Tokens);
-            prop_assert!(given == 0 || held + given <= stop);
-            prop_assert!(given * price <= money);
-            prop_assert_eq!(refusal.is_none(), given == wanted);
-            // A quarter of what is left is always given, so that asking again comes to the end.
-            let left = stop.saturating_sub(held).min(money.checked_div(price).unwrap_or(u64::MAX)).min(wanted);
-            prop_assert!(given >= left / 2, "{given} of {left}");
+            prop_assert_eq!(refusal.is_none(), given == more);
+            // Others hold tokens, and no money.
+            let room = stop.saturating_sub(others).min(money.checked_div(price).unwrap_or(u64::MAX));
+            let all = kept + given;
+            let last = ((kept + more) / LAST).max(1);
+            prop_assert!(given == 0 || all <= room / SHARE || all <= room.min(last), "{given}");
+            if kept == 0 {
+                prop_assert_eq!(given > 0, room > 0);
+            }
         }
     }
 }

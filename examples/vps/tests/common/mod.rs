@@ -18,7 +18,7 @@ use tokio_tungstenite::tungstenite::{self, Message, WebSocket, client::IntoClien
 /// The bearer token of every server in these tests.
 pub const TOKEN: &str = "a-token-for-tests-only";
 /// Nothing here takes this long; what does has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The program with an environment that no developer's keys leak into.
 pub fn bare() -> Command {

@@ -1,11 +1,11 @@
 //! A model whose answers are reserved before they are asked for, and counted when they are over.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::{StreamExt, stream};
 use livos_core::{
     conversation::{ReplyError, TokenUsage},
-    usage::{Amounts, Hold, Metric, ModelPrice, Tally, Usage},
+    usage::{Amounts, Hold, Metric, ModelPrice, Tally, Usage, UsageError, UserId},
 };
 
 use super::{Model, ModelEvent, ModelRequest, ModelStream};
@@ -30,6 +30,8 @@ impl MeteredConfig {
     }
 }
 
+/// Reservations that are kept ready. 4: as many conversations may go on at one time without waiting for the store.
+const READY: usize = 4;
 /// Tokens that a message takes beside its text.
 const PER_MESSAGE: u64 = 8;
 
@@ -39,6 +41,9 @@ const PER_MESSAGE: u64 = 8;
 /// longest answer. What the provider reports is counted when the answer is over, and the rest given back. An answer that is cut off never gets its last
 /// figures: what it wrote is estimated then, and marked as an estimate. One that fails before anything came is not counted, because no provider bills it.
 ///
+/// While an answer comes in, the reservation of the next one is made, a little larger, so that a listener need not wait for the store; only the first answer
+/// does, one that is much larger, and one after some minutes of silence.
+///
 /// Every call of the model is one *turn*: an answer that is asked for again after a failure, and one that was asked for too early and is not
 /// wanted, count like any other.
 #[derive(Debug)]
@@ -46,26 +51,31 @@ pub struct Metered<M> {
     model: Arc<M>,
     usage: Usage,
     config: MeteredConfig,
+    ready: Arc<Mutex<Vec<Hold>>>,
 }
 
 impl<M> Clone for Metered<M> {
     fn clone(&self) -> Self {
-        Self { model: Arc::clone(&self.model), usage: self.usage.clone(), config: self.config }
+        Self {
+            model: Arc::clone(&self.model),
+            usage: self.usage.clone(),
+            config: self.config,
+            ready: Arc::clone(&self.ready),
+        }
     }
 }
 
 impl<M: Model> Metered<M> {
     /// Counts the answers of `model` in `usage`, whose bookkeeper must be running.
     pub fn new(model: M, usage: Usage, config: MeteredConfig) -> Self {
-        Self { model: Arc::new(model), usage, config }
+        Self { model: Arc::new(model), usage, config, ready: Arc::default() }
     }
 
     /// Reserves, and asks once that is done.
-    async fn ask(&self, request: ModelRequest) -> Result<Counted, ReplyError> {
+    async fn ask(&self, request: ModelRequest) -> Result<Counted<M>, ReplyError> {
         let sent = self.config.overhead + self.config.estimate(&request);
-        let asked = self.config.most(sent);
-        let reserved = self.usage.reserve(&request.user, asked).await;
-        let (hold, _) = reserved.map_err(|error| error.into_reply_error(self.usage.now()))?;
+        let hold = self.hold(&request.user, self.config.most(sent)).await;
+        let hold = hold.map_err(|error| error.into_reply_error(self.usage.now()))?;
         let said = request.messages.last().map_or(0, |message| message.text.chars().count() as u64);
         let bill = Bill {
             hold: Some(hold),
@@ -76,15 +86,51 @@ impl<M: Model> Metered<M> {
             written: 0,
             failed: false,
         };
-        Ok(Counted { stream: self.model.answer(request), bill })
+        let user = request.user.clone();
+        Ok(Counted { stream: self.model.answer(request), bill, next: Some((self.clone(), user)) })
     }
+
+    /// One that is ready, or a new one.
+    async fn hold(&self, user: &UserId, amounts: Amounts) -> Result<Hold, UsageError> {
+        let ready = {
+            let mut ready = lock(&self.ready);
+            let place = ready.iter().position(|hold| hold.suits(user, &amounts));
+            place.map(|place| ready.swap_remove(place))
+        };
+        match ready {
+            Some(hold) => Ok(hold),
+            None => Ok(self.usage.reserve(user, amounts).await?.0),
+        }
+    }
+
+    /// Has the reservation of an answer to twice as much made, where there is room for it. Old ones are given back.
+    fn make_ready(&self, user: &UserId, sent: u64) {
+        let mut ready = lock(&self.ready);
+        ready.retain(|hold| hold.suits(user, &self.config.most(sent)));
+        if ready.len() < READY {
+            let place = Arc::downgrade(&self.ready);
+            let keep = move |hold: Hold| {
+                let Some(ready) = place.upgrade() else { return };
+                let mut ready = lock(&ready);
+                if ready.len() < READY {
+                    ready.push(hold);
+                }
+            };
+            self.usage.reserve_ahead(user.clone(), self.config.most(sent.saturating_mul(2)), keep);
+        }
+    }
+}
+
+fn lock(ready: &Mutex<Vec<Hold>>) -> MutexGuard<'_, Vec<Hold>> {
+    ready.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<M: Model> Model for Metered<M> {
     fn answer(&self, request: ModelRequest) -> ModelStream {
+        #[allow(clippy::large_enum_variant)] // One lives in each stream's own box.
         enum Answer<M> {
             Asking(Metered<M>, ModelRequest),
-            Reading(Counted),
+            Reading(Counted<M>),
             Over,
         }
         let start = Answer::Asking(self.clone(), request);
@@ -96,8 +142,7 @@ impl<M: Model> Model for Metered<M> {
                         Err(error) => return Some((Err(error), Answer::Over)),
                     },
                     Answer::Reading(mut counted) => {
-                        let event = counted.stream.next().await?;
-                        counted.bill.note(&event);
+                        let event = counted.next().await?;
                         return Some((event, Answer::Reading(counted)));
                     }
                     Answer::Over => return None,
@@ -127,9 +172,22 @@ impl MeteredConfig {
 }
 
 /// An answer under way.
-struct Counted {
+struct Counted<M> {
     stream: ModelStream,
     bill: Bill,
+    /// Whose next answer is to be expected, until this one has begun.
+    next: Option<(Metered<M>, UserId)>,
+}
+
+impl<M: Model> Counted<M> {
+    async fn next(&mut self) -> Option<Result<ModelEvent, ReplyError>> {
+        let event = self.stream.next().await?;
+        self.bill.note(&event);
+        if let (Ok(_), Some((model, user))) = (&event, self.next.take()) {
+            model.make_ready(&user, self.bill.sent);
+        }
+        Some(event)
+    }
 }
 
 /// What an answer has cost so far, booked when it is dropped: at its end, or where it was cut off.
@@ -193,8 +251,6 @@ impl Drop for Bill {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
     use livos_core::{
         budget::{Limit, Period, Unit},
         conversation::{Channel, Finish, ReplyErrorKind},
@@ -236,15 +292,22 @@ mod tests {
     }
 
     impl Rig {
+        /// What is set aside beside the reservations that are kept ready.
+        async fn held(&mut self) -> Amounts {
+            self.books.catch_up().await;
+            lock(&self.model.ready).clear();
+            self.books.catch_up().await;
+            self.usage.report(&UserId::owner()).await.unwrap().held
+        }
+
         fn ask(&self) -> ModelStream {
             self.model.answer(ModelRequest::new(vec![Message::user("count to three")], Channel::Chat))
         }
 
         async fn tally(&mut self) -> Tally {
-            self.books.catch_up().await;
-            let report = self.usage.report(&UserId::owner()).await.unwrap();
-            assert!(report.held.is_zero(), "{:?}", report.held);
-            report.periods[0].tally
+            let held = self.held().await;
+            assert!(held.is_zero(), "{held:?}");
+            self.usage.report(&UserId::owner()).await.unwrap().periods[0].tally
         }
     }
 
@@ -283,6 +346,31 @@ mod tests {
         assert!(rest.iter().all(Result::is_ok));
         drop(answer);
         assert_eq!(rig.tally().await, Tally::reported(counted(40, 7, 14 + 16)));
+    }
+
+    #[tokio::test]
+    async fn the_next_answer_finds_its_reservation_ready_and_a_larger_one_makes_its_own() {
+        let script = || vec![usage(40, 7, false), text("One.")];
+        let mut rig = rig(Limits::default(), vec![script(), script(), script()]);
+        let turns =
+            async |rig: &Rig| rig.usage.report(&UserId::owner()).await.unwrap().held.get(Metric::Turns);
+        let mut first = rig.ask();
+        first.next().await.unwrap().unwrap();
+        assert_eq!(turns(&rig).await, 1);
+        rig.books.catch_up().await;
+        assert_eq!(turns(&rig).await, 2, "its own and the next one's");
+        let mut second = rig.ask();
+        second.next().await.unwrap().unwrap();
+        assert_eq!(turns(&rig).await, 2, "nothing was reserved for it anew");
+        let mut long =
+            rig.model.answer(ModelRequest::new(vec![Message::user("word ".repeat(500))], Channel::Chat));
+        long.next().await.unwrap().unwrap();
+        assert_eq!(turns(&rig).await, 3);
+        drop((first, second, long));
+        assert_eq!(rig.tally().await.counted.get(Metric::Turns), 3);
+        let Rig { model, usage, books } = rig;
+        drop((model, usage));
+        books.run().await;
     }
 
     #[tokio::test]

@@ -1,34 +1,40 @@
-//! Settles what nobody waits for: replies that ended or were cut off, and reservations that were dropped.
+//! Does what nobody waits for: settles replies that ended or were cut off, releases reservations that were dropped, reserves ahead.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 
-use super::{Tally, UsageError, UserId, ledger::Shared};
+use super::{
+    Amounts, Hold, Tally, UsageError, UserId,
+    ledger::{Shared, Usage},
+};
 
 /// Further attempts where the store could not do it.
 const RETRIES: u32 = 3;
 /// The wait before each.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// A hold that is over, and what it used.
-pub(super) struct Entry {
-    pub(super) user: UserId,
-    pub(super) id: String,
-    pub(super) used: Tally,
+/// What is left to the bookkeeper.
+pub(super) enum Entry {
+    /// A hold that is over, and what it used.
+    Over { user: UserId, id: String, used: Tally },
+    /// A hold to be made for work that is expected, and who gets it.
+    Ahead(Usage, UserId, Amounts, Box<dyn FnOnce(Hold) + Send>),
 }
 
 impl Entry {
     /// Says what will be missing from the counters. What was set aside for it comes back by itself.
     pub(super) fn lost(&self, why: &str) {
-        if !self.used.counted.is_zero() {
-            tracing::error!(user = %self.user, used = ?self.used.counted, why, "usage could not be counted");
+        if let Self::Over { user, used, .. } = self
+            && !used.counted.is_zero()
+        {
+            tracing::error!(%user, used = ?used.counted, why, "usage could not be counted");
             metrics::counter!("livos_usage_lost_total").increment(1);
         }
     }
 }
 
-/// Settles holds in the background. There are never more entries than there were holds, and holds are bounded.
+/// Settles holds in the background, and makes those that are reserved ahead. Entries are few: one or two for a hold, and holds are bounded.
 ///
 /// Run it beside the handles: it ends by itself when every [`Usage`](super::Usage), hold and meter is gone and everything is settled. Where the store
 /// can't do it, it is tried three times more, a second apart: what a server did without answering is then counted twice rather than not at all.
@@ -46,32 +52,44 @@ impl Bookkeeper {
     /// Works until every handle is gone.
     pub async fn run(mut self) {
         while let Some(entry) = self.entries.recv().await {
-            self.enter(&entry).await;
+            self.enter(entry).await;
         }
     }
 
-    /// Settles what was left to it so far.
+    /// Does what was left to it so far.
     #[cfg(any(test, feature = "test-util"))]
     pub async fn catch_up(&mut self) {
         while let Ok(entry) = self.entries.try_recv() {
-            self.enter(&entry).await;
+            self.enter(entry).await;
         }
     }
 
-    async fn enter(&self, entry: &Entry) {
-        let mut retries = RETRIES;
-        // What was counted must not be counted again because the hold could not be ended.
-        let mut counted = entry.used.counted.is_zero();
+    async fn enter(&self, entry: Entry) {
+        match entry {
+            Entry::Ahead(usage, user, amounts, give) => match usage.ahead(&user, amounts).await {
+                Ok(hold) => give(hold),
+                Err(error) => tracing::debug!(%error, %user, "nothing is reserved ahead"),
+            },
+            Entry::Over { ref user, ref id, used } => {
+                if let Err(error) = self.settle(user, id, used).await {
+                    entry.lost(&error.to_string());
+                }
+            }
+        }
+    }
+
+    /// Settles, again where that may help. What was counted is not counted again because the hold could not be ended, and that is no error then.
+    async fn settle(&self, user: &UserId, id: &str, used: Tally) -> Result<(), UsageError> {
+        let (mut retries, mut counted) = (RETRIES, used.counted.is_zero());
         loop {
             let done = async {
                 if !counted {
-                    self.shared.book(&entry.user, entry.used).await?;
+                    self.shared.book(user, used).await?;
                     counted = true;
                 }
-                self.shared.end(&entry.user, &entry.id).await
+                self.shared.end(user, id).await
             };
             match done.await {
-                Ok(()) => return,
                 Err(UsageError::Store(error)) if error.is_temporary() && retries > 0 => {
                     tracing::warn!(%error, "usage could not be settled and is tried again");
                     retries -= 1;
@@ -79,9 +97,9 @@ impl Bookkeeper {
                 }
                 Err(error) if counted => {
                     tracing::warn!(%error, "a reservation could not be ended; it ends by itself");
-                    return;
+                    return Ok(());
                 }
-                Err(error) => return entry.lost(&error.to_string()),
+                done => return done,
             }
         }
     }

@@ -105,7 +105,7 @@ impl Keeper {
         }
         let (used, ..) = self.look();
         let (user, id) = (self.user.clone(), self.id.clone());
-        self.usage.leave(Entry { user, id, used: Tally::reported(self.priced(&used)) });
+        self.usage.leave(Entry::Over { user, id, used: Tally::reported(self.priced(&used)) });
     }
 
     /// Counts what was spent, and fills the purse up as far as the limits allow.

@@ -7,6 +7,7 @@ use super::{
     bookkeeper::Entry,
     ledger::{Booking, Usage},
 };
+use crate::time::Timestamp;
 
 /// A reservation in the store. Settle it with what the work really used, or release it when the work was never begun. One that is dropped is
 /// released by the [`Bookkeeper`](super::Bookkeeper); one whose process crashes ends by itself.
@@ -18,13 +19,22 @@ pub struct Hold {
     user: UserId,
     id: String,
     amounts: Amounts,
+    made_at: Timestamp,
     /// It must still be ended.
     open: bool,
 }
 
 impl Hold {
-    pub(super) fn new(usage: Usage, user: UserId, id: String, amounts: Amounts) -> Self {
-        Self { usage, user, id, amounts, open: true }
+    pub(super) fn new(usage: Usage, user: UserId, id: String, amounts: Amounts, made_at: Timestamp) -> Self {
+        Self { usage, user, id, amounts, made_at, open: true }
+    }
+
+    /// Whether work of this user that takes so much can begin with it: it is large enough, and has half of its life before it.
+    pub fn suits(&self, user: &UserId, amounts: &Amounts) -> bool {
+        let (now, lifetime) = (self.usage.now(), self.usage.shared().hold_lifetime());
+        // Before it was made, a clock was set back, and its end with it.
+        let is_young = now >= self.made_at && now.since(self.made_at) < lifetime / 2;
+        is_young && self.user == *user && self.amounts.covers(amounts)
     }
 
     /// What was set aside: an estimate of what the work will use.
@@ -54,7 +64,7 @@ impl Hold {
 
     fn leave(&mut self, used: Tally) {
         if std::mem::replace(&mut self.open, false) {
-            self.usage.leave(Entry { user: self.user.clone(), id: self.id.clone(), used });
+            self.usage.leave(Entry::Over { user: self.user.clone(), id: self.id.clone(), used });
         }
     }
 }

@@ -84,7 +84,7 @@ pub struct LimitState {
     pub limit: Limit,
     /// What was spent.
     pub spent: u64,
-    /// What is set aside by work under way: estimates, until it is settled.
+    /// What is set aside by work under way, and by work that is expected: estimates, until it is settled.
     pub held: u64,
     /// When it begins anew.
     pub resets_at: Timestamp,
@@ -178,9 +178,29 @@ impl Usage {
 
     /// Sets `amounts` aside for work of this user, or refuses when a limit would be passed. Estimate high: what is not used is given back.
     pub async fn reserve(&self, user: &UserId, amounts: Amounts) -> Result<(Hold, Level), UsageError> {
+        self.set_aside(user, amounts, 1).await
+    }
+
+    /// Has the [`Bookkeeper`] do the same for work that is expected and not asked for yet, so that it need not wait once it is; `give` gets the hold. It is
+    /// not made unless there is four times as much left of every limit, because it must not be in the way of work that has been asked for.
+    pub fn reserve_ahead(&self, user: UserId, amounts: Amounts, give: impl FnOnce(Hold) + Send + 'static) {
+        self.leave(Entry::Ahead(self.clone(), user, amounts, Box::new(give)));
+    }
+
+    pub(super) async fn ahead(&self, user: &UserId, amounts: Amounts) -> Result<Hold, UsageError> {
+        Ok(self.set_aside(user, amounts, limits::SHARE).await?.0)
+    }
+
+    async fn set_aside(
+        &self,
+        user: &UserId,
+        amounts: Amounts,
+        room: u64,
+    ) -> Result<(Hold, Level), UsageError> {
         let id = uuid::Uuid::new_v4().simple().to_string();
-        let level = self.shared.set_aside(user, &id, amounts).await?;
-        Ok((Hold::new(self.clone(), user.clone(), id, amounts), level))
+        let made_at = self.now();
+        let level = self.shared.set_aside(user, &id, amounts, room).await?;
+        Ok((Hold::new(self.clone(), user.clone(), id, amounts, made_at), level))
     }
 
     /// Counts what was used without having been reserved: what nothing limits, or what has already happened.
@@ -221,13 +241,19 @@ impl Shared {
         self.config.hold_lifetime
     }
 
-    async fn set_aside(&self, user: &UserId, id: &str, amounts: Amounts) -> Result<Level, UsageError> {
+    async fn set_aside(
+        &self,
+        user: &UserId,
+        id: &str,
+        amounts: Amounts,
+        room: u64,
+    ) -> Result<Level, UsageError> {
         let config = &self.config;
         let decided = self.change_holds(user, |now, holds, spent| {
             if holds.len() >= config.most_holds {
                 return Err(UsageError::TooMany(holds.len()));
             }
-            let near = limits::decide(&config.limits, spent, &holds.total(), &amounts)?;
+            let near = limits::decide(&config.limits, spent, &holds.total(), &amounts.times(room))?;
             holds.set(id, now.plus(config.hold_lifetime), amounts);
             Ok((near, spent.resets_at))
         });
@@ -236,11 +262,13 @@ impl Shared {
                 self.warn(user, &near, resets_at);
                 Ok(if near.is_empty() { Level::Ok } else { Level::Warn })
             }
-            Err(UsageError::Exhausted(exhausted)) => {
-                refused(&exhausted);
-                Err(exhausted.into())
+            Err(error) => {
+                // Work that nobody asked for is refused without anybody being the poorer.
+                if let (UsageError::Exhausted(exhausted), 1) = (&error, room) {
+                    refused(exhausted);
+                }
+                Err(error)
             }
-            Err(error) => Err(error),
         }
     }
 

@@ -72,8 +72,8 @@ pub(super) fn decide(
     Ok(near)
 }
 
-/// Of what is left, so much is left to others.
-const SHARE: u64 = 4;
+/// What is set aside ahead of any work is one part of so many of what is left.
+pub(super) const SHARE: u64 = 4;
 /// Below this part of a portion nothing is left to others: what is left is too little to be divided.
 const LAST: u64 = 64;
 

@@ -146,6 +146,18 @@ impl Amounts {
         self.combine(other, u64::saturating_sub)
     }
 
+    /// So many times as much of everything.
+    #[must_use]
+    pub fn times(mut self, factor: u64) -> Self {
+        self.0.iter_mut().for_each(|amount| *amount = amount.saturating_mul(factor));
+        self
+    }
+
+    /// Whether there is at least as much of everything as of the other.
+    pub fn covers(&self, other: &Self) -> bool {
+        other.minus(self).is_zero()
+    }
+
     /// Whether there is nothing of anything.
     pub fn is_zero(&self) -> bool {
         *self == Self::default()

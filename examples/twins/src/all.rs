@@ -1,4 +1,4 @@
-//! All three twins over loopback TCP, for a demo or a bench.
+//! All twins over loopback TCP, for a demo or a bench.
 
 use std::{io, str::FromStr};
 
@@ -8,6 +8,7 @@ use crate::{
     anthropic::{self, Anthropic},
     cartesia::{self, Cartesia, Voice},
     deepgram::{self, Deepgram, Hearing},
+    google::{self, Google},
     latency::Profile,
     serve::{self, Twin},
 };
@@ -26,6 +27,8 @@ pub struct TwinsConfig {
     pub voice: VoiceChoice,
     /// Where each listens: Deepgram, Cartesia, Anthropic. A free port of loopback where absent.
     pub listen: [Option<std::net::SocketAddr>; 3],
+    /// Where Google listens. A free port of loopback where absent.
+    pub google: Option<std::net::SocketAddr>,
 }
 
 /// How the recogniser hears.
@@ -102,9 +105,11 @@ pub struct Addresses {
     pub cartesia: String,
     /// `http://…`
     pub anthropic: String,
+    /// `http://…`
+    pub google: String,
 }
 
-/// The three twins, serving until they are dropped.
+/// The twins, serving until they are dropped.
 #[derive(Debug)]
 pub struct Twins {
     addresses: Addresses,
@@ -138,11 +143,13 @@ impl Twins {
         let cartesia =
             Cartesia::new(cartesia::Config { seed, profile, voice, ..cartesia::Config::default() });
         let anthropic = Anthropic::new(anthropic::Config { seed, profile, ..anthropic::Config::default() });
+        let google = Google::new(google::Config { seed, profile, ..google::Config::default() });
         let ((stop, stopped), mut tasks) = (watch::channel(()), JoinSet::new());
         let addresses = Addresses {
             deepgram: format!("ws://{}", listen(deepgram, config.listen[0], &stopped, &mut tasks).await?),
             cartesia: format!("ws://{}", listen(cartesia, config.listen[1], &stopped, &mut tasks).await?),
             anthropic: format!("http://{}", listen(anthropic, config.listen[2], &stopped, &mut tasks).await?),
+            google: format!("http://{}", listen(google, config.google, &stopped, &mut tasks).await?),
         };
         Ok(Self { addresses, simulated, _stop: stop, _tasks: tasks })
     }

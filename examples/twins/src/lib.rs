@@ -10,6 +10,7 @@ pub mod cartesia;
 pub mod connection;
 pub mod deepgram;
 pub mod fault;
+pub mod google;
 pub mod latency;
 pub mod random;
 pub mod serve;

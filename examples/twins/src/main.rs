@@ -13,7 +13,7 @@ use livos_twins::{
 };
 use serde_json::json;
 
-/// Twins of Deepgram, Cartesia and Anthropic, on loopback.
+/// Twins of Deepgram, Cartesia, Anthropic and Google, on loopback.
 #[derive(Parser)]
 #[command(version)]
 struct Args {
@@ -28,6 +28,9 @@ struct Args {
     /// Where the Anthropic twin listens.
     #[arg(long, default_value = "127.0.0.1:0")]
     anthropic: SocketAddr,
+    /// Where the Google twin listens.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    google: SocketAddr,
     /// `zero`, or `seed` for the waiting times of real providers.
     #[arg(long, default_value = "zero")]
     profile: Profile,
@@ -80,12 +83,16 @@ async fn run(args: Args) -> std::io::Result<()> {
     (config.profile, config.seed, config.hearing, config.voice) =
         (args.profile, args.seed, args.hearing, args.voice);
     config.listen = [Some(args.deepgram), Some(args.cartesia), Some(args.anthropic)];
+    config.google = Some(args.google);
     let twins = Twins::start(config).await?;
     let addresses = twins.addresses();
     for simulated in twins.simulated() {
         writeln!(std::io::stderr(), "simulating {simulated}")?;
     }
-    let line = json!({ "deepgram": addresses.deepgram, "cartesia": addresses.cartesia, "anthropic": addresses.anthropic });
+    let line = json!({
+        "deepgram": addresses.deepgram, "cartesia": addresses.cartesia, "anthropic": addresses.anthropic,
+        "google": addresses.google,
+    });
     writeln!(std::io::stdout(), "{line}")?;
     std::io::stdout().flush()?;
     let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;

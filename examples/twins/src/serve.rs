@@ -61,6 +61,11 @@ pub trait Twin: Clone + Send + Sync + 'static {
     /// The figures of this twin, for `/twin/stats`.
     fn figures(&self) -> serde_json::Value;
 
+    /// Does what an operator orders beyond faults, and answers what came of it; nothing for what is no order of this twin.
+    fn order(&self, _order: &str, _described: &serde_json::Value) -> Option<serde_json::Value> {
+        None
+    }
+
     /// A new in-memory connection, served by a task of its own. Must be called inside a tokio runtime.
     fn connect(&self) -> DuplexStream {
         let (client, server) = tokio::io::duplex(MEMORY_STREAM);

@@ -1,0 +1,1 @@
+//! The twin by the published protocol.

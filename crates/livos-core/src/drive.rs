@@ -20,9 +20,15 @@
 //! # }
 //! ```
 
-use std::time::Instant;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use crate::machine::Machine;
+use crate::{
+    machine::Machine,
+    time::{Clock, Timestamp},
+};
 
 /// A machine on the runtime's clock. Follows tokio's paused time in tests.
 #[derive(Debug)]
@@ -66,6 +72,59 @@ impl<M: Machine<Time = Instant>> Drive<M> {
                 None => std::future::pending().await,
             }
         }
+    }
+}
+
+/// The longest sleep of a [`WallDrive`]. A minute: the wall clock may be set, and a deadline that came nearer is then met within that time.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+/// A machine on the wall clock, for what is persisted or promised by a provider. Sleeps by the runtime's clock, and asks the wall clock what time it is
+/// whenever it wakes.
+pub struct WallDrive<M> {
+    machine: M,
+    clock: Arc<dyn Clock>,
+}
+
+impl<M: Machine<Time = Timestamp>> WallDrive<M> {
+    /// Drives `machine` by this clock.
+    pub fn new(machine: M, clock: Arc<dyn Clock>) -> Self {
+        Self { machine, clock }
+    }
+
+    /// The machine, to look at.
+    pub fn machine(&self) -> &M {
+        &self.machine
+    }
+
+    /// Tells the machine that something happened now.
+    pub fn input(&mut self, input: M::Input) {
+        self.machine.handle_input(self.clock.now(), input);
+    }
+
+    /// An output that is already waiting, without waiting for a deadline.
+    pub fn poll_output(&mut self) -> Option<M::Output> {
+        self.machine.poll_output()
+    }
+
+    /// The next output, as [`Drive::next`]. Cancel safe.
+    pub async fn next(&mut self) -> M::Output {
+        loop {
+            if let Some(output) = self.machine.poll_output() {
+                return output;
+            }
+            let Some(deadline) = self.machine.poll_timeout() else { std::future::pending().await };
+            let left = deadline.since(self.clock.now());
+            if !left.is_zero() {
+                tokio::time::sleep(left.min(LONGEST_SLEEP)).await;
+            }
+            self.machine.handle_timeout(self.clock.now());
+        }
+    }
+}
+
+impl<M: std::fmt::Debug> std::fmt::Debug for WallDrive<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WallDrive").field("machine", &self.machine).finish_non_exhaustive()
     }
 }
 

@@ -160,6 +160,35 @@ impl Clock for ManualClock {
     }
 }
 
+/// A wall clock that runs with tokio's, paused time too, and can be set apart from it.
+#[cfg(any(test, feature = "test-util"))]
+#[derive(Debug)]
+pub struct VirtualClock {
+    base: ManualClock,
+    started: tokio::time::Instant,
+}
+
+#[cfg(any(test, feature = "test-util"))]
+impl VirtualClock {
+    /// A clock that shows `now` and goes on from there. Must be made inside a tokio runtime.
+    pub fn new(now: Timestamp) -> Self {
+        Self { base: ManualClock::new(now), started: tokio::time::Instant::now() }
+    }
+
+    /// Sets it, forward or back, as an operator or a time server does; it goes on from there.
+    pub fn set(&self, now: Timestamp) {
+        let elapsed = i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX);
+        self.base.set(Timestamp(now.0 - elapsed));
+    }
+}
+
+#[cfg(any(test, feature = "test-util"))]
+impl Clock for VirtualClock {
+    fn now(&self) -> Timestamp {
+        self.base.now().plus(self.started.elapsed())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

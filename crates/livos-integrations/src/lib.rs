@@ -1,4 +1,5 @@
 #![doc = include_str!("../README.md")]
 
+pub mod oauth;
 pub mod pairing;
 pub mod webhook;

@@ -1,0 +1,166 @@
+//! Asks a token endpoint: codes into tokens, refresh tokens into access tokens, and back when they are given up.
+
+use std::{sync::Arc, time::Duration};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
+use http_body::Body;
+use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
+use livos_core::secret::Secret;
+use tower::{BoxError, Service, ServiceExt, util::BoxCloneSyncService};
+
+use super::{EndpointError, InvalidProvider, ProviderConfig, Tokens, read_answer};
+
+type HttpClient =
+    BoxCloneSyncService<Request<Full<Bytes>>, http::Response<UnsyncBoxBody<Bytes, BoxError>>, BoxError>;
+
+/// The most of an answer that is read, in bytes. Two tokens and an ID token are some kilobytes.
+const MAX_ANSWER: usize = 64 * 1024;
+
+/// A provider's endpoints, over whatever HTTP service it was given. Cloning shares that service and its connections.
+#[derive(Clone)]
+pub struct TokenEndpoint {
+    provider: Arc<ProviderConfig>,
+    http: HttpClient,
+    timeout: Duration,
+}
+
+impl TokenEndpoint {
+    /// The endpoints of this provider, whose configuration is checked here, once.
+    ///
+    /// The HTTP service must not follow redirects: it would carry the client's secret elsewhere.
+    pub fn new<S, B>(provider: ProviderConfig, http: S) -> Result<Self, InvalidProvider>
+    where
+        S: Service<Request<Full<Bytes>>, Response = http::Response<B>> + Clone + Send + Sync + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        provider.validate()?;
+        let http = http
+            .map_response(|response: http::Response<B>| {
+                response.map(|body| body.map_err(Into::into).boxed_unsync())
+            })
+            .map_err(Into::into);
+        let http = HttpClient::new(http);
+        Ok(Self { provider: Arc::new(provider), http, timeout: Duration::from_secs(20) })
+    }
+
+    /// How long a whole answer may take. 20 s by default: a slow provider answers within ten, and the lease of a refresh is a minute.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// The provider.
+    pub fn provider(&self) -> &ProviderConfig {
+        &self.provider
+    }
+
+    /// Turns a code into tokens, by the verifier of its challenge. A code works once: dropping the future may use it up.
+    pub async fn exchange(&self, code: &Secret, verifier: &Secret) -> Result<Tokens, EndpointError> {
+        let form = [
+            ("grant_type", "authorization_code"),
+            ("code", code.expose()),
+            ("redirect_uri", &self.provider.redirect_uri),
+            ("code_verifier", verifier.expose()),
+        ];
+        self.tokens(&form).await
+    }
+
+    /// Turns a refresh token into an access token. Where the provider rotates refresh tokens, dropping the future may lose the new one.
+    pub async fn refresh(&self, refresh_token: &Secret) -> Result<Tokens, EndpointError> {
+        self.tokens(&[("grant_type", "refresh_token"), ("refresh_token", refresh_token.expose())]).await
+    }
+
+    /// Gives a grant back. Fine where the provider has no such thing, or does not know the token any more.
+    pub async fn revoke(&self, token: &Secret) -> Result<(), EndpointError> {
+        let Some(uri) = &self.provider.revocation_url else { return Ok(()) };
+        let (status, headers, body) = self.post(uri, &[("token", token.expose())]).await?;
+        match read_answer(status, &headers, &body) {
+            _ if status.is_success() || status == StatusCode::BAD_REQUEST => Ok(()),
+            Ok(_) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn tokens(&self, form: &[(&str, &str)]) -> Result<Tokens, EndpointError> {
+        let (status, headers, body) = self.post(&self.provider.token_url, form).await?;
+        read_answer(status, &headers, &body)
+    }
+
+    async fn post(
+        &self,
+        uri: &Uri,
+        form: &[(&str, &str)],
+    ) -> Result<(StatusCode, HeaderMap, Vec<u8>), EndpointError> {
+        let request = self.request(uri, form)?;
+        let exchange = async {
+            let response = self.http.clone().oneshot(request).await.map_err(|error| {
+                tracing::debug!(error, "the token endpoint could not be reached");
+                EndpointError::unavailable("it could not be reached")
+            })?;
+            let (head, body) = response.into_parts();
+            let body = whole(body).await?;
+            Ok((head.status, head.headers, body))
+        };
+        let late =
+            |_| EndpointError::unavailable(format!("it said nothing for {} s", self.timeout.as_secs_f32()));
+        tokio::time::timeout(self.timeout, exchange).await.map_err(late)?
+    }
+
+    fn request(&self, uri: &Uri, form: &[(&str, &str)]) -> Result<Request<Full<Bytes>>, EndpointError> {
+        let provider = &self.provider;
+        let mut body = form_urlencoded::Serializer::new(String::new());
+        body.extend_pairs(form);
+        let secret = provider.client_secret.as_ref().map(Secret::expose);
+        let mut request = Request::post(uri)
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .header(header::ACCEPT, "application/json");
+        match (secret, provider.client_auth) {
+            (Some(secret), super::ClientAuth::Basic) => {
+                let encode =
+                    |part: &str| form_urlencoded::byte_serialize(part.as_bytes()).collect::<String>();
+                let pair = STANDARD.encode(format!("{}:{}", encode(&provider.client_id), encode(secret)));
+                let mut value = HeaderValue::try_from(format!("Basic {pair}")).map_err(|_| unbuilt())?;
+                value.set_sensitive(true);
+                request = request.header(header::AUTHORIZATION, value);
+            }
+            (secret, _) => {
+                body.append_pair("client_id", &provider.client_id);
+                body.extend_pairs(secret.map(|secret| ("client_secret", secret)));
+            }
+        }
+        request.body(Full::from(body.finish())).map_err(|_| unbuilt())
+    }
+}
+
+/// The whole body, within its bound.
+async fn whole(mut body: UnsyncBoxBody<Bytes, BoxError>) -> Result<Vec<u8>, EndpointError> {
+    let mut read = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            tracing::debug!(error, "the answer of the token endpoint broke off");
+            EndpointError::unavailable("its answer broke off")
+        })?;
+        let Ok(bytes) = frame.into_data() else { continue };
+        if read.len() + bytes.len() > MAX_ANSWER {
+            return Err(EndpointError::unavailable("its answer is too long"));
+        }
+        read.extend_from_slice(&bytes);
+    }
+    Ok(read)
+}
+
+fn unbuilt() -> EndpointError {
+    EndpointError::Refused("the request can't be built".into())
+}
+
+impl std::fmt::Debug for TokenEndpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TokenEndpoint").field("provider", &self.provider).finish_non_exhaustive()
+    }
+}

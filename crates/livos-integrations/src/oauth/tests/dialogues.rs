@@ -1,0 +1,565 @@
+//! Dialogues with one process.
+
+use super::*;
+
+/// A machine with a store that works, and a provider that is told what to answer.
+struct Process {
+    machine: GrantLifecycle,
+    now: Timestamp,
+    stored: Option<(Record, u64)>,
+    store_works: bool,
+    /// What the store keeps back: answered by `release`.
+    said: Vec<String>,
+}
+
+impl Process {
+    fn new(config: LifecycleConfig) -> Self {
+        let machine = GrantLifecycle::new(config, 1);
+        let mut process = Self { machine, now: START, stored: None, store_works: true, said: Vec::new() };
+        process.settle();
+        process.said.clear();
+        process
+    }
+
+    /// After a consent to these, with a refresh token.
+    fn connected(config: LifecycleConfig) -> Self {
+        let mut process = Self::new(config);
+        process.input(GrantInput::Granted(tokens("a1", Some("r1"))));
+        process.said.clear();
+        process
+    }
+
+    /// Something happens; answers what was asked for beside the store.
+    fn input(&mut self, input: GrantInput) -> Vec<String> {
+        self.machine.handle_input(self.now, input);
+        self.settle();
+        std::mem::take(&mut self.said)
+    }
+
+    /// Time passes, and each deadline is met when it comes.
+    fn wait(&mut self, time: Duration) -> Vec<String> {
+        let end = self.now.plus(time);
+        while let Some(deadline) = self.machine.poll_timeout().filter(|deadline| *deadline <= end) {
+            self.now = deadline;
+            self.machine.handle_timeout(deadline);
+            self.settle();
+        }
+        self.now = end;
+        std::mem::take(&mut self.said)
+    }
+
+    fn settle(&mut self) {
+        while let Some(output) = self.machine.poll_output() {
+            let answer = match output {
+                _ if !self.store_works && matches!(output, GrantOutput::Load | GrantOutput::Save { .. }) => {
+                    GrantInput::StoreFailed
+                }
+                GrantOutput::Load => GrantInput::Loaded { found: self.stored.clone() },
+                GrantOutput::Save { record, expected } => self.write(record, expected),
+                other => {
+                    self.said.push(short(&other));
+                    continue;
+                }
+            };
+            self.machine.handle_input(self.now, answer);
+        }
+    }
+
+    fn write(&mut self, record: Record, expected: Expected) -> GrantInput {
+        let stands = self.stored.as_ref().map(|(_, version)| *version);
+        let fits = match expected {
+            Expected::Anything => true,
+            Expected::Nothing => stands.is_none(),
+            Expected::Version(version) => stands == Some(version),
+        };
+        if !fits {
+            return GrantInput::Conflict;
+        }
+        let version = stands.unwrap_or(0) + 1;
+        self.stored = Some((record, version));
+        GrantInput::Saved { version }
+    }
+
+    fn gets(&self) -> String {
+        gets(&self.machine, self.now)
+    }
+
+    fn state(&self) -> GrantState {
+        self.machine.status().state
+    }
+
+    /// The same grant in a process that starts now.
+    fn restarted(&self) -> Self {
+        let machine = GrantLifecycle::new(config(), 2);
+        let mut process = Self {
+            machine,
+            now: self.now,
+            stored: self.stored.clone(),
+            store_works: self.store_works,
+            said: Vec::new(),
+        };
+        process.settle();
+        process
+    }
+}
+
+#[test]
+fn a_grant_that_was_never_given_needs_a_consent_and_has_a_token_after_it() {
+    let mut process = Process::new(config());
+    assert_eq!(process.gets(), "access needs a new consent: nobody consented yet");
+    assert_eq!(process.state(), GrantState::NeedsConsent(Ending::NeverGiven));
+    assert_eq!(process.input(GrantInput::Granted(tokens("a1", Some("r1")))), [""; 0]);
+    assert_eq!((process.gets().as_str(), process.state()), ("a1", GrantState::Fresh));
+    assert_eq!(process.restarted().gets(), "a1", "it is in the store");
+}
+
+#[test]
+fn a_token_is_refreshed_every_half_hour_although_it_lives_for_longer() {
+    let mut process = Process::connected(config());
+    for (serial, minute) in [(2, 30), (3, 60), (4, 90)] {
+        assert_eq!(process.wait(30 * MINUTE - SECOND), [""; 0], "minute {minute}");
+        assert_eq!(
+            process.wait(SECOND),
+            ["refresh with r1"],
+            "the old refresh token stays, since no new one comes"
+        );
+        assert_eq!(process.state(), GrantState::Refreshing);
+        process.input(GrantInput::Refreshed(tokens(&format!("a{serial}"), None)));
+        assert_eq!(process.gets(), format!("a{serial}"));
+        assert_eq!(process.machine.status().serial, serial);
+    }
+    let status = process.machine.status();
+    assert_eq!((status.refreshed_at, status.attempted_at), (Some(process.now), Some(process.now)));
+    assert_eq!(status.age(process.now.plus(MINUTE)), Some(MINUTE));
+}
+
+#[test]
+fn a_short_lived_token_is_refreshed_before_its_end() {
+    let mut short_lived = tokens("a1", Some("r1"));
+    short_lived.lifetime = Some(20 * MINUTE);
+    let mut process = Process::new(config());
+    process.input(GrantInput::Granted(short_lived));
+    assert_eq!(process.wait(15 * MINUTE - SECOND), [""; 0]);
+    assert_eq!(process.wait(SECOND), ["refresh with r1"], "five minutes before");
+    let mut tiny = tokens("a2", None);
+    tiny.lifetime = Some(MINUTE);
+    process.input(GrantInput::Refreshed(tiny));
+    assert_eq!(process.wait(30 * SECOND), ["refresh with r1"], "half of its life before");
+    let mut none = tokens("a3", None);
+    none.lifetime = Some(Duration::ZERO);
+    process.input(GrantInput::Refreshed(none));
+    assert_eq!(process.wait(29 * MINUTE), [""; 0], "zero is no lifetime");
+}
+
+#[test]
+fn a_new_token_is_in_the_store_before_anybody_gets_it() {
+    let mut process = Process::connected(config());
+    process.wait(30 * MINUTE);
+    process.machine.handle_input(process.now, GrantInput::Refreshed(tokens("a2", Some("r2"))));
+    let outputs = drain(&mut process.machine);
+    assert!(matches!(outputs[..], [GrantOutput::Save { .. }]), "{outputs:?}");
+    assert_eq!(process.gets(), "a1", "the old one is still good");
+    assert_eq!(
+        gets(&process.machine, process.now.plus(30 * MINUTE)),
+        "wait",
+        "and then they wait for the write"
+    );
+    process.machine.handle_input(process.now, GrantInput::Saved { version: 3 });
+    assert_eq!(process.gets(), "a2");
+}
+
+#[test]
+fn a_rotated_refresh_token_is_used_from_then_on() {
+    let mut process = Process::connected(config());
+    for (used, given) in [("r1", "r2"), ("r2", "r3")] {
+        assert_eq!(process.wait(30 * MINUTE), [format!("refresh with {used}")]);
+        process.input(GrantInput::Refreshed(tokens("a", Some(given))));
+    }
+    assert_eq!(process.restarted().wait(30 * MINUTE), ["refresh with r3"]);
+}
+
+#[test]
+fn a_store_that_fails_after_a_refresh_loses_nothing() {
+    let mut process = Process::connected(config());
+    process.wait(30 * MINUTE);
+    process.store_works = false;
+    process.input(GrantInput::Refreshed(tokens("a2", Some("r2"))));
+    assert_eq!((process.gets().as_str(), process.machine.status().unsaved), ("a2", true));
+    assert_eq!(process.wait(40 * MINUTE), [""; 0], "nothing new is begun before that is written");
+    process.store_works = true;
+    assert_eq!(process.wait(31 * SECOND), ["refresh with r2"], "and then it goes on");
+    assert!(!process.machine.status().unsaved);
+    assert_eq!(process.restarted().machine.status().serial, 2);
+}
+
+#[test]
+fn a_store_that_fails_after_a_consent_loses_nothing() {
+    let mut process = Process::new(config());
+    process.store_works = false;
+    process.input(GrantInput::Granted(tokens("a1", Some("r1"))));
+    assert_eq!((process.gets().as_str(), process.machine.is_saved()), ("a1", Some(false)));
+    process.input(GrantInput::Granted(tokens("b1", Some("s1"))));
+    process.store_works = true;
+    process.wait(MINUTE);
+    assert_eq!((process.gets().as_str(), process.machine.is_saved()), ("b1", Some(true)));
+    assert_eq!(process.restarted().gets(), "b1");
+
+    // The store could not even be read yet.
+    let mut process = Process::new(config()).restarted();
+    process.machine = GrantLifecycle::new(config(), 3);
+    process.store_works = false;
+    process.settle();
+    process.input(GrantInput::Granted(tokens("a1", Some("r1"))));
+    assert_eq!((process.machine.is_saved(), process.machine.status().unsaved), (Some(false), true));
+    process.store_works = true;
+    process.wait(MINUTE);
+    assert_eq!(process.restarted().gets(), "a1");
+}
+
+#[test]
+fn no_refresh_begins_that_could_not_be_written_down() {
+    let mut process = Process::connected(config());
+    process.store_works = false;
+    assert_eq!(process.wait(50 * MINUTE), [""; 0]);
+    assert_eq!(process.gets(), "a1", "the token is good to its end");
+    process.wait(10 * MINUTE);
+    assert_eq!(process.gets(), "no access token for now: the store of the grant fails");
+    process.store_works = true;
+    assert_eq!(process.wait(31 * SECOND), ["refresh with r1"]);
+}
+
+#[test]
+fn an_ended_grant_is_told_once_and_never_asked_for_again() {
+    let subtype = Some("invalid_rapt".to_owned());
+    let mut process = Process::connected(config());
+    process.wait(30 * MINUTE);
+    let said = process.input(GrantInput::RefreshFailed(EndpointError::InvalidGrant(subtype.clone())));
+    assert_eq!(
+        said,
+        ["raise: access has ended and needs a new consent: the provider ended it (invalid_rapt)"]
+    );
+    assert_eq!(process.input(GrantInput::Raised), [""; 0]);
+    assert_eq!(process.state(), GrantState::NeedsConsent(Ending::InvalidGrant(subtype)));
+    for _ in 0..100 {
+        assert_eq!(process.input(GrantInput::Wanted), [""; 0]);
+        assert_eq!(process.wait(HOUR), [""; 0]);
+    }
+    assert_eq!(process.restarted().wait(DAY), [""; 0], "after a restart neither");
+    process.input(GrantInput::Granted(tokens("b1", Some("s1"))));
+    assert_eq!(process.gets(), "b1");
+    assert_eq!(process.wait(30 * MINUTE), ["refresh with s1"]);
+}
+
+#[test]
+fn an_alert_that_did_not_come_through_is_raised_again_also_after_a_restart() {
+    let mut process = Process::connected(config());
+    process.wait(30 * MINUTE);
+    let first = process.input(GrantInput::RefreshFailed(EndpointError::InvalidGrant(None)));
+    assert_eq!(process.input(GrantInput::RaiseFailed), [""; 0], "not at once");
+    assert_eq!(process.wait(2 * SECOND), first);
+    // Killed here: another process waits for the lease to end, and raises it.
+    let mut other = process.restarted();
+    assert_eq!(other.wait(103 * SECOND), [""; 0]);
+    assert_eq!(other.wait(2 * SECOND), first);
+    assert_eq!(other.input(GrantInput::Raised), [""; 0]);
+    assert_eq!(other.wait(DAY), [""; 0]);
+}
+
+#[test]
+fn a_temporary_failure_ends_nothing_and_waits_grow() {
+    let mut process = Process::connected(config());
+    process.wait(30 * MINUTE);
+    for seconds in [2, 4, 8, 16, 32, 64, 128, 256, 300, 300] {
+        process.input(GrantInput::RefreshFailed(unavailable()));
+        assert_eq!(process.state(), GrantState::Failing);
+        assert_eq!(process.wait(seconds * SECOND - Duration::from_millis(1)), [""; 0], "{seconds}");
+        assert_eq!(process.wait(Duration::from_millis(1)), ["refresh with r1"]);
+        assert_eq!(process.gets(), "a1", "the token is good to its end");
+    }
+    assert_eq!(process.machine.status().failures, 10);
+    process.input(GrantInput::Refreshed(tokens("a2", None)));
+    let status = process.machine.status();
+    assert_eq!((status.state, status.failures, status.last_failure), (GrantState::Fresh, 0, None));
+}
+
+#[test]
+fn a_provider_that_asks_for_time_gets_it_within_reason() {
+    for (asked, waited) in [(1, 2), (90, 90), (86_400, 3_600)] {
+        let mut process = Process::connected(config());
+        process.wait(30 * MINUTE);
+        let retry_after = Some(Duration::from_secs(asked));
+        let busy = EndpointError::Unavailable { what: "busy".into(), retry_after };
+        process.input(GrantInput::RefreshFailed(busy));
+        assert_eq!(process.wait(waited * SECOND - Duration::from_millis(1)), [""; 0]);
+        assert_eq!(process.wait(Duration::from_millis(1)), ["refresh with r1"]);
+    }
+}
+
+#[test]
+fn callers_are_told_why_there_is_no_token_and_when_to_come_back() {
+    let mut process = Process::connected(config());
+    process.wait(55 * MINUTE);
+    let busy = EndpointError::Unavailable { what: "503".into(), retry_after: Some(10 * MINUTE) };
+    process.input(GrantInput::RefreshFailed(busy));
+    process.wait(6 * MINUTE);
+    let Access::Refused(error) = process.machine.access(process.now) else { panic!("the token is over") };
+    assert_eq!((error.is_temporary(), error.retry_after()), (true, Some(4 * MINUTE)));
+}
+
+#[test]
+fn failing_for_an_hour_is_told_once() {
+    let mut process = Process::connected(config());
+    let mut said = process.wait(30 * MINUTE);
+    let mut alerts = Vec::new();
+    for _ in 0..60 {
+        if said.pop().is_some_and(|said| said.starts_with("raise")) {
+            alerts.push(process.now);
+            said = process.input(GrantInput::Raised);
+        } else {
+            said = process.input(GrantInput::RefreshFailed(unavailable()));
+        }
+        if said.is_empty() {
+            said = process.wait(5 * MINUTE);
+        }
+    }
+    assert_eq!(alerts.len(), 1);
+    assert!(alerts[0].since(START) >= 90 * MINUTE && alerts[0].since(START) < 100 * MINUTE, "{alerts:?}");
+}
+
+#[test]
+fn a_refused_client_is_told_once_and_keeps_the_grant() {
+    let mut process = Process::connected(config());
+    process.wait(30 * MINUTE);
+    let refused = || GrantInput::RefreshFailed(EndpointError::Refused("invalid_client".into()));
+    let said = process.input(refused());
+    assert_eq!(said, ["raise: the provider refuses this client (invalid_client): check its id and secret"]);
+    process.input(GrantInput::Raised);
+    assert_eq!((process.state(), process.gets().as_str()), (GrantState::Misconfigured, "a1"));
+    for _ in 0..4 {
+        assert_eq!(process.wait(15 * MINUTE), ["refresh with r1"]);
+        assert_eq!(process.input(refused()), [""; 0]);
+    }
+    assert_eq!(process.gets(), "the provider refuses this client: invalid_client");
+    assert_eq!(process.wait(15 * MINUTE), ["refresh with r1"]);
+    process.input(GrantInput::Refreshed(tokens("a2", None)));
+    assert_eq!((process.state(), process.gets().as_str()), (GrantState::Fresh, "a2"));
+}
+
+#[test]
+fn a_refused_token_forces_one_refresh_and_not_one_for_each_refusal() {
+    let mut process = Process::connected(config());
+    process.wait(5 * MINUTE);
+    assert_eq!(process.input(GrantInput::Rejected { serial: 1 }), ["refresh with r1"]);
+    assert_eq!(process.gets(), "wait");
+    for _ in 0..99 {
+        assert_eq!(process.input(GrantInput::Rejected { serial: 1 }), [""; 0]);
+    }
+    process.input(GrantInput::Refreshed(tokens("a2", None)));
+    assert_eq!(process.input(GrantInput::Rejected { serial: 1 }), [""; 0], "that one is replaced already");
+    assert_eq!(process.gets(), "a2");
+    // An API that refuses whatever it is shown is not a reason to refresh for each request.
+    process.wait(SECOND);
+    assert_eq!(process.input(GrantInput::Rejected { serial: 2 }), [""; 0]);
+    assert_eq!(process.gets(), "a2");
+    assert_eq!(process.wait(59 * SECOND), ["refresh with r1"]);
+}
+
+#[test]
+fn the_end_of_a_consent_in_testing_is_told_two_days_ahead_and_once() {
+    let mut testing = config();
+    testing.consent_lifetime = Some(7 * DAY);
+    let mut process = Process::connected(testing);
+    let mut alerts = Vec::new();
+    let mut said = Vec::new();
+    while process.now.since(START) < 7 * DAY {
+        let alert =
+            said.iter().any(|said: &String| said.starts_with("raise: the consent ends at 2027-01-22"));
+        if alert {
+            alerts.push(process.now.since(START));
+        }
+        said = match said.first() {
+            Some(_) if alert => process.input(GrantInput::Raised),
+            Some(_) => process.input(GrantInput::Refreshed(tokens("a", None))),
+            None => process.wait(10 * MINUTE),
+        };
+    }
+    assert_eq!(alerts.len(), 1, "{alerts:?}");
+    assert!(alerts[0] >= 5 * DAY && alerts[0] < 5 * DAY + HOUR, "{alerts:?}");
+    assert_eq!(process.machine.status().consent_ends_at, Some(START.plus(7 * DAY)));
+}
+
+#[test]
+fn access_for_a_time_is_told_of_from_the_providers_answer() {
+    let mut timed = tokens("a1", Some("r1"));
+    timed.refresh_lifetime = Some(DAY);
+    let mut process = Process::new(config());
+    let said = process.input(GrantInput::Granted(timed));
+    assert_eq!(
+        said,
+        [
+            "raise: the consent ends at 2027-01-16 08:00 UTC; consent again before, or publish the app where it is in testing"
+        ]
+    );
+}
+
+#[test]
+fn a_grant_that_nobody_could_refresh_for_five_months_is_told_of() {
+    let mut process = Process::connected(config());
+    process.wait(30 * MINUTE);
+    process.input(GrantInput::RefreshFailed(unavailable()));
+    // The server was off, and the provider is still out of reach.
+    process.now = START.plus(160 * DAY);
+    let mut later = process.restarted();
+    assert_eq!(later.said, ["refresh with r1"], "it tries before it warns");
+    later.said.clear();
+    let mut said = later.input(GrantInput::RefreshFailed(unavailable()));
+    assert!(said[0].starts_with("raise: access could not be renewed since"), "{said:?}");
+    said = later.input(GrantInput::Raised);
+    assert_eq!(
+        said,
+        ["raise: access was not renewed for long; the provider will end it at 2027-07-17 08:00 UTC"]
+    );
+    assert_eq!(later.input(GrantInput::Raised), [""; 0]);
+}
+
+#[test]
+fn the_hundredth_consent_is_seen_coming() {
+    let mut process = Process::new(config());
+    let mut alerts = 0;
+    for _ in 0..100 {
+        let said = process.input(GrantInput::Granted(tokens("a", Some("r"))));
+        process.wait(SECOND);
+        if !said.is_empty() {
+            assert!(said[0].starts_with("raise: "), "{said:?}");
+            alerts += 1;
+            process.input(GrantInput::Raised);
+        }
+    }
+    assert_eq!(alerts, 11, "from the ninetieth on");
+}
+
+#[test]
+fn a_token_that_nothing_renews_is_used_to_its_end() {
+    let mut process = Process::new(config());
+    process.input(GrantInput::Granted(tokens("a1", None)));
+    assert_eq!(process.wait(58 * MINUTE), [""; 0]);
+    assert_eq!(process.gets(), "a1");
+    let said = process.wait(2 * MINUTE);
+    assert!(said[0].contains("its token is over and there is none to renew it with"), "{said:?}");
+
+    // Some providers give tokens that live until they are revoked.
+    let mut endless = tokens("a1", None);
+    endless.lifetime = None;
+    let mut process = Process::new(config());
+    process.input(GrantInput::Granted(endless));
+    assert_eq!((process.wait(100 * DAY), process.gets().as_str()), (vec![], "a1"));
+    assert!(process.input(GrantInput::Rejected { serial: 1 })[0].starts_with("raise"));
+}
+
+#[test]
+fn a_consent_during_a_refresh_wins_whatever_comes_of_the_refresh() {
+    let outcomes = [
+        GrantInput::Refreshed(tokens("old", Some("old"))),
+        GrantInput::RefreshFailed(EndpointError::InvalidGrant(None)),
+        GrantInput::RefreshFailed(unavailable()),
+    ];
+    for outcome in outcomes {
+        let mut process = Process::connected(config());
+        process.wait(30 * MINUTE);
+        process.input(GrantInput::Granted(tokens("b1", Some("s1"))));
+        assert_eq!(process.input(outcome), [""; 0]);
+        assert_eq!((process.gets().as_str(), process.state()), ("b1", GrantState::Fresh));
+        assert_eq!(process.wait(30 * MINUTE), ["refresh with s1"]);
+    }
+}
+
+#[test]
+fn a_disconnection_is_written_down_before_the_provider_is_told_and_told_until_it_listens() {
+    let mut process = Process::connected(config());
+    assert_eq!(process.input(GrantInput::Disconnect), ["revoke r1"]);
+    assert_eq!(process.gets(), "access needs a new consent: it was disconnected");
+    let mut restarted = process.restarted();
+    assert_eq!(std::mem::take(&mut restarted.said), ["revoke r1"], "a crash repeats it");
+    process.input(GrantInput::Revoked(Err(unavailable())));
+    assert_eq!(process.wait(2 * SECOND), ["revoke r1"]);
+    process.input(GrantInput::Revoked(Ok(())));
+    assert_eq!(process.wait(DAY), [""; 0]);
+    let (record, _) = process.stored.unwrap();
+    assert!(!record.to_secret().expose().contains("r1"), "nothing of it is kept");
+}
+
+#[test]
+fn a_clock_that_was_set_back_does_not_keep_an_old_token() {
+    let mut process = Process::connected(config());
+    process.wait(10 * MINUTE);
+    process.now = Timestamp::from_unix_ms(START.unix_ms() - 86_400_000);
+    assert_eq!(process.input(GrantInput::Wanted), ["refresh with r1"]);
+    process.input(GrantInput::Refreshed(tokens("a2", None)));
+    assert_eq!(process.gets(), "a2");
+    assert_eq!(process.wait(30 * MINUTE), ["refresh with r1"]);
+}
+
+#[test]
+fn a_clock_that_was_set_forward_only_costs_a_refresh() {
+    let mut process = Process::connected(config());
+    process.now = START.plus(365 * DAY);
+    process.machine.handle_timeout(process.now);
+    process.settle();
+    assert_eq!(process.said.last().map(String::as_str), Some("refresh with r1"));
+}
+
+#[test]
+fn the_providers_clock_is_compared_with_ours() {
+    let mut process = Process::connected(config());
+    process.wait(30 * MINUTE);
+    let mut answer = tokens("a2", None);
+    answer.server_time = Some(process.now.plus(7 * MINUTE));
+    process.input(GrantInput::Refreshed(answer));
+    assert_eq!(process.machine.status().clock_skew_ms, Some(420_000));
+    assert_eq!(
+        process.gets(),
+        "a2",
+        "lifetimes count from our own request, whatever the provider's clock says"
+    );
+}
+
+#[test]
+fn a_record_that_does_not_open_is_told_once_and_stays_as_it_is_until_a_consent() {
+    let mut process = Process::connected(config());
+    let kept = process.stored.clone();
+    let mut machine = GrantLifecycle::new(config(), 9);
+    assert!(matches!(drain(&mut machine)[..], [GrantOutput::Load]));
+    machine.handle_input(START, GrantInput::Unreadable);
+    let said: Vec<String> = drain(&mut machine).iter().map(short).collect();
+    assert_eq!(
+        said,
+        ["raise: access has ended and needs a new consent: what was stored of it can't be read"]
+    );
+    machine.handle_input(START, GrantInput::Raised);
+    for minute in 1..10 {
+        let now = START.plus(minute * MINUTE);
+        machine.handle_timeout(now);
+        assert!(matches!(drain(&mut machine)[..], [GrantOutput::Load]), "it looks again, and writes nothing");
+        machine.handle_input(now, GrantInput::Unreadable);
+    }
+    assert_eq!(machine.status().state, GrantState::NeedsConsent(Ending::Unreadable));
+    // The key came back.
+    let now = START.plus(10 * MINUTE);
+    machine.handle_timeout(now);
+    drain(&mut machine);
+    machine.handle_input(now, GrantInput::Loaded { found: kept });
+    assert_eq!(gets(&machine, now), "a1");
+
+    // Or it did not, and somebody consents.
+    process.machine = machine;
+    let mut machine = GrantLifecycle::new(config(), 9);
+    drain(&mut machine);
+    machine.handle_input(START, GrantInput::Unreadable);
+    drain(&mut machine);
+    machine.handle_input(START, GrantInput::Raised);
+    machine.handle_input(START, GrantInput::Granted(tokens("b1", Some("s1"))));
+    let outputs = drain(&mut machine);
+    assert!(matches!(outputs[..], [GrantOutput::Save { expected: Expected::Anything, .. }]), "{outputs:?}");
+    machine.handle_input(START, GrantInput::Saved { version: 7 });
+    assert_eq!(gets(&machine, START), "b1");
+}

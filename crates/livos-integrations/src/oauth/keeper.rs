@@ -119,6 +119,7 @@ where
         effects: FuturesUnordered::new(),
         waiting: Vec::new(),
         settling: Vec::new(),
+        noting: Vec::new(),
     };
     Ok((source, keeper.run()))
 }
@@ -133,7 +134,7 @@ struct Shown {
 #[derive(Debug)]
 enum Command {
     Want(oneshot::Sender<Result<AccessToken, TokenError>>),
-    Rejected(u64),
+    Rejected(u64, oneshot::Sender<()>),
     Grant(Tokens, oneshot::Sender<bool>),
     Disconnect(oneshot::Sender<bool>),
 }
@@ -166,9 +167,11 @@ impl TokenSource {
         answered.await.map_err(|_| TokenError::Closed)?
     }
 
-    /// An API refused this token: another one is got, once for all who say so.
+    /// An API refused this token: another one is got, once for all who say so. Once this has returned, nobody is given the refused one any more.
     pub async fn rejected(&self, token: &AccessToken) -> Result<(), TokenError> {
-        self.send(Command::Rejected(token.serial())).await
+        let (answer, answered) = oneshot::channel();
+        self.send(Command::Rejected(token.serial(), answer)).await?;
+        answered.await.map_err(|_| TokenError::Closed)
     }
 
     /// Takes what a consent gave over. True when it is in the store; false when the store failed, and it is kept in memory until the store works.
@@ -216,6 +219,7 @@ struct Keeper {
     effects: FuturesUnordered<BoxFuture<'static, GrantInput>>,
     waiting: Vec<oneshot::Sender<Result<AccessToken, TokenError>>>,
     settling: Vec<oneshot::Sender<bool>>,
+    noting: Vec<oneshot::Sender<()>>,
 }
 
 impl Keeper {
@@ -246,7 +250,10 @@ impl Keeper {
             Command::Want(answer) => {
                 let _ = answer.send(Err(TokenError::Busy));
             }
-            Command::Rejected(serial) => self.drive.input(GrantInput::Rejected { serial }),
+            Command::Rejected(serial, answer) => {
+                self.noting.push(answer);
+                self.drive.input(GrantInput::Rejected { serial });
+            }
             Command::Grant(tokens, answer) => {
                 self.settling.push(answer);
                 self.drive.input(GrantInput::Granted(tokens));
@@ -293,6 +300,9 @@ impl Keeper {
             *shown = Shown { token, status };
             !same
         });
+        for answer in self.noting.drain(..) {
+            let _ = answer.send(());
+        }
     }
 }
 

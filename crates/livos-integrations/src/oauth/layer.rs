@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{Empty, Full};
 use livos_core::secret::Secret;
-use tower::ServiceExt;
+use tower::{BoxError, ServiceExt};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -74,16 +74,16 @@ impl<S, B, R> Service<Request<B>> for Bearer<S>
 where
     S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
     S::Future: Send,
-    S::Error: Send,
+    S::Error: Into<BoxError>,
     B: Replay + Send + 'static,
     R: Send,
 {
     type Response = Response<R>;
-    type Error = BearerError<S::Error>;
-    type Future = BoxFuture<'static, Result<Response<R>, BearerError<S::Error>>>;
+    type Error = BearerError;
+    type Future = BoxFuture<'static, Result<Response<R>, BearerError>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(cx).map_err(BearerError::Service)
+        self.inner.poll_ready(cx).map_err(service)
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
@@ -100,9 +100,10 @@ impl BearerLayer {
         mut ready: S,
         again: S,
         mut request: Request<B>,
-    ) -> Result<Response<R>, BearerError<S::Error>>
+    ) -> Result<Response<R>, BearerError>
     where
         S: Service<Request<B>, Response = Response<R>>,
+        S::Error: Into<BoxError>,
         B: Replay,
     {
         let uri = request.uri();
@@ -113,7 +114,7 @@ impl BearerLayer {
         let token = self.source.token().await?;
         let second = replay(&request);
         authorize(&mut request, token.secret());
-        let response = ready.call(request).await.map_err(BearerError::Service)?;
+        let response = ready.call(request).await.map_err(service)?;
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
         }
@@ -122,7 +123,7 @@ impl BearerLayer {
         drop(response);
         let token = self.source.token().await?;
         authorize(&mut second, token.secret());
-        again.oneshot(second).await.map_err(BearerError::Service)
+        again.oneshot(second).await.map_err(service)
     }
 }
 
@@ -148,7 +149,7 @@ fn authorize<B>(request: &mut Request<B>, token: &Secret) {
 /// Why a request with a token failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum BearerError<E> {
+pub enum BearerError {
     /// The request goes to a host that the token is not for, or over a way that others can read.
     #[error("the token is not for this host, or the way there can be read by others")]
     Elsewhere,
@@ -156,6 +157,10 @@ pub enum BearerError<E> {
     #[error(transparent)]
     Token(#[from] TokenError),
     /// The API could not be called.
-    #[error(transparent)]
-    Service(E),
+    #[error("the API could not be called")]
+    Service(#[source] BoxError),
+}
+
+fn service(error: impl Into<BoxError>) -> BearerError {
+    BearerError::Service(error.into())
 }

@@ -6,108 +6,24 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod change;
+mod messages;
+mod plan;
+mod view;
+
 use std::{collections::VecDeque, time::Duration};
 
-use livos_core::{backoff::Backoff, machine::Machine, secret::Secret, time::Timestamp};
+use livos_core::{backoff::Backoff, machine::Machine, time::Timestamp};
 
+pub use self::messages::{Access, Expected, GrantInput, GrantOutput};
+use self::{
+    change::{end, tell},
+    plan::Action,
+};
 use super::{
-    AccessToken, Alert, Ending, EndpointError, GrantState, GrantStatus, LifecycleConfig, Record, TokenError,
-    Tokens,
+    Alert, Ending, EndpointError, LifecycleConfig, Record, Tokens,
     grant::{Attempts, Data, Held, Lease, Plain, Standing, Told},
 };
-
-/// What may happen to a grant.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub enum GrantInput {
-    /// The store was read.
-    Loaded {
-        /// What is there, and its version.
-        found: Option<(Record, u64)>,
-    },
-    /// The store was read, and what is there can't be opened.
-    Unreadable,
-    /// The record was written, and has this version.
-    Saved {
-        /// The version.
-        version: u64,
-    },
-    /// Another version stands in the store; nothing was written.
-    Conflict,
-    /// The store could not be read or written.
-    StoreFailed,
-    /// Somebody needs an access token.
-    Wanted,
-    /// An API refused the access token with this serial.
-    Rejected {
-        /// Its serial.
-        serial: u64,
-    },
-    /// The provider gave tokens for the refresh token.
-    Refreshed(Tokens),
-    /// It did not.
-    RefreshFailed(EndpointError),
-    /// Somebody consented, and the code was exchanged for these.
-    Granted(Tokens),
-    /// The account is to be disconnected.
-    Disconnect,
-    /// The provider was told; or could not be.
-    Revoked(Result<(), EndpointError>),
-    /// The person was told.
-    Raised,
-    /// The person could not be told.
-    RaiseFailed,
-}
-
-/// What a grant asks of its driver. Each ends with one input.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub enum GrantOutput {
-    /// Read the record: ends with `Loaded`, `Unreadable` or `StoreFailed`.
-    Load,
-    /// Write the record where this version still stands: ends with `Saved`, `Conflict` or `StoreFailed`.
-    Save {
-        /// What to write.
-        record: Record,
-        /// What it was made from.
-        expected: Expected,
-    },
-    /// Refresh: ends with `Refreshed` or `RefreshFailed`.
-    Refresh {
-        /// What to refresh with.
-        refresh_token: Secret,
-    },
-    /// Tell the provider that the grant is over: ends with `Revoked`.
-    Revoke {
-        /// One of its tokens.
-        token: Secret,
-    },
-    /// Tell a person: ends with `Raised` or `RaiseFailed`.
-    Raise(Alert),
-}
-
-/// What has to stand in the store for a write to happen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Expected {
-    /// Nothing.
-    Nothing,
-    /// This version.
-    Version(u64),
-    /// Whatever it is: nobody can read it.
-    Anything,
-}
-
-/// What a caller gets.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub enum Access {
-    /// This token.
-    Ready(AccessToken),
-    /// Something is under way that ends with a token or an error.
-    Wait,
-    /// No token.
-    Refused(TokenError),
-}
 
 /// The machine. Starts by reading the store.
 #[derive(Debug)]
@@ -162,7 +78,6 @@ enum Doing {
     /// What is in memory alone is written again then.
     SaveLater {
         at: Timestamp,
-        next: Next,
     },
     Refreshing {
         since: Timestamp,
@@ -179,23 +94,8 @@ enum Next {
     Raise,
 }
 
-/// What is due at some time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Action {
-    Look,
-    Refresh,
-    /// The access token is over and there is no way to another.
-    End,
-    Revoke,
-    Raise,
-    WarnOfEnd(Timestamp),
-    WarnOfIdle(Timestamp),
-}
-
 /// The shortest wait: deadlines must move on.
 const LEAST: Duration = Duration::from_millis(1);
-/// Consents that are counted. Above any provider's limit.
-const MOST_CONSENTS: usize = 256;
 /// Alerts that wait in a record. There are few kinds, and each is told once.
 const MOST_ALERTS: usize = 16;
 
@@ -227,170 +127,6 @@ impl GrantLifecycle {
             clock_skew_ms: None,
             outputs: VecDeque::from([GrantOutput::Load]),
         }
-    }
-
-    /// What a caller gets now.
-    pub fn access(&self, now: Timestamp) -> Access {
-        match &self.data.standing {
-            Standing::Held(held) => match self.usable(held, now) {
-                Some(token) => Access::Ready(token),
-                None if self.is_busy() => Access::Wait,
-                None => Access::Refused(self.obstacle(now)),
-            },
-            _ if self.is_busy() && (matches!(self.doing, Doing::Loading) || self.granted.is_some()) => {
-                Access::Wait
-            }
-            _ if !self.is_known && !self.is_unreadable => Access::Refused(self.obstacle(now)),
-            _ => Access::Refused(TokenError::NeedsConsent(self.ending())),
-        }
-    }
-
-    /// All that may be shown.
-    pub fn status(&self) -> GrantStatus {
-        let held = match &self.data.standing {
-            Standing::Held(held) => Some(held),
-            _ => None,
-        };
-        let attempts = &self.data.attempts;
-        let state = match &self.data.standing {
-            _ if !self.is_known && !self.is_unreadable => GrantState::Unknown,
-            Standing::Held(_) if self.is_refreshing() => GrantState::Refreshing,
-            Standing::Held(_) if attempts.refused.is_some() => GrantState::Misconfigured,
-            Standing::Held(_) if attempts.failures > 0 => GrantState::Failing,
-            Standing::Held(_) => GrantState::Fresh,
-            _ => GrantState::NeedsConsent(self.ending()),
-        };
-        GrantStatus {
-            state,
-            account: held.and_then(|held| held.account.clone()),
-            scopes: held.map(|held| held.scopes.clone()).unwrap_or_default(),
-            consented_at: held.map(|held| held.consented_at),
-            consent_ends_at: held.and_then(|held| held.ends_at),
-            refreshed_at: held.map(|held| held.obtained_at),
-            attempted_at: attempts.at.max(held.map(|held| held.obtained_at)),
-            expires_at: held.and_then(Held::expires_at),
-            failures: attempts.failures,
-            last_failure: attempts.last.clone(),
-            unsaved: self.is_unsaved || self.granted.is_some(),
-            clock_skew_ms: self.clock_skew_ms,
-            serial: self.data.serial,
-        }
-    }
-
-    /// Whether all that was told to this machine is in the store: none while that is not decided yet.
-    pub fn is_saved(&self) -> Option<bool> {
-        match self.doing {
-            Doing::LoadLater { .. } | Doing::SaveLater { .. } => {
-                Some(!self.is_unsaved && self.granted.is_none())
-            }
-            Doing::Saving { .. } | Doing::Loading => None,
-            _ => self.granted.is_none().then_some(!self.is_unsaved),
-        }
-    }
-
-    fn ending(&self) -> Ending {
-        match &self.data.standing {
-            _ if self.is_unreadable => Ending::Unreadable,
-            Standing::Ended { why, .. } => why.clone(),
-            Standing::Disconnecting { .. } => Ending::Disconnected,
-            Standing::Nothing | Standing::Held(_) => Ending::NeverGiven,
-        }
-    }
-
-    fn is_busy(&self) -> bool {
-        !matches!(self.doing, Doing::Resting | Doing::LoadLater { .. } | Doing::SaveLater { .. })
-    }
-
-    fn is_refreshing(&self) -> bool {
-        matches!(
-            self.doing,
-            Doing::Refreshing { .. } | Doing::Waiting { .. } | Doing::Saving { next: Next::Refresh, .. }
-        )
-    }
-
-    /// The token, where it may be handed out.
-    fn usable(&self, held: &Held, now: Timestamp) -> Option<AccessToken> {
-        if self.forced_at.is_some_and(|at| at <= now) {
-            return None;
-        }
-        let usable_until = held.lifetime.map(|lifetime| {
-            let remaining = self.config.least_remaining.min(lifetime / 4);
-            held.obtained_at.plus(lifetime - remaining)
-        });
-        usable_until.is_none_or(|until| now < until).then(|| AccessToken {
-            secret: held.access_token.0.clone(),
-            serial: self.data.serial,
-            obtained_at: held.obtained_at,
-            usable_until,
-        })
-    }
-
-    /// What stands between a caller and a token.
-    fn obstacle(&self, now: Timestamp) -> TokenError {
-        if let Some(error) = &self.data.attempts.refused {
-            return TokenError::Misconfigured(error.clone());
-        }
-        let store_failed = matches!(self.doing, Doing::LoadLater { .. } | Doing::SaveLater { .. })
-            || self.store_at.is_some();
-        let what = match &self.data.attempts.last {
-            _ if store_failed => "the store of the grant fails".to_owned(),
-            Some(last) => last.clone(),
-            None => "it is too early for the next refresh".to_owned(),
-        };
-        let retry_after = self.poll_timeout().map_or(self.config.floor, |at| at.since(now)).max(LEAST);
-        TokenError::Unavailable { what, retry_after }
-    }
-
-    /// What is due next, and when.
-    fn plan(&self) -> Option<(Timestamp, Action)> {
-        if self.is_unreadable {
-            let look = (self.looked_at.plus(self.config.recheck), Action::Look);
-            let raise = self.raise_at.unwrap_or(self.looked_at);
-            return Some(if self.data.outbox.is_empty() { look } else { (raise, Action::Raise) });
-        }
-        let mut due: Vec<(Timestamp, Action)> = Vec::with_capacity(4);
-        match &self.data.standing {
-            Standing::Held(held) => {
-                due.extend(self.refresh_due(held));
-                due.extend(self.warnings_due(held));
-            }
-            Standing::Disconnecting { .. } => {
-                due.push((self.data.attempts.retry_at.unwrap_or(self.looked_at), Action::Revoke));
-            }
-            Standing::Nothing | Standing::Ended { .. } => {
-                due.push((self.looked_at.plus(self.config.recheck), Action::Look));
-            }
-        }
-        if !self.data.outbox.is_empty() {
-            due.push((self.raise_at.unwrap_or(self.looked_at), Action::Raise));
-        }
-        let (at, action) = due.into_iter().min_by_key(|(at, _)| *at)?;
-        Some((self.store_at.map_or(at, |store_at| at.max(store_at)), action))
-    }
-
-    fn refresh_due(&self, held: &Held) -> Option<(Timestamp, Action)> {
-        if held.refresh_token.is_none() {
-            // Nothing renews it: it lasts until it is over or refused.
-            let ends = [held.expires_at(), self.forced_at].into_iter().flatten().min()?;
-            return Some((ends, Action::End));
-        }
-        let config = &self.config;
-        let by_age = config.longest_unrefreshed.saturating_sub(self.jitter);
-        let by_lifetime = held.lifetime.map(|lifetime| lifetime - config.margin.min(lifetime / 2));
-        let after = by_lifetime.map_or(by_age, |by_lifetime| by_lifetime.min(by_age)).max(config.floor);
-        let due = held.obtained_at.plus(after);
-        let due = self.forced_at.map_or(due, |forced_at| forced_at.min(due));
-        Some((self.data.attempts.retry_at.map_or(due, |retry_at| retry_at.max(due)), Action::Refresh))
-    }
-
-    fn warnings_due(&self, held: &Held) -> impl Iterator<Item = (Timestamp, Action)> {
-        let (told, config) = (self.data.told, &self.config);
-        let end = held.ends_at.filter(|_| !told.consent_ends);
-        let end = end.map(|at| (earlier(at, config.warn_before, held.consented_at), Action::WarnOfEnd(at)));
-        let idle = config.idle_lifetime.filter(|_| !told.idle).map(|idle| held.obtained_at.plus(idle));
-        let idle =
-            idle.map(|at| (earlier(at, config.warn_before_idle, held.obtained_at), Action::WarnOfIdle(at)));
-        [end, idle].into_iter().flatten()
     }
 
     /// Does what is due. Called after everything that happens.
@@ -441,7 +177,7 @@ impl GrantLifecycle {
     /// Begins what is due. The write that claims the lease comes first, and carries what is known by then.
     fn begin(&mut self, now: Timestamp, action: Action) {
         let mut data = self.data.clone();
-        data.lease = Some(Lease { holder: self.holder, until: now.plus(self.config.lease) });
+        data.lease = Some(self.lease(now));
         let next = match action {
             Action::Refresh => Next::Refresh,
             Action::Raise => Next::Raise,
@@ -499,7 +235,7 @@ impl GrantLifecycle {
         if self.is_unsaved && ours > (theirs.epoch, theirs.serial) {
             // Somebody wrote what was gone beyond here already: nothing that the provider gave may be lost.
             self.data.serial = self.data.serial.max(theirs.serial + 1);
-            return self.save(self.data.clone(), self.after_saving());
+            return self.save_again(now);
         }
         self.is_unsaved = false;
         if theirs.serial != self.data.serial || theirs.epoch != self.data.epoch {
@@ -560,7 +296,7 @@ impl GrantLifecycle {
             self.store_at = Some(at);
             self.proceed(now);
         } else {
-            self.doing = Doing::SaveLater { at, next };
+            self.doing = Doing::SaveLater { at };
         }
     }
 
@@ -579,8 +315,16 @@ impl GrantLifecycle {
         self.store_backoff.reset();
     }
 
-    fn after_saving(&self) -> Next {
-        if self.data.outbox.is_empty() { Next::Rest } else { Next::Raise }
+    /// Writes what is in memory alone. While there is something to tell, the lease stays with the one who tells, and counts from now.
+    fn save_again(&mut self, now: Timestamp) {
+        let mut data = self.data.clone();
+        let next = if data.outbox.is_empty() { Next::Rest } else { Next::Raise };
+        data.lease = (next == Next::Raise).then(|| self.lease(now));
+        self.save(data, next);
+    }
+
+    fn lease(&self, now: Timestamp) -> Lease {
+        Lease { holder: self.holder, until: now.plus(self.config.lease) }
     }
 
     fn refreshed(&mut self, now: Timestamp, tokens: Tokens) {
@@ -650,58 +394,8 @@ impl GrantLifecycle {
         }
         // While there is something to tell, the lease stays with the one who tells.
         let next = if data.outbox.is_empty() { Next::Rest } else { Next::Raise };
-        let lease = Lease { holder: self.holder, until: now.plus(self.config.lease) };
-        data.lease = (next == Next::Raise).then_some(lease);
+        data.lease = (next == Next::Raise).then(|| self.lease(now));
         self.save(data, next);
-    }
-
-    /// The record after a consent.
-    fn consented(&mut self, now: Timestamp, tokens: Tokens) -> Data {
-        self.notice_server_time(now, &tokens);
-        self.backoff.reset();
-        self.raised.clear();
-        (self.forced_at, self.is_unreadable) = (None, false);
-        let config = &self.config;
-        let ends = tokens.refresh_lifetime.or(config.consent_lifetime);
-        let mut data = Data { epoch: self.data.epoch + 1, serial: self.data.serial + 1, ..Data::default() };
-        data.consents = self.data.consents.clone();
-        let recent = |at: &Timestamp| config.idle_lifetime.is_none_or(|idle| now.since(*at) < idle);
-        data.consents.retain(recent);
-        data.consents.push(now);
-        data.consents.drain(..data.consents.len().saturating_sub(MOST_CONSENTS));
-        let count = u32::try_from(data.consents.len()).unwrap_or(u32::MAX);
-        if let Some(limit) = config.consent_limit.filter(|limit| count + config.consents_left >= *limit) {
-            tell(&mut data, Alert::ManyConsents { count, limit });
-        }
-        data.standing = Standing::Held(Held {
-            lifetime: self.lifetime(&tokens, tokens.refresh_token.is_some()),
-            access_token: Plain(tokens.access_token),
-            refresh_token: tokens.refresh_token.map(Plain),
-            obtained_at: now,
-            consented_at: now,
-            ends_at: ends.map(|ends| now.plus(ends)),
-            scopes: tokens.scopes,
-            account: tokens.account,
-        });
-        data
-    }
-
-    /// The record of a grant that is to be revoked; none where there is nothing to disconnect.
-    fn disconnected(&self, now: Timestamp) -> Option<Data> {
-        let mut data = Data { epoch: self.data.epoch + 1, serial: self.data.serial, ..Data::default() };
-        data.consents.clone_from(&self.data.consents);
-        data.standing = match &self.data.standing {
-            Standing::Held(held) => {
-                let token = held.refresh_token.as_ref().unwrap_or(&held.access_token).clone();
-                Standing::Disconnecting { token }
-            }
-            Standing::Disconnecting { .. } => return None,
-            Standing::Nothing if !self.is_unreadable => return None,
-            Standing::Nothing | Standing::Ended { .. } => {
-                Standing::Ended { why: Ending::Disconnected, at: now }
-            }
-        };
-        Some(data)
     }
 
     fn revoked(&mut self, now: Timestamp, result: Result<(), EndpointError>) {
@@ -755,7 +449,7 @@ impl GrantLifecycle {
         self.doing = Doing::Resting;
         if self.is_unsaved {
             // What is in memory is better than what nobody can read.
-            return self.save(self.data.clone(), self.after_saving());
+            return self.save_again(now);
         }
         self.data = Data { outbox: std::mem::take(&mut self.data.outbox), ..Data::default() };
         if !std::mem::replace(&mut self.is_unreadable, true) {
@@ -789,7 +483,7 @@ impl GrantLifecycle {
     fn notice_clock(&mut self, now: Timestamp) {
         self.looked_at = self.looked_at.min(now);
         let soon = now.plus(self.config.store_backoff.longest.max(LEAST));
-        if let Doing::LoadLater { at } | Doing::SaveLater { at, .. } = &mut self.doing {
+        if let Doing::LoadLater { at } | Doing::SaveLater { at } = &mut self.doing {
             *at = soon.min(*at);
         }
         self.store_at = self.store_at.map(|at| at.min(soon));
@@ -818,23 +512,6 @@ impl GrantLifecycle {
     fn lifetime(&self, tokens: &Tokens, renewable: bool) -> Option<Duration> {
         let said = tokens.lifetime.filter(|lifetime| !lifetime.is_zero());
         said.or(renewable.then_some(self.config.assumed_lifetime))
-    }
-}
-
-/// So long before `at`, but not before the beginning.
-fn earlier(at: Timestamp, before: Duration, beginning: Timestamp) -> Timestamp {
-    beginning.plus(at.since(beginning).saturating_sub(before))
-}
-
-fn end(data: &mut Data, now: Timestamp, why: Ending) {
-    data.standing = Standing::Ended { why: why.clone(), at: now };
-    data.attempts = Attempts { at: Some(now), ..Attempts::default() };
-    tell(data, Alert::NeedsConsent(why));
-}
-
-fn tell(data: &mut Data, alert: Alert) {
-    if data.outbox.len() < MOST_ALERTS && !data.outbox.contains(&alert) {
-        data.outbox.push(alert);
     }
 }
 
@@ -878,7 +555,7 @@ impl Machine for GrantLifecycle {
     fn handle_timeout(&mut self, now: Timestamp) {
         match &self.doing {
             Doing::LoadLater { at } | Doing::Waiting { look_at: at } if *at <= now => self.load(),
-            Doing::SaveLater { at, next } if *at <= now => self.save(self.data.clone(), *next),
+            Doing::SaveLater { at } if *at <= now => self.save_again(now),
             _ => self.proceed(now),
         }
     }
@@ -889,9 +566,7 @@ impl Machine for GrantLifecycle {
 
     fn poll_timeout(&self) -> Option<Timestamp> {
         match &self.doing {
-            Doing::LoadLater { at } | Doing::SaveLater { at, .. } | Doing::Waiting { look_at: at } => {
-                Some(*at)
-            }
+            Doing::LoadLater { at } | Doing::SaveLater { at } | Doing::Waiting { look_at: at } => Some(*at),
             Doing::Resting => self.plan().map(|(at, _)| at),
             Doing::Loading
             | Doing::Saving { .. }

@@ -228,6 +228,10 @@ impl Accounts {
         }
     }
 
+    pub(super) fn forget_access(&mut self) {
+        self.access.clear();
+    }
+
     /// A code for what was allowed.
     pub(super) fn code(&mut self, now: i64, allowed: Allowed) -> String {
         let code = format!("4/0A{}", self.token(48));

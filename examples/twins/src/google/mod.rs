@@ -240,6 +240,11 @@ impl Google {
         lock(&self.0.state).accounts.end(account, how);
     }
 
+    /// Forgets all access tokens, as after an outage. The grants live on.
+    pub fn forget_access_tokens(&self) {
+        lock(&self.0.state).accounts.forget_access();
+    }
+
     /// What the user does at the next consent.
     pub fn consent_next(&self, consent: Consent) {
         lock(&self.0.state).consents.push_back(consent);
@@ -248,6 +253,11 @@ impl Google {
     /// How the next answer of the token endpoint goes wrong. Further ones queue up.
     pub fn answer_next(&self, answer: Answer) {
         lock(&self.0.state).answers.push_back(answer);
+    }
+
+    /// Forgets the answers that were to go wrong.
+    pub fn clear_answers(&self) {
+        lock(&self.0.state).answers.clear();
     }
 
     /// Signs with the next key from now on. The one before stays published.

@@ -15,10 +15,16 @@ import urllib.request
 import wave
 
 import anthropic
+import requests
 from cartesia import Cartesia
 from deepgram import DeepgramClient
 from deepgram.core.events import EventType
 from deepgram.environment import DeepgramClientEnvironment
+from google.auth.exceptions import RefreshError
+from google.auth.transport.requests import AuthorizedSession, Request
+from google.oauth2 import id_token
+from google.oauth2.credentials import Credentials
+from google_auth_oauthlib.flow import Flow
 
 SPOKEN = "hello there my good old twin how are you"
 
@@ -172,6 +178,102 @@ def anthropic_retries(urls):
         raise AssertionError("a refused request was answered")
 
 
+GOOGLE_CLIENT = {"client_id": "twin-client.apps.googleusercontent.com", "client_secret": "GOCSPX-twin-secret"}
+GOOGLE_SCOPES = ["openid", "https://www.googleapis.com/auth/userinfo.email", "https://www.googleapis.com/auth/gmail.modify"]
+
+
+def google_order(urls, order, **body):
+    response = requests.post(f"{urls['google']}/twin/{order}", json=body, timeout=5)
+    assert response.ok, response.text
+    return response.json()
+
+
+def google_credentials(urls, refresh_token):
+    return Credentials(None, refresh_token=refresh_token, token_uri=urls["google"] + "/token", scopes=GOOGLE_SCOPES, **GOOGLE_CLIENT)
+
+
+def google_grant(urls):
+    granted = google_order(urls, "grant", account="anna@example.com", scopes=GOOGLE_SCOPES)
+    return google_credentials(urls, granted["refresh_token"])
+
+
+def google_consent(urls):
+    """A consent with PKCE in a browser that follows the redirect, and the exchange of its code."""
+    redirect = "http://127.0.0.1:1/callback"
+    endpoints = {"auth_uri": urls["google"] + "/o/oauth2/v2/auth", "token_uri": urls["google"] + "/token"}
+    flow = Flow.from_client_config({"web": {**GOOGLE_CLIENT, **endpoints}}, GOOGLE_SCOPES, redirect_uri=redirect, autogenerate_code_verifier=True)
+    location, state = flow.authorization_url(access_type="offline", prompt="consent", include_granted_scopes="true")
+    answer = requests.get(location, allow_redirects=False, timeout=5)
+    back = answer.headers["location"]
+    assert answer.status_code == 302 and back.startswith(redirect) and f"state={state}" in back, back
+    flow.fetch_token(authorization_response=back.replace("http://", "https://"))
+    credentials = flow.credentials
+    assert credentials.refresh_token and credentials.valid and set(GOOGLE_SCOPES) <= set(credentials.granted_scopes or credentials.scopes)
+    answer = AuthorizedSession(credentials).get(urls["google"] + "/v1/userinfo", timeout=5)
+    assert answer.json()["email"] == "anna@example.com", answer.text
+
+
+def google_refresh(urls):
+    credentials = google_grant(urls)
+    before = credentials.refresh_token
+    credentials.refresh(Request())
+    assert credentials.valid and credentials.refresh_token == before and credentials.id_token
+    google_order(urls, "answers", answers=["new_refresh_token"])
+    credentials.refresh(Request())
+    assert credentials.refresh_token != before, "a rotated token is taken"
+    first = credentials.token
+    session = AuthorizedSession(credentials)
+    google_order(urls, "answers", answers=[{"error": "internal_failure"}, "text_lifetime"])
+    credentials.refresh(Request())
+    assert credentials.token != first and session.get(urls["google"] + "/v1/userinfo", timeout=5).ok
+
+
+def google_deaths(urls):
+    for how in ["revoked", "expired", "idle", "pushed_out", "password_changed", "account_deleted", "session_control"]:
+        credentials = google_grant(urls)
+        google_order(urls, "end", how=how)
+        try:
+            credentials.refresh(Request())
+        except RefreshError as error:
+            assert "invalid_grant" in str(error) and not error.retryable, error
+            assert ("invalid_rapt" in str(error)) == (how == "session_control"), error
+        else:
+            raise AssertionError(f"a grant that was {how} was refreshed")
+    credentials = google_grant(urls)
+    credentials._client_secret = "guess"
+    try:
+        credentials.refresh(Request())
+    except RefreshError as error:
+        assert "invalid_client" in str(error), error
+    else:
+        raise AssertionError("a wrong secret was taken")
+
+
+def google_id_tokens(urls):
+    """ID tokens and the tokens of pushes, by both forms in which keys are published, before and after keys rotate."""
+    audience, account = "https://livos.example/push", "push@project.iam.gserviceaccount.com"
+    kept = google_order(urls, "sign", audience=audience, service_account=account)["token"]
+    for _ in range(4):
+        pushed = google_order(urls, "sign", audience=audience, service_account=account)["token"]
+        credentials = google_grant(urls)
+        credentials.refresh(Request())
+        for certs in ["/oauth2/v1/certs", "/oauth2/v3/certs"]:
+            claims = id_token.verify_token(pushed, Request(), audience=audience, certs_url=urls["google"] + certs)
+            assert claims["email"] == account and claims["email_verified"] is True, claims
+            claims = id_token.verify_token(credentials.id_token, Request(), audience=GOOGLE_CLIENT["client_id"], certs_url=urls["google"] + certs)
+            assert claims["iss"] == "https://accounts.google.com" and claims["email"] == "anna@example.com", claims
+        google_order(urls, "keys")
+    for token, wanted in [(kept, audience), (pushed, "https://other.example"), (pushed[:-8] + "AAAAAAAA", audience)]:
+        try:
+            id_token.verify_token(token, Request(), audience=wanted, certs_url=urls["google"] + "/oauth2/v1/certs")
+        except ValueError:
+            continue
+        except Exception as error:
+            assert "audience" in str(error).lower() or "signature" in str(error).lower(), error
+            continue
+        raise AssertionError("a token was taken that should not be")
+
+
 def main():
     binary = sys.argv[1]
     process = subprocess.Popen(
@@ -189,6 +291,10 @@ def main():
             ("anthropic, tool use", lambda: anthropic_tools(urls)),
             ("anthropic, count_tokens", lambda: anthropic_count(urls)),
             ("anthropic, 429 and 529", lambda: anthropic_retries(urls)),
+            ("google-auth-oauthlib, consent with PKCE", lambda: google_consent(urls)),
+            ("google-auth, refresh", lambda: google_refresh(urls)),
+            ("google-auth, every death of a grant", lambda: google_deaths(urls)),
+            ("google-auth, ID tokens and rotating keys", lambda: google_id_tokens(urls)),
         ]
         for name, check in checks:
             try:

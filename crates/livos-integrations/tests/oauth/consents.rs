@@ -129,7 +129,7 @@ async fn a_state_works_once_in_one_browser_for_ten_minutes() {
         let query = world.browse(&begun.location).await;
         let error = consents.finish(&query, browser).await.unwrap_err();
         assert!(matches!(error, ConsentError::OtherBrowser), "{error:?}");
-        let right = begun.browser.as_ref().map(|browser| browser.expose());
+        let right = begun.browser.as_ref().map(livos_core::secret::Secret::expose);
         let error = consents.finish(&query, right).await.unwrap_err();
         assert!(matches!(error, ConsentError::UnknownState), "a guess uses it up: {error:?}");
     }

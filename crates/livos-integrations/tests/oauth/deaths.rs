@@ -65,10 +65,9 @@ async fn whatever_ends_a_grant_needs_a_consent_and_is_told_once() {
 #[tokio::test(start_paused = true)]
 async fn the_seventh_day_of_testing_is_foretold_and_then_it_comes() {
     let world = World::new(Config { publishing: Publishing::Testing, ..Config::default() });
-    let told = world.alerts.clone();
     dies(world, async |world: &World| {
         tokio::time::sleep(5 * DAY + HOUR).await;
-        let alerts = told.lock().unwrap().clone();
+        let alerts = world.alerts();
         let [Alert::ConsentEnds { at }] = alerts[..] else { panic!("{alerts:?}") };
         assert!(at.since(world.now()) < 2 * DAY && at.since(world.now()) > 47 * HOUR - 2 * MINUTE);
         tokio::time::sleep(2 * DAY - HOUR).await;

@@ -40,7 +40,7 @@ pub const HOUR: Duration = Duration::from_secs(3600);
 pub const DAY: Duration = Duration::from_secs(24 * 3600);
 pub const CALLBACK: &str = "https://livos.example/oauth/google/callback";
 
-/// A store in memory, without a thread: under paused time, waiting for one would let timeouts fire.
+/// A store in memory, without a thread: under paused time, waiting for one would let timeouts fire. It has what grants need, and refuses the rest.
 #[derive(Default)]
 pub struct MemoryStore {
     values: Mutex<BTreeMap<String, (Entry, Option<Timestamp>)>>,
@@ -114,15 +114,15 @@ impl Store for MemoryStore {
     }
 
     async fn add(&self, _: Timestamp, _: &Key, _: &str, _: i64) -> Result<i64, StoreError> {
-        unimplemented!("grants count nothing")
+        Err(StoreError::Full(0))
     }
 
     async fn counters(&self, _: Timestamp, _: &Key) -> Result<Vec<(String, i64)>, StoreError> {
-        unimplemented!("grants count nothing")
+        Err(StoreError::Full(0))
     }
 
     async fn scan(&self, _: Timestamp, _: &str, _: Option<&str>, _: usize) -> Result<Vec<Found>, StoreError> {
-        unimplemented!("grants are not looked for")
+        Err(StoreError::Full(0))
     }
 
     async fn collect(&self, _: Timestamp, _: usize) -> Result<usize, StoreError> {
@@ -178,7 +178,11 @@ impl World {
     }
 
     pub fn sealed(&self) -> SealedStore {
-        SealedStore::new(self.store.clone(), self.ring.clone())
+        SealedStore::new(Arc::<MemoryStore>::clone(&self.store), self.ring.clone())
+    }
+
+    fn clock(&self) -> Arc<dyn Clock> {
+        Arc::<VirtualClock>::clone(&self.clock)
     }
 
     pub fn provider(&self) -> ProviderConfig {
@@ -196,7 +200,7 @@ impl World {
     }
 
     pub fn consents(&self) -> Consents {
-        Consents::new(self.endpoint(), self.sealed(), self.clock.clone())
+        Consents::new(self.endpoint(), self.sealed(), self.clock())
     }
 
     /// Another process of the server, over the same store.
@@ -217,7 +221,7 @@ impl World {
             std::future::ready(if heard { Ok(()) } else { Err("the chat is down") })
         });
         let (source, keeper) =
-            oauth::open(config, self.sealed(), self.endpoint(), self.clock.clone(), person).unwrap();
+            oauth::open(config, self.sealed(), self.endpoint(), self.clock(), person).unwrap();
         Process { source, keeper: tokio::spawn(keeper) }
     }
 

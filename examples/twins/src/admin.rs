@@ -6,7 +6,7 @@
 //! | `POST /twin/faults` | injects a fault, or refuses requests; the body is below |
 //! | `DELETE /twin/faults` | forgets what has not happened yet |
 //! | `POST /twin/kill` | cuts every connection; answers `{"killed": n}` |
-//! | `POST /twin/{order}` | what the twin itself can be told, such as those of the Google twin |
+//! | `POST /twin/…` | what one provider does on order, as its own module says |
 //!
 //! A fault: `{"fault": "drop" | "stall" | "half_message" | "garbage" | "garbage_message" | "slow" | "close", "target": "open" | "each" |
 //! {"next": n}, "when": "now" | {"elapsed_ms": n} | {"between_ms": [a, b]} | {"sent": bytes} | {"received": bytes} | {"messages": n}}`, with
@@ -59,13 +59,14 @@ pub(crate) async fn answer<T: Twin>(twin: &T, request: Request<Incoming>) -> Res
             }
             serve::json(StatusCode::OK, &json!({}))
         }
-        (Method::POST, path) => {
-            let order = path.trim_start_matches("/twin/").to_owned();
+        (Method::POST, order) => {
+            let order = order.trim_start_matches("/twin/").to_owned();
             let body = Limited::new(request.into_body(), MAX_BODY).collect().await;
-            let described = body.ok().and_then(|body| serde_json::from_slice(&body.to_bytes()).ok());
-            match described.and_then(|described| twin.order(&order, &described)) {
+            let body =
+                body.ok().and_then(|body| serde_json::from_slice(&body.to_bytes()).ok()).unwrap_or_default();
+            match twin.order(&order, &body) {
                 Some(done) => serve::json(StatusCode::OK, &done),
-                None => serve::json(StatusCode::BAD_REQUEST, &json!({"error": "not an order of this twin"})),
+                None => serve::json(StatusCode::NOT_FOUND, &json!({"error": "no such order"})),
             }
         }
         _ => serve::json(StatusCode::NOT_FOUND, &json!({"error": "no such route"})),

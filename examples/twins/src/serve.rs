@@ -61,8 +61,8 @@ pub trait Twin: Clone + Send + Sync + 'static {
     /// The figures of this twin, for `/twin/stats`.
     fn figures(&self) -> serde_json::Value;
 
-    /// Does what an operator orders beyond faults, and answers what came of it; nothing for what is no order of this twin.
-    fn order(&self, _order: &str, _described: &serde_json::Value) -> Option<serde_json::Value> {
+    /// Does what `POST /twin/{order}` asks of this provider only, and answers what came of it; none for an order that it does not know.
+    fn order(&self, _order: &str, _body: &serde_json::Value) -> Option<serde_json::Value> {
         None
     }
 

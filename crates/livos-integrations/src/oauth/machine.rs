@@ -6,9 +6,11 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod answers;
 mod change;
 mod messages;
 mod plan;
+mod saving;
 mod view;
 
 use std::{collections::VecDeque, time::Duration};
@@ -21,8 +23,8 @@ use self::{
     plan::Action,
 };
 use super::{
-    Alert, Ending, EndpointError, LifecycleConfig, Record, Tokens,
-    grant::{Attempts, Data, Held, Lease, Plain, Standing, Told},
+    Alert, Ending, LifecycleConfig, Tokens,
+    grant::{Data, Standing},
 };
 
 /// The machine. Starts by reading the store.
@@ -214,271 +216,6 @@ impl GrantLifecycle {
         }
     }
 
-    fn load(&mut self) {
-        self.outputs.push_back(GrantOutput::Load);
-        self.doing = Doing::Loading;
-    }
-
-    fn save(&mut self, data: Data, next: Next) {
-        self.outputs
-            .push_back(GrantOutput::Save { record: Record(Box::new(data.clone())), expected: self.version });
-        self.doing = Doing::Saving { data: Box::new(data), next };
-    }
-
-    fn loaded(&mut self, now: Timestamp, found: Option<(Record, u64)>) {
-        self.version = found.as_ref().map_or(Expected::Nothing, |(_, version)| Expected::Version(*version));
-        let theirs = found.map(|(record, _)| *record.0).unwrap_or_default();
-        (self.is_known, self.is_unreadable, self.looked_at) = (true, false, now);
-        self.store_recovered();
-        self.doing = Doing::Resting;
-        let ours = (self.data.epoch, self.data.serial);
-        if self.is_unsaved && ours > (theirs.epoch, theirs.serial) {
-            // Somebody wrote what was gone beyond here already: nothing that the provider gave may be lost.
-            self.data.serial = self.data.serial.max(theirs.serial + 1);
-            return self.save_again(now);
-        }
-        self.is_unsaved = false;
-        if theirs.serial != self.data.serial || theirs.epoch != self.data.epoch {
-            self.forced_at = None;
-            self.jitter = self.backoff.jitter_up_to(self.config.jitter);
-        }
-        self.data = theirs;
-        let (epoch, raised) = (self.data.epoch, &self.raised);
-        self.data.outbox.retain(|alert| !raised.contains(&(epoch, alert.clone())));
-        // A lease by a clock that is ahead of ours ends by ours.
-        if let Some(lease) = &mut self.data.lease {
-            lease.until = lease.until.min(now.plus(self.config.lease));
-        }
-        self.notice_clock(now);
-        self.proceed(now);
-    }
-
-    fn saved(&mut self, now: Timestamp, version: u64) {
-        let Some((data, next)) = self.take_saving() else { return };
-        if data.serial != self.data.serial {
-            self.forced_at = None;
-        }
-        self.data = data;
-        self.version = Expected::Version(version);
-        (self.is_unsaved, self.is_known, self.is_unreadable) = (false, true, false);
-        self.looked_at = now;
-        self.store_recovered();
-        if self.granted.is_some() || self.is_disconnecting {
-            return self.proceed(now);
-        }
-        match (next, &self.data.standing) {
-            (Next::Refresh, Standing::Held(Held { refresh_token: Some(token), .. })) => {
-                self.outputs.push_back(GrantOutput::Refresh { refresh_token: token.0.clone() });
-                self.doing = Doing::Refreshing { since: now };
-            }
-            (Next::Raise, _) if !self.data.outbox.is_empty() => self.raise(),
-            _ => self.proceed(now),
-        }
-    }
-
-    /// The store failed or has another version. A claim is given up; what the provider gave is kept in memory until it is written.
-    fn not_saved(&mut self, now: Timestamp, conflict: bool) {
-        let Some((data, next)) = self.take_saving() else { return };
-        self.lapsed_at = self.lapsed_at.filter(|_| conflict);
-        let is_claim = next == Next::Refresh;
-        if !is_claim {
-            if data.serial != self.data.serial {
-                self.forced_at = None;
-            }
-            self.data = data;
-            self.is_unsaved = true;
-        }
-        if conflict {
-            return self.load();
-        }
-        let at = now.plus(self.store_backoff.next_delay().max(LEAST));
-        if is_claim {
-            self.store_at = Some(at);
-            self.proceed(now);
-        } else {
-            self.doing = Doing::SaveLater { at };
-        }
-    }
-
-    fn take_saving(&mut self) -> Option<(Data, Next)> {
-        match std::mem::replace(&mut self.doing, Doing::Resting) {
-            Doing::Saving { data, next } => Some((*data, next)),
-            other => {
-                self.doing = other;
-                None
-            }
-        }
-    }
-
-    fn store_recovered(&mut self) {
-        self.store_at = None;
-        self.store_backoff.reset();
-    }
-
-    /// Writes what is in memory alone. While there is something to tell, the lease stays with the one who tells, and counts from now.
-    fn save_again(&mut self, now: Timestamp) {
-        let mut data = self.data.clone();
-        let next = if data.outbox.is_empty() { Next::Rest } else { Next::Raise };
-        data.lease = (next == Next::Raise).then(|| self.lease(now));
-        self.save(data, next);
-    }
-
-    fn lease(&self, now: Timestamp) -> Lease {
-        Lease { holder: self.holder, until: now.plus(self.config.lease) }
-    }
-
-    fn refreshed(&mut self, now: Timestamp, tokens: Tokens) {
-        let Doing::Refreshing { since } = self.doing else { return };
-        self.doing = Doing::Resting;
-        self.backoff.reset();
-        self.notice_server_time(now, &tokens);
-        let mut data = self.data.clone();
-        let Standing::Held(held) = &mut data.standing else { return self.proceed(now) };
-        if self.granted.is_some() {
-            // A new consent came meanwhile; these tokens belong to the old one.
-            return self.proceed(now);
-        }
-        held.lifetime = self.lifetime(&tokens, true);
-        held.access_token = Plain(tokens.access_token);
-        held.obtained_at = since;
-        // The old one stays where no new one comes.
-        if let Some(rotated) = tokens.refresh_token {
-            held.refresh_token = Some(Plain(rotated));
-        }
-        if !tokens.scopes.is_empty() {
-            held.scopes = tokens.scopes;
-        }
-        if let Some(left) = tokens.refresh_lifetime {
-            held.ends_at = Some(since.plus(left));
-        }
-        data.serial += 1;
-        data.attempts = Attempts { at: Some(now), ..Attempts::default() };
-        data.told = Told { consent_ends: data.told.consent_ends, ..Told::default() };
-        data.lease = None;
-        self.jitter = self.backoff.jitter_up_to(self.config.jitter);
-        self.save(data, Next::Rest);
-    }
-
-    fn refresh_failed(&mut self, now: Timestamp, error: &EndpointError) {
-        if !matches!(self.doing, Doing::Refreshing { .. }) {
-            return;
-        }
-        self.doing = Doing::Resting;
-        if self.granted.is_some() {
-            // It was the old grant that failed.
-            return self.proceed(now);
-        }
-        let mut data = self.data.clone();
-        let alert = match error {
-            EndpointError::InvalidGrant(subtype) => {
-                end(&mut data, now, Ending::InvalidGrant(subtype.clone()));
-                None
-            }
-            EndpointError::Refused(name) => {
-                data.attempts.failed(now, error, now.plus(self.config.misconfigured_retry.max(LEAST)));
-                let first = !std::mem::replace(&mut data.told.misconfigured, true);
-                first.then(|| Alert::Misconfigured(name.clone()))
-            }
-            EndpointError::Unavailable { retry_after, .. } => {
-                let asked = retry_after.unwrap_or_default().min(self.config.longest_retry_after);
-                let wait = self.backoff.next_delay().max(asked).max(LEAST);
-                data.attempts.failed(now, error, now.plus(wait));
-                let since = data.attempts.failing_since.unwrap_or(now);
-                let long = now.since(since) >= self.config.failing_after && !data.told.failing;
-                data.told.failing |= long;
-                long.then_some(Alert::Failing { since })
-            }
-        };
-        if let Some(alert) = alert {
-            tell(&mut data, alert);
-        }
-        // While there is something to tell, the lease stays with the one who tells.
-        let next = if data.outbox.is_empty() { Next::Rest } else { Next::Raise };
-        data.lease = (next == Next::Raise).then(|| self.lease(now));
-        self.save(data, next);
-    }
-
-    fn revoked(&mut self, now: Timestamp, result: Result<(), EndpointError>) {
-        if !matches!(self.doing, Doing::Revoking) {
-            return;
-        }
-        self.doing = Doing::Resting;
-        let mut data = self.data.clone();
-        match result {
-            Err(error @ EndpointError::Unavailable { .. }) => {
-                let wait = self.backoff.next_delay().max(LEAST);
-                data.attempts.failed(now, &error, now.plus(wait));
-            }
-            // What the provider does not know any more is over too.
-            Ok(()) | Err(_) => {
-                self.backoff.reset();
-                data.attempts = Attempts::default();
-                data.standing = Standing::Ended { why: Ending::Disconnected, at: now };
-            }
-        }
-        self.save(data, Next::Rest);
-    }
-
-    fn raised(&mut self, now: Timestamp, was_told: bool) {
-        if !matches!(self.doing, Doing::Raising) {
-            return;
-        }
-        self.doing = Doing::Resting;
-        self.raise_at = (!was_told).then(|| now.plus(self.store_backoff.next_delay().max(LEAST)));
-        if !was_told {
-            return self.proceed(now);
-        }
-        if self.is_unreadable {
-            self.data.outbox.clear();
-            return self.proceed(now);
-        }
-        let mut data = self.data.clone();
-        if !data.outbox.is_empty() {
-            self.raised.push((data.epoch, data.outbox.remove(0)));
-            let excess = self.raised.len().saturating_sub(MOST_ALERTS);
-            self.raised.drain(..excess);
-        }
-        data.lease = data.lease.filter(|_| !data.outbox.is_empty());
-        self.save(data, Next::Rest);
-    }
-
-    fn unreadable(&mut self, now: Timestamp) {
-        self.version = Expected::Anything;
-        self.looked_at = now;
-        self.store_recovered();
-        self.doing = Doing::Resting;
-        if self.is_unsaved {
-            // What is in memory is better than what nobody can read.
-            return self.save_again(now);
-        }
-        self.data = Data { outbox: std::mem::take(&mut self.data.outbox), ..Data::default() };
-        if !std::mem::replace(&mut self.is_unreadable, true) {
-            self.data.outbox = vec![Alert::NeedsConsent(Ending::Unreadable)];
-        }
-        self.proceed(now);
-    }
-
-    fn rejected(&mut self, now: Timestamp, serial: u64) {
-        if let Standing::Held(held) = &self.data.standing
-            && serial == self.data.serial
-        {
-            let earliest = held.obtained_at.plus(self.config.forced_interval);
-            self.forced_at.get_or_insert(earliest.max(now));
-        }
-    }
-
-    /// Somebody asks, so another process's consent is worth looking for.
-    fn wanted(&mut self, now: Timestamp) {
-        let is_over = !matches!(self.data.standing, Standing::Held(_));
-        if matches!(self.doing, Doing::Resting)
-            && is_over
-            && self.looked_at.plus(self.config.recheck_wanted) <= now
-            && self.store_at.is_none()
-        {
-            self.load();
-        }
-    }
-
     /// A clock that was set back would keep an old token for too long.
     fn notice_clock(&mut self, now: Timestamp) {
         self.looked_at = self.looked_at.min(now);
@@ -500,18 +237,6 @@ impl GrantLifecycle {
                 held.until = held.until.min(lease);
             }
         }
-    }
-
-    fn notice_server_time(&mut self, now: Timestamp, tokens: &Tokens) {
-        if let Some(theirs) = tokens.server_time {
-            self.clock_skew_ms = Some(theirs.unix_ms().saturating_sub(now.unix_ms()));
-        }
-    }
-
-    /// A lifetime of zero is one that the provider does not know.
-    fn lifetime(&self, tokens: &Tokens, renewable: bool) -> Option<Duration> {
-        let said = tokens.lifetime.filter(|lifetime| !lifetime.is_zero());
-        said.or(renewable.then_some(self.config.assumed_lifetime))
     }
 }
 

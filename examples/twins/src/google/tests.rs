@@ -334,7 +334,7 @@ async fn orders_come_from_another_process() {
     for (name, nonsense) in
         [("end", json!({ "how": "fire" })), ("answers", json!({ "answers": ["fire"] })), ("dance", json!({}))]
     {
-        assert_eq!(order(name, nonsense).await.0, 400, "{name}");
+        assert_eq!(order(name, nonsense).await.0, 404, "{name}");
     }
     assert_eq!(twin.stats().total_connections, twin.figures()["total_connections"].as_u64().unwrap());
 }

@@ -11,6 +11,7 @@
 //! | `POST /v1/chat` | session or token | one message, answered as server-sent events |
 //! | `GET /v1/usage` | session or token | what was used and may be used, see `usage` |
 //! | `GET /v1/usage/days` | session or token | finished days |
+//! | `/oauth/google…` | see there | access to Google, see `oauth` |
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
@@ -43,6 +44,7 @@ use crate::{
     chat,
     durable::Durable,
     health::Dependencies,
+    oauth::Google,
     usage::{self, Accounts},
     voice,
 };
@@ -66,6 +68,8 @@ pub struct App {
     pub durable: Arc<Durable>,
     /// What was used and may be used.
     pub accounts: Accounts,
+    /// Access to Google, where it is configured.
+    pub google: Option<Google>,
     /// The agent.
     pub responder: Responder,
     /// Speech to text.
@@ -104,12 +108,14 @@ pub fn router(app: App) -> Router {
         .route("/v1/chat", post(chat::chat))
         .route("/v1/usage", get(usage::show))
         .route("/v1/usage/days", get(usage::days))
+        .merge(app.google.as_ref().map(Google::protected).unwrap_or_default())
         .fallback(get(files))
         .layer(middleware::from_fn_with_state(app.clone(), authenticate));
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/login", get(log_in))
+        .merge(app.google.as_ref().map(Google::open_to_all).unwrap_or_default())
         .merge(protected)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn(harden))

@@ -50,6 +50,8 @@ pub struct Config {
     pub redis: Redis,
     /// The queue of jobs.
     pub queue: Queue,
+    /// Access to a Google account.
+    pub google: Google,
     /// The simulated providers that stand in where no key is set.
     pub twins: Twins,
 }
@@ -425,6 +427,12 @@ pub struct Store {
     /// Its path; `LIVOS_STORE` overrides it. Without either it is `livos.redb` in the folder that systemd gives (`StateDirectory=`), else in
     /// `$XDG_STATE_HOME/livos`, else in `~/.local/state/livos`, else in `livos-data` below the working folder. `:memory:` keeps nothing.
     pub path: Option<PathBuf>,
+    /// The file with the keys of the sealed secrets in the store, made where it is not there: beside the store's file, with the ending `.keys`, unless it is
+    /// named here. It belongs into no backup of the store. Processes that share a Redis need the same keys.
+    pub key_file: Option<PathBuf>,
+    /// The keys themselves, in the form of such a file: `LIVOS_KEYS`, in the place of a file.
+    #[serde(skip)]
+    pub keys: Option<Secret>,
 }
 
 impl Store {
@@ -492,6 +500,20 @@ impl Default for Queue {
     }
 }
 
+/// Access to a Google account, through an OAuth client of the web kind whose redirect URI is `{public_url}/oauth/google/callback`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Google {
+    /// The client's id; `GOOGLE_CLIENT_ID` overrides it. Without it there is no access.
+    pub client_id: Option<String>,
+    /// The client's secret; `GOOGLE_CLIENT_SECRET` overrides it.
+    pub client_secret: Option<Secret>,
+    /// Whether the consent screen is in testing: a consent lasts seven days then, and its end is told two days ahead.
+    pub testing: bool,
+    /// `https://…` or `http://…` on loopback, in the place of Google: a twin; `GOOGLE_URL` overrides it.
+    pub url: Option<String>,
+}
+
 /// The simulated providers.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -529,7 +551,9 @@ pub fn resolve(path: Option<&Path>, env: impl Fn(&str) -> Option<String>) -> Res
     secret(&mut config.cartesia.api_key, "CARTESIA_API_KEY");
     secret(&mut config.anthropic.api_key, "ANTHROPIC_API_KEY");
     secret(&mut config.redis.url, "REDIS_URL");
+    secret(&mut config.store.keys, "LIVOS_KEYS");
     secret(&mut config.usage.archive, "LIVOS_ARCHIVE");
+    secret(&mut config.google.client_secret, "GOOGLE_CLIENT_SECRET");
     let text = |slot: &mut Option<String>, name| {
         if let Some(value) = env(name) {
             *slot = Some(value);
@@ -548,6 +572,8 @@ pub fn resolve(path: Option<&Path>, env: impl Fn(&str) -> Option<String>) -> Res
     }
     let path = env("LIVOS_STORE").map(PathBuf::from).or_else(|| config.store.path.take());
     config.store.path = Some(path.unwrap_or_else(|| Store::default_path(env)));
+    text(&mut config.google.client_id, "GOOGLE_CLIENT_ID");
+    text(&mut config.google.url, "GOOGLE_URL");
     config.validate()?;
     Ok(config)
 }
@@ -574,6 +600,7 @@ impl Config {
             ("cartesia.url", &self.cartesia.url, "wss", "ws"),
             ("anthropic.url", &self.anthropic.url, "https", "http"),
             ("telemetry.endpoint", &self.telemetry.endpoint, "https", "http"),
+            ("google.url", &self.google.url, "https", "http"),
         ] {
             if let Some(url) = url {
                 provider_url(url, secure, plain).map_err(|why| ConfigError(format!("{key}: {why}")))?;
@@ -582,6 +609,11 @@ impl Config {
         Zone::find(&self.usage.zone).map_err(|error| ConfigError(format!("usage.zone: {error}")))?;
         if self.budget.warn_percent > 100 {
             return Err(ConfigError("budget.warn_percent: at most 100".into()));
+        if self.google.client_id.is_some() != self.google.client_secret.is_some() {
+            return Err(ConfigError("google: set client_id and client_secret, or neither".into()));
+        }
+        if self.store.file.is_some() != self.store.key_file.is_some() {
+            return Err(ConfigError("store: set file and key_file, or neither".into()));
         }
         if self.server.max_voice_sessions == 0 || self.server.max_connections == 0 {
             return Err(ConfigError(

@@ -7,9 +7,12 @@ mod chat;
 mod config;
 mod durable;
 mod health;
+mod https;
 mod logs;
+mod oauth;
 mod ops;
 mod providers;
+mod sealed;
 mod serve;
 #[cfg(feature = "otel")]
 mod telemetry;
@@ -35,14 +38,16 @@ use crate::{
     durable::{Durable, Jobs},
     health::Dependencies,
     logs::Logs,
+    oauth::Google,
     providers::Providers,
 };
 
 /// A voice-first personal agent for a small server.
 ///
 /// Keys and addresses come from the configuration file or the environment: DEEPGRAM_API_KEY, CARTESIA_API_KEY, ANTHROPIC_API_KEY,
-/// DEEPGRAM_URL, CARTESIA_URL, ANTHROPIC_BASE_URL, LIVOS_LISTEN, LIVOS_TOKEN, LIVOS_STORE, LIVOS_ARCHIVE, REDIS_URL. The environment overrides the file.
-/// A provider with neither key nor address is simulated. RUST_LOG sets what is logged, LIVOS_LOG_FORMAT (text or json) how.
+/// DEEPGRAM_URL, CARTESIA_URL, ANTHROPIC_BASE_URL, GOOGLE_CLIENT_ID, GOOGLE_CLIENT_SECRET, GOOGLE_URL, LIVOS_LISTEN, LIVOS_TOKEN, LIVOS_STORE, LIVOS_KEYS,
+/// LIVOS_ARCHIVE, REDIS_URL. The environment overrides the file. A provider with neither key nor address is simulated. RUST_LOG sets what is logged,
+/// LIVOS_LOG_FORMAT (text or json) how.
 ///
 /// Exit codes: 0 after a signal, 1 when it can't start, 2 for a wrong argument, 75 when it held too much memory and wants to be started again.
 #[derive(Parser)]
@@ -121,6 +126,8 @@ async fn run(config: Config) -> Result<ExitCode, BoxError> {
     supervisor.spawn_restarting("provider probes", signal.clone(), move || {
         watched.clone().watch(interval, watch_signal.clone())
     });
+    let sealed = sealed::open(&config.store, Arc::clone(&durable.store))?;
+    let google = Google::open(&config.google, &base(&config, address), sealed, &supervisor)?;
     Arc::clone(&durable).start(jobs, &config, &supervisor, &signal);
     let auth = Arc::new(auth(&config));
     announce(&config, address, &auth, &providers)?;
@@ -131,6 +138,7 @@ async fn run(config: Config) -> Result<ExitCode, BoxError> {
         dependencies,
         durable: Arc::clone(&durable),
         accounts,
+        google,
         responder,
         stt,
         tts,
@@ -181,6 +189,12 @@ fn allowed_origins(config: &Config) -> Arc<[String]> {
     config.server.allowed_origins.iter().chain(&config.server.public_url).cloned().collect()
 }
 
+/// This server's address as browsers see it.
+fn base(config: &Config, address: SocketAddr) -> String {
+    let public = config.server.public_url.as_deref().map(|url| url.trim_end_matches('/').to_owned());
+    public.unwrap_or_else(|| format!("http://{address}"))
+}
+
 /// Prints the one line that a person needs, on standard output; everything else is log.
 fn announce(
     config: &Config,
@@ -197,8 +211,7 @@ fn announce(
     if !address.ip().is_loopback() {
         tracing::warn!(%address, "listening beyond loopback: browsers allow a microphone only over HTTPS, so put a TLS proxy in front");
     }
-    let base = config.server.public_url.clone().unwrap_or_else(|| format!("http://{address}"));
     let token = auth.issue_link(Instant::now())?;
-    writeln!(std::io::stdout(), "LivOS is ready: {}/login?token={token}", base.trim_end_matches('/'))?;
+    writeln!(std::io::stdout(), "LivOS is ready: {}/login?token={token}", base(config, address))?;
     Ok(std::io::stdout().flush()?)
 }

@@ -55,6 +55,10 @@ impl TokenEndpoint {
         self
     }
 
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// The provider.
     pub fn provider(&self) -> &ProviderConfig {
         &self.provider

@@ -67,6 +67,9 @@ pub enum KeeperError {
     /// The system gave no randomness.
     #[error("the system gave no randomness")]
     Randomness,
+    /// A refresh, or telling a person, may take longer than the lease: two processes would be at it at one time.
+    #[error("the lease is shorter than what it covers may take")]
+    ShortLease,
 }
 
 /// Commands that wait for the keeper's attention. It looks at them at once, so few ever do.
@@ -92,6 +95,10 @@ where
     A::Future: Send + 'static,
 {
     let key = GRANTS.key(&config.id)?;
+    let covered = 2 * config.store_timeout + endpoint.timeout().max(config.alert_timeout);
+    if covered > config.lifecycle.lease {
+        return Err(KeeperError::ShortLease);
+    }
     let mut holder = [0; 8];
     getrandom::fill(&mut holder).map_err(|_| KeeperError::Randomness)?;
     let machine = GrantLifecycle::new(config.lifecycle.clone(), u64::from_be_bytes(holder));

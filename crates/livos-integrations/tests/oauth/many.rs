@@ -171,6 +171,7 @@ async fn a_process_that_dies_in_the_middle_of_a_refresh_holds_the_others_up_for_
     first.keeper.abort();
     let second = world.process();
     let began = tokio::time::Instant::now();
+    let token = second.source.token().await.unwrap();
     second.source.rejected(&token).await.unwrap();
     let token = second.source.token().await.unwrap();
     assert!(world.is_good(token.secret()).await);

@@ -2,4 +2,5 @@
 
 pub mod oauth;
 pub mod pairing;
+pub mod sender;
 pub mod webhook;

@@ -14,6 +14,7 @@
 //! | `kinds` | kind | leased, and the tokens of its rate limit |
 //! | `repeats` | name | definition and next time, as JSON |
 //! | `numbers` | name | number |
+//! | `cursors` | name | fence, position |
 
 use redb::{ReadTransaction, ReadableTable, Table, TableDefinition, WriteTransaction};
 
@@ -33,10 +34,13 @@ const DEAD: Definition = TableDefinition::new("dead");
 const KINDS: Definition = TableDefinition::new("kinds");
 const REPEATS: Definition = TableDefinition::new("repeats");
 const NUMBERS: Definition = TableDefinition::new("numbers");
+const CURSORS: Definition = TableDefinition::new("cursors");
 
 /// All tables, for backup.
-pub(super) const ALL: [Definition; 12] =
-    [ENTRIES, COUNTERS, EXPIRIES, JOBS, READY, WAITING, DEDUPE, FORGETS, DEAD, KINDS, REPEATS, NUMBERS];
+pub(super) const ALL: [Definition; 13] = [
+    ENTRIES, COUNTERS, EXPIRIES, JOBS, READY, WAITING, DEDUPE, FORGETS, DEAD, KINDS, REPEATS, NUMBERS,
+    CURSORS,
+];
 
 /// A table of bytes.
 pub(crate) type Bytes<'txn> = Table<'txn, &'static [u8], &'static [u8]>;
@@ -57,6 +61,7 @@ pub(crate) struct Tables<'txn> {
     pub(crate) kinds: Bytes<'txn>,
     pub(crate) repeats: Bytes<'txn>,
     pub(crate) numbers: Bytes<'txn>,
+    pub(crate) cursors: Bytes<'txn>,
 }
 
 impl<'txn> Tables<'txn> {
@@ -74,6 +79,7 @@ impl<'txn> Tables<'txn> {
             kinds: transaction.open_table(KINDS)?,
             repeats: transaction.open_table(REPEATS)?,
             numbers: transaction.open_table(NUMBERS)?,
+            cursors: transaction.open_table(CURSORS)?,
         })
     }
 
@@ -129,7 +135,8 @@ impl Snapshot {
         ready = READY,
         waiting = WAITING,
         dead = DEAD,
-        kinds = KINDS
+        kinds = KINDS,
+        cursors = CURSORS
     );
 
     pub(super) fn table(

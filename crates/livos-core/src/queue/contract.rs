@@ -5,8 +5,8 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Cadence, Depth, Enqueued, JobKind, KindPolicy, Lease, LeaseLost, Missed, Nack, NewJob, Queue,
-    QueueConfig, QueueError, Repeat,
+    Advance, Advanced, Cadence, Cursor, Depth, Enqueued, JobKind, KindPolicy, Lease, LeaseLost, Missed, Nack,
+    NewJob, Queue, QueueConfig, QueueError, Repeat,
 };
 use crate::time::Timestamp;
 
@@ -27,6 +27,7 @@ pub async fn check<F: Future<Output = Arc<dyn Queue>>>(make: impl Fn() -> F) {
     order(&*make().await).await;
     dedupe(&*make().await).await;
     bounds(&*make().await).await;
+    cursors(&*make().await).await;
     delays(&*make().await).await;
     leases(&*make().await).await;
     fences(&*make().await).await;
@@ -139,6 +140,49 @@ async fn bounds(queue: &dyn Queue) {
         matches!(enqueue(queue, START, one_more()).await, Enqueued::Enqueued(_)),
         "what was refused was not remembered"
     );
+}
+
+async fn cursors(queue: &dyn Queue) {
+    let read = |fence: u64, numbers: std::ops::Range<u32>| {
+        numbers.fold(Advance::new("channel/1", fence), |advance, n| {
+            let job = NewJob::new(kind("plain"), n.to_string()).deduped_by(n.to_string(), MINUTE);
+            // Every fifth is nothing to do about.
+            advance.step((n % 5 != 4).then_some(job), format!("\0{n}:"))
+        })
+    };
+    let advance = async |advance| queue.advance(START, advance).await.expect("advance");
+    let stands = async |name| queue.cursor(name).await.expect("cursor");
+    let at = |n: u32, fence| Some(Cursor { position: format!("\0{n}:").into(), fence });
+    assert_eq!(stands("channel/1").await, None);
+    assert_eq!(
+        advance(Advance::new("channel/1", 9)).await,
+        Advanced::Moved { steps: 0, enqueued: 0, duplicates: 0 }
+    );
+    assert_eq!(stands("channel/1").await, None, "no step, no position");
+    assert_eq!(advance(read(1, 0..10)).await, Advanced::Moved { steps: 10, enqueued: 8, duplicates: 0 });
+    assert_eq!((stands("channel/1").await, stands("channel/2").await), (at(9, 1), None));
+    assert_eq!(
+        advance(read(1, 8..12)).await,
+        Advanced::Moved { steps: 4, enqueued: 2, duplicates: 1 },
+        "repeats are none"
+    );
+    // Ten are in; ten more fit.
+    assert_eq!(advance(read(3, 12..30)).await, Advanced::Moved { steps: 13, enqueued: 10, duplicates: 0 });
+    assert_eq!(
+        stands("channel/1").await,
+        at(24, 3),
+        "behind what is in, and over what is nothing to do about"
+    );
+    assert_eq!(advance(read(3, 25..30)).await, Advanced::Moved { steps: 0, enqueued: 0, duplicates: 0 });
+    assert_eq!(stands("channel/1").await, at(24, 3), "a full queue moves nothing");
+    let held = lease(queue, START).await.expect("a job");
+    ack(queue, START, &held).await.expect("held");
+    assert_eq!(advance(read(2, 25..26)).await, Advanced::Stale { fence: 3 }, "taken over from");
+    assert_eq!(queue.depth().await.expect("depth").total(), 19, "and nothing enqueued");
+    assert_eq!(advance(read(3, 25..26)).await, Advanced::Moved { steps: 1, enqueued: 1, duplicates: 0 });
+    for broken in [Advance::new("", 1), Advance::new("a\n", 1), read(1, 0..1001)] {
+        assert!(matches!(queue.advance(START, broken).await, Err(QueueError::Invalid(_))));
+    }
 }
 
 async fn delays(queue: &dyn Queue) {

@@ -11,8 +11,8 @@ use redb::{ReadableTable, ReadableTableMetadata};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    DeadLetter, Depth, Enqueued, JobId, JobKind, KindPolicy, Lease, LeaseLost, Nack, NewJob, News, Queue,
-    QueueConfig, QueueError, Repeat, Token, rate,
+    Advance, Advanced, Cursor, DeadLetter, Depth, Enqueued, JobId, JobKind, KindPolicy, Lease, LeaseLost,
+    Nack, NewJob, News, Queue, QueueConfig, QueueError, Repeat, Token, rate,
 };
 use crate::{
     embedded::{Embedded, StorageError, Tables, indexed, number, prefix_end, rows},
@@ -101,6 +101,13 @@ fn ready_key(meta: &Meta, id: JobId) -> Vec<u8> {
 
 fn waiting_key(until: Timestamp, id: JobId) -> Vec<u8> {
     indexed(milliseconds(until), &id.0.to_be_bytes())
+}
+
+/// What became of some steps: how many were taken, and each job with the depth after it.
+#[derive(Default)]
+struct Taken {
+    steps: usize,
+    jobs: Vec<(Enqueued, JobKind, u64)>,
 }
 
 /// One transaction's view of the queue.
@@ -260,6 +267,33 @@ impl Work<'_, '_> {
             self.change(id, &mut meta, &payload, state)?;
         }
         Ok(())
+    }
+
+    /// The steps that were taken and what came of their jobs, or the fence that is higher.
+    fn advance(&mut self, advance: &Advance, bound: u64) -> Result<Result<Taken, u64>, StorageError> {
+        let name = advance.cursor.as_bytes();
+        let fence = self.tables.cursors.get(name)?.map_or(0, |row| number(row.value()));
+        if fence > advance.fence {
+            return Ok(Err(fence));
+        }
+        let mut taken = Taken::default();
+        let mut position = None;
+        for step in &advance.steps {
+            if let Some(job) = &step.job {
+                let enqueued = self.enqueue(job, Some(bound))?;
+                taken.jobs.push((enqueued, job.kind.clone(), self.tables.jobs.len()?));
+                if matches!(enqueued, Enqueued::Full { .. }) {
+                    break;
+                }
+            }
+            position = Some(&step.position);
+            taken.steps += 1;
+        }
+        if let Some(position) = position {
+            let row = [advance.fence.to_be_bytes().as_slice(), position].concat();
+            self.tables.cursors.insert(name, row.as_slice())?;
+        }
+        Ok(Ok(taken))
     }
 
     fn lease(
@@ -445,6 +479,27 @@ impl Queue for EmbeddedQueue {
     async fn enqueue(&self, now: Timestamp, job: NewJob) -> Result<Enqueued, QueueError> {
         job.check()?;
         self.enqueue_any(now, job).await
+    }
+
+    async fn advance(&self, now: Timestamp, advance: Advance) -> Result<Advanced, QueueError> {
+        advance.check()?;
+        let bound = self.config.refuse_at;
+        let taken = match self.work(now, move |work| work.advance(&advance, bound)).await? {
+            Ok(taken) => taken,
+            Err(fence) => return Ok(Advanced::Stale { fence }),
+        };
+        let advanced = self.config.tell_all(taken.steps, &taken.jobs);
+        self.file.bell.ring();
+        Ok(advanced)
+    }
+
+    async fn cursor(&self, name: &str) -> Result<Option<Cursor>, QueueError> {
+        let name = name.as_bytes().to_vec();
+        let found = self.file.read(move |snapshot| {
+            let row = snapshot.cursors()?.get(name.as_slice())?.map(|row| row.value().to_vec());
+            Ok(row.map(|row| Cursor { fence: number(&row), position: Bytes::from(row).slice(8..) }))
+        });
+        Ok(found.await?)
     }
 
     async fn lease(

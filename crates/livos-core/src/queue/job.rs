@@ -145,12 +145,16 @@ impl NewJob {
         if self.payload.len() > Self::MAX_PAYLOAD {
             return Err(InvalidJob::TooLarge(self.payload.len()));
         }
-        let sound = |key: &str| !key.is_empty() && key.len() <= 512 && !key.chars().any(char::is_control);
         match &self.dedupe {
-            Some(dedupe) if !sound(&dedupe.key) => Err(InvalidJob::DedupeKey),
+            Some(dedupe) if !is_key(&dedupe.key) => Err(InvalidJob::DedupeKey),
             _ => Ok(()),
         }
     }
+}
+
+/// Whether a text may be a key: it stands in rows, and between separators.
+pub(super) fn is_key(text: &str) -> bool {
+    !text.is_empty() && text.len() <= 512 && !text.chars().any(char::is_control)
 }
 
 /// A job that no queue takes.
@@ -166,6 +170,13 @@ pub enum InvalidJob {
     /// Its dedupe key is empty, too long, or has control characters.
     #[error("a dedupe key has 1 to 512 bytes and no control characters")]
     DedupeKey,
+    /// A cursor whose name no queue takes, too many steps of it, or a position that is too long.
+    #[error(
+        "a cursor has a name of 1 to 512 bytes without control characters, at most {} steps at one time, and positions of at most {} bytes",
+        super::Advance::MAX_STEPS,
+        super::Advance::MAX_POSITION
+    )]
+    Cursor,
     /// A schedule that never comes, or can't be read.
     #[error(
         "a schedule needs an interval of at least a second, or a cron expression and a time zone that are known"

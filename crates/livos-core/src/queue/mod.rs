@@ -9,6 +9,7 @@
 mod bell;
 #[cfg(any(test, feature = "test-util"))]
 pub mod contract;
+mod cursor;
 mod embedded;
 mod job;
 mod observe;
@@ -30,6 +31,7 @@ use async_trait::async_trait;
 pub(crate) use self::spill::EPOCH;
 pub use self::{
     bell::{Bell, News},
+    cursor::{Advance, Advanced, Cursor, Step},
     embedded::EmbeddedQueue,
     job::{
         DeadLetter, DedupeKey, Depth, Enqueued, InvalidJob, JobId, JobKind, Lease, LeaseLost, Nack, NewJob,
@@ -90,6 +92,22 @@ impl QueueConfig {
     }
 }
 
+impl QueueConfig {
+    /// The same for all jobs of an advance, each with the depth after it.
+    fn tell_all(&self, steps: usize, jobs: &[(Enqueued, JobKind, u64)]) -> Advanced {
+        let (mut enqueued, mut duplicates) = (0, 0);
+        for (what, kind, depth) in jobs {
+            self.tell(*what, kind, *depth);
+            match what {
+                Enqueued::Enqueued(_) | Enqueued::Spilled => enqueued += 1,
+                Enqueued::Duplicate(_) => duplicates += 1,
+                Enqueued::Full { .. } => {}
+            }
+        }
+        Advanced::Moved { steps, enqueued, duplicates }
+    }
+}
+
 /// A reason is for people: the beginning of it is enough.
 fn bounded(mut reason: String) -> String {
     const MOST: usize = 1000;
@@ -142,6 +160,13 @@ pub struct Rate {
 pub trait Queue: Send + Sync {
     /// Takes a job in, in one atomic step with its dedupe key. Durable when it is answered.
     async fn enqueue(&self, now: Timestamp, job: NewJob) -> Result<Enqueued, QueueError>;
+
+    /// Takes the jobs of some steps in, in order, and moves a cursor behind them, all in one atomic step: after a crash at any instant the cursor stands
+    /// behind exactly the steps whose jobs are durable. A job that is remembered already is a step all the same.
+    async fn advance(&self, now: Timestamp, advance: Advance) -> Result<Advanced, QueueError>;
+
+    /// Where a cursor stands; none where it was never moved. Nothing removes it: its reader may come back after any time.
+    async fn cursor(&self, name: &str) -> Result<Option<Cursor>, QueueError>;
 
     /// Leases the first job of these kinds, or of any kind where none is named, that its policy allows; none where there is none. Leases that expired are
     /// taken over first; a job whose attempts are used up becomes a dead letter then.

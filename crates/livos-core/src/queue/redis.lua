@@ -1,6 +1,6 @@
 -- What every script of the queue begins with. One queue lives in one hash slot; all its keys are handed in.
-local jobs, payloads, ready, waiting, dedupe, forgets, dead, leased, full, repeats, numbers, bell =
-  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12]
+local jobs, payloads, ready, waiting, dedupe, forgets, dead, leased, full, repeats, numbers, bell, cursors =
+  KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13]
 local now = tonumber(ARGV[1])
 
 local function pad(number)

@@ -12,8 +12,8 @@ use redis::{Script, ScriptInvocation};
 use serde::Deserialize;
 
 use super::{
-    Bell, DeadLetter, Depth, Enqueued, InvalidJob, JobId, JobKind, Lease, LeaseLost, Nack, NewJob, News,
-    Queue, QueueConfig, QueueError, Repeat, Token,
+    Advance, Advanced, Bell, Cursor, DeadLetter, Depth, Enqueued, InvalidJob, JobId, JobKind, Lease,
+    LeaseLost, Nack, NewJob, News, Queue, QueueConfig, QueueError, Repeat, Token,
 };
 use crate::{
     drain::DrainSignal,
@@ -34,7 +34,7 @@ pub struct RedisQueue {
 }
 
 /// The keys of a queue in the order in which the scripts name them, with how long what is in them stays, and what it is.
-const PARTS: [(&str, &str, &str); 12] = [
+const PARTS: [(&str, &str, &str); 13] = [
     ("jobs", "until the job is acked or discarded", "the state of each job"),
     ("payloads", "until the job is acked or discarded", "what is to be done"),
     ("ready", "until the job is leased", "jobs to be leased, by kind, priority and age"),
@@ -47,6 +47,7 @@ const PARTS: [(&str, &str, &str); 12] = [
     ("repeats", "until a program forgets them", "repeated jobs"),
     ("numbers", "for ever: two numbers", "the last numbers of a job and of a lease"),
     ("bell", "nothing is kept: it is a channel", "rung when a job becomes ready"),
+    ("cursors", "for ever: its reader may come back after any time", "how far each channel was read"),
 ];
 /// After so much silence the bell is listened to on a new connection. A minute: between two, workers look every few seconds anyway.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -66,6 +67,30 @@ scripts! {
         local answer = enqueue(ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]))
         answer[3] = depth()
         return answer";
+    ADVANCE = r"
+        local name, fence = ARGV[2], tonumber(ARGV[3])
+        local known = redis.call('HGET', cursors, name)
+        local standing = known and tonumber(string.match(known, '^(%d+):')) or 0
+        if standing > fence then
+            return {'stale', standing, {}}
+        end
+        local steps, answers, position = 0, {}, nil
+        for at = 5, #ARGV, 8 do
+            if ARGV[at + 1] ~= '' then
+                local answer = enqueue(ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6]), tonumber(ARGV[at + 7]), tonumber(ARGV[4]))
+                answers[#answers + 1] = {answer[1], answer[2], depth()}
+                if answer[1] == 'full' then
+                    break
+                end
+            end
+            position, steps = ARGV[at], steps + 1
+        end
+        if position then
+            redis.call('HSET', cursors, name, ARGV[3] .. ':' .. position)
+        end
+        return {'moved', steps, answers}";
+    CURSOR = r"
+        return redis.call('HGET', cursors, ARGV[2])";
     LEASE = r"
         promote()
         local policies, first, urgency = cjson.decode(ARGV[3]), nil, nil
@@ -326,6 +351,30 @@ fn parse(row: &str) -> Result<(Repeat, Timestamp), QueueError> {
     serde_json::from_str(row).map_err(|_| broken("a repeated job can't be read"))
 }
 
+/// A job as the scripts take it: seven arguments.
+fn hand_over(script: &mut ScriptInvocation<'_>, now: Timestamp, job: &NewJob) {
+    let (key, until) = match &job.dedupe {
+        Some(dedupe) => (dedupe.key.as_str(), milliseconds(now.plus(dedupe.retention))),
+        None => ("", 0),
+    };
+    script
+        .arg(job.kind.as_str())
+        .arg(job.payload.as_ref())
+        .arg(key)
+        .arg(until)
+        .arg(job.not_before.map_or(0, milliseconds))
+        .arg(job.priority)
+        .arg(job.max_attempts.max(1));
+}
+
+fn enqueued(what: &str, number: u64) -> Enqueued {
+    match what {
+        "enqueued" => Enqueued::Enqueued(JobId(number)),
+        "duplicate" => Enqueued::Duplicate(JobId(number)),
+        _ => Enqueued::Full { depth: number },
+    }
+}
+
 fn duration(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX).min(1 << 50)
 }
@@ -334,31 +383,54 @@ fn duration(time: Duration) -> u64 {
 impl Queue for RedisQueue {
     async fn enqueue(&self, now: Timestamp, job: NewJob) -> Result<Enqueued, QueueError> {
         job.check()?;
-        let (key, until) = match &job.dedupe {
-            Some(dedupe) => (dedupe.key.as_str(), milliseconds(now.plus(dedupe.retention))),
-            None => ("", 0),
-        };
         let mut enqueue = self.script(&ENQUEUE, now);
-        enqueue
-            .arg(job.kind.as_str())
-            .arg(job.payload.as_ref())
-            .arg(key)
-            .arg(until)
-            .arg(job.not_before.map_or(0, milliseconds))
-            .arg(job.priority)
-            .arg(job.max_attempts.max(1))
-            .arg(self.config.refuse_at);
+        hand_over(&mut enqueue, now, &job);
+        enqueue.arg(self.config.refuse_at);
         let (what, number, depth): (String, u64, u64) = self.redis.run(&enqueue).await?;
-        let enqueued = match what.as_str() {
-            "enqueued" => Enqueued::Enqueued(JobId(number)),
-            "duplicate" => Enqueued::Duplicate(JobId(number)),
-            _ => Enqueued::Full { depth: number },
-        };
+        let enqueued = enqueued(&what, number);
         self.config.tell(enqueued, &job.kind, depth);
         if matches!(enqueued, Enqueued::Enqueued(_)) {
             self.bell.ring();
         }
         Ok(enqueued)
+    }
+
+    async fn advance(&self, now: Timestamp, advance: Advance) -> Result<Advanced, QueueError> {
+        advance.check()?;
+        let mut script = self.script(&ADVANCE, now);
+        script.arg(&advance.cursor).arg(advance.fence).arg(self.config.refuse_at);
+        for step in &advance.steps {
+            script.arg(step.position.as_ref());
+            match &step.job {
+                Some(job) => hand_over(&mut script, now, job),
+                None => (0..7).for_each(|_| {
+                    script.arg("");
+                }),
+            }
+        }
+        let (what, number, answers): (String, u64, Vec<(String, u64, u64)>) = self.redis.run(&script).await?;
+        if what == "stale" {
+            return Ok(Advanced::Stale { fence: number });
+        }
+        let kinds = advance.steps.iter().filter_map(|step| step.job.as_ref()).map(|job| job.kind.clone());
+        let answers = answers.iter().map(|(what, number, depth)| (enqueued(what, *number), *depth));
+        let jobs: Vec<_> =
+            answers.zip(kinds).map(|((enqueued, depth), kind)| (enqueued, kind, depth)).collect();
+        let advanced = self.config.tell_all(usize::try_from(number).unwrap_or(usize::MAX), &jobs);
+        self.bell.ring();
+        Ok(advanced)
+    }
+
+    async fn cursor(&self, name: &str) -> Result<Option<Cursor>, QueueError> {
+        let row: Option<Vec<u8>> =
+            self.redis.run(self.script(&CURSOR, Timestamp::default()).arg(name)).await?;
+        let Some(row) = row else { return Ok(None) };
+        let parts = row.iter().position(|byte| *byte == b':').map(|at| row.split_at(at));
+        let fence = parts.and_then(|(fence, _)| std::str::from_utf8(fence).ok()?.parse().ok());
+        let (Some(fence), Some((_, position))) = (fence, parts) else {
+            return Err(broken("a cursor can't be read"));
+        };
+        Ok(Some(Cursor { fence, position: Bytes::copy_from_slice(&position[1..]) }))
     }
 
     async fn lease(

@@ -6,6 +6,7 @@
 #[cfg(any(test, feature = "test-util"))]
 pub mod contract;
 mod embedded;
+mod guard;
 #[cfg(feature = "redis")]
 mod guarded;
 mod janitor;
@@ -20,6 +21,7 @@ use bytes::Bytes;
 
 pub use self::{
     embedded::EmbeddedStore,
+    guard::{Claim, Guard},
     janitor::{Report, sweep},
     key::{Away, AwayReads, AwayWrites, Family, InvalidKey, Key, Lifetime},
 };
@@ -33,6 +35,7 @@ pub fn families() -> Vec<Family> {
         #[cfg(feature = "redis")]
         crate::queue::FAMILIES,
         &crate::usage::FAMILIES,
+        &[guard::GUARDS],
     ];
     families.concat()
 }

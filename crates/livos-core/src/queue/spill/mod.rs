@@ -19,7 +19,7 @@ use async_trait::async_trait;
 use tokio::sync::RwLock;
 
 use super::{
-    DeadLetter, Depth, EmbeddedQueue, Enqueued, JobId, JobKind, Lease, LeaseLost, Nack, NewJob, News, Queue,
+    Advance, Advanced, Cursor, DeadLetter, Depth, EmbeddedQueue, Enqueued, JobId, JobKind, Lease, LeaseLost, Nack, NewJob, News, Queue,
     QueueConfig, QueueError, RedisQueue, Repeat, Token,
 };
 use crate::{
@@ -206,6 +206,15 @@ impl<C: Clock + Clone> Queue for SpillQueue<C> {
             }
             answered => answered,
         }
+    }
+
+    /// In Redis or not at all: a channel that is polled keeps what was not read, so there is nothing to spill, and two places for one cursor would part.
+    async fn advance(&self, now: Timestamp, advance: Advance) -> Result<Advanced, QueueError> {
+        self.gate.through(self.redis.advance(now, advance)).await
+    }
+
+    async fn cursor(&self, name: &str) -> Result<Option<Cursor>, QueueError> {
+        self.gate.through(self.redis.cursor(name)).await
     }
 
     async fn lease(

@@ -15,6 +15,7 @@ pub mod latency;
 pub mod random;
 pub mod serve;
 mod stream;
+pub mod telegram;
 pub mod tones;
 
 pub use all::{Twins, TwinsConfig};

@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
 pub mod oauth;
+pub mod http_client;
 pub mod pairing;
 pub mod sender;
+pub mod telegram;
 pub mod webhook;

@@ -62,16 +62,24 @@ impl Limit {
 /// ]);
 /// ```
 pub fn split(text: &str, limit: Limit) -> Vec<String> {
-    let shown = |piece: &Piece<'_>| !piece.body.trim().is_empty();
-    pieces(text, limit).iter().filter(|piece| shown(piece)).map(Piece::to_string).collect()
+    pieces(text, limit, &[]).iter().filter(|piece| piece.is_visible()).map(Piece::to_string).collect()
 }
 
 /// A part of the text, and what is put round it.
 #[derive(Debug)]
-struct Piece<'a> {
+pub(super) struct Piece<'a> {
     open: Option<Fence<'a>>,
     body: &'a str,
     close: Option<Fence<'a>>,
+    /// Where it ends in the text.
+    pub(super) end: usize,
+}
+
+impl Piece<'_> {
+    /// Whether a reader sees anything.
+    pub(super) fn is_visible(&self) -> bool {
+        !self.body.trim().is_empty()
+    }
 }
 
 impl fmt::Display for Piece<'_> {
@@ -90,14 +98,15 @@ impl fmt::Display for Piece<'_> {
 
 /// The line that opens a code block: at least three backticks or tildes, and the language.
 #[derive(Debug, Clone, Copy)]
-struct Fence<'a> {
+pub(crate) struct Fence<'a> {
     marks: &'a str,
-    info: &'a str,
+    /// What follows the marks: the language, and what a renderer may make of the rest.
+    pub(crate) info: &'a str,
 }
 
 impl<'a> Fence<'a> {
     /// Indented as far as may be: models put blocks into lists.
-    fn opened_by(line: &'a str) -> Option<Self> {
+    pub(crate) fn opened_by(line: &'a str) -> Option<Self> {
         let line = line.trim();
         let mark = line.chars().next().filter(|mark| matches!(mark, '`' | '~'))?;
         let info = line.trim_start_matches(mark);
@@ -106,7 +115,7 @@ impl<'a> Fence<'a> {
         (marks.len() >= 3 && !inline).then_some(Self { marks, info })
     }
 
-    fn is_closed_by(self, line: &str) -> bool {
+    pub(crate) fn is_closed_by(self, line: &str) -> bool {
         let line = line.trim();
         line.len() >= self.marks.len()
             && self.marks.chars().next().is_some_and(|mark| line.chars().all(|c| c == mark))
@@ -191,14 +200,21 @@ const fn least_of(border: Border, most: usize) -> usize {
     }
 }
 
-fn pieces(text: &str, limit: Limit) -> Vec<Piece<'_>> {
+/// The parts of a text that is cut at `cuts` already, which were found when it was shorter.
+pub(super) fn pieces<'a>(text: &'a str, limit: Limit, cuts: &[usize]) -> Vec<Piece<'a>> {
     let blocks = blocks(text);
     let mut pieces: Vec<Piece<'_>> = Vec::new();
     let mut at = 0;
     while at < text.len() {
         let open = round(&blocks, at, limit);
-        let end = cut(text, &blocks, at, open, limit);
-        pieces.push(Piece { open, body: &text[at..end], close: round(&blocks, end, limit) });
+        let known = cuts.get(pieces.len()).copied().filter(|end| *end > at && text.is_char_boundary(*end));
+        let end = known.unwrap_or_else(|| cut(text, &blocks, at, open, limit));
+        let mut piece = Piece { open, body: &text[at..end], close: round(&blocks, end, limit), end };
+        // What came later may have made a block of a part that had no room for a fence.
+        if known.is_some() && limit.measure(&piece.to_string()) > limit.most {
+            (piece.open, piece.close) = (None, None);
+        }
+        pieces.push(piece);
         at = end;
     }
     pieces
@@ -207,7 +223,8 @@ fn pieces(text: &str, limit: Limit) -> Vec<Piece<'_>> {
 /// The fence of the block that a cut there would break. A fence that is longer than a part can be is left as it is.
 fn round<'a>(blocks: &[Block<'a>], at: usize, limit: Limit) -> Option<Fence<'a>> {
     let after = blocks.partition_point(|block| block.start < at);
-    let block = blocks[..after].last().filter(|block| block.contains(at) && !block.has_fence_at(at))?;
+    let block =
+        blocks[..after].last().filter(|block| block.inside <= at && at <= block.closing && at < block.end)?;
     (block.fence.marks.len() <= limit.most / 8).then(|| block.fence.again(limit))
 }
 
@@ -400,7 +417,7 @@ mod tests {
         fn any_text_comes_back_from_its_parts_and_each_fits(text in prop_oneof![texts(), ".{0,300}"], most in 0..200usize) {
             for unit in [Unit::Utf16, Unit::Characters] {
                 let limit = Limit::new(most, unit);
-                let pieces = pieces(&text, limit);
+                let pieces = pieces(&text, limit, &[]);
                 let joined: String = pieces.iter().map(|piece| piece.body).collect();
                 prop_assert_eq!(&joined, &text);
                 let borders: Vec<usize> = text.grapheme_indices(true).map(|(at, _)| at).chain([text.len()]).collect();

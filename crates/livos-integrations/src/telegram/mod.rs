@@ -1,0 +1,58 @@
+//! Telegram: a bot that loses no update and answers none twice (P-19).
+//!
+//! Updates come by long polling or by a webhook, and either way become jobs of a durable [`Queue`](livos_core::queue::Queue): one for each update id, whatever
+//! is repeated. The poller's [`Offset`] is written in the same step as the jobs, so that Telegram is told to forget only what is durable. A guard in the store
+//! lets one process poll at a time.
+//!
+//! Answers go out through [`TelegramOutlet`] and [`deliver`](crate::sender::deliver), which streams them by editing, splits them at 4096 UTF-16 units, and
+//! keeps to Telegram's rates.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use livos_core::{embedded::{Embedded, EmbeddedConfig}, queue::{EmbeddedQueue, QueueConfig}, secret::Secret};
+//! use livos_core::{store::EmbeddedStore, time::SystemClock};
+//! use livos_integrations::telegram::{Bot, Poller, PollerConfig, TelegramConfig};
+//! # type Http = tower::util::BoxCloneSyncService<http::Request<http_body_util::Full<bytes::Bytes>>, http::Response<http_body_util::Full<bytes::Bytes>>, tower::BoxError>;
+//!
+//! fn poller(http: Http, file: Embedded) -> Result<Poller<SystemClock>, Box<dyn std::error::Error>> {
+//!     let bot = Bot::new(TelegramConfig::new(Secret::new("123456:an-example-of-a-token")), http)?;
+//!     let queue = Arc::new(EmbeddedQueue::new(file.clone(), QueueConfig::default()));
+//!     let store = Arc::new(EmbeddedStore::new(file));
+//!     Ok(Poller::new(bot, queue, store, SystemClock, PollerConfig::default())?)
+//! }
+//! ```
+//!
+//! **The token** stands in the path of every request. It is in no error and no log of this module; a layer round the HTTP client must not log paths.
+
+mod client;
+mod commands;
+mod config;
+mod error;
+mod files;
+mod incoming;
+mod job;
+mod markup;
+mod methods;
+mod offset;
+mod outlet;
+mod pace;
+mod poll;
+mod webhook;
+mod wire;
+
+pub use self::{
+    client::Bot,
+    commands::{BotCommand, InvalidCommand},
+    config::{InvalidConfig, TelegramConfig},
+    error::{ErrorKind, TelegramError},
+    files::{FetchError, Media},
+    incoming::{Attachment, AttachmentKind, Command, Incoming, Person},
+    job::{Unreadable, job, kind, update},
+    methods::{MessageText, SentMessage, Span, WebhookInfo},
+    offset::Offset,
+    outlet::{MESSAGE, TelegramOutlet},
+    poll::{OnWebhook, PollStatus, Poller, PollerConfig},
+    webhook::{NotEnabled, Receiver, WebhookConfig},
+    wire::{Audio, CallbackQuery, Chat, ChatKind, Document, Entity, Message, PhotoSize, Update, User, Voice},
+};

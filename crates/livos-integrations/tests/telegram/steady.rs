@@ -1,0 +1,176 @@
+//! A queue and a store during whose work virtual time stands still: their file's thread works in real time.
+
+use std::{sync::Arc, sync::mpsc, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use livos_core::{
+    queue::{
+        Advance, Advanced, Cursor, DeadLetter, Depth, Enqueued, JobId, JobKind, Lease, LeaseLost, Nack,
+        NewJob, News, Queue, QueueError, Repeat, Token,
+    },
+    store::{Entry, Found, Key, Put, Store, StoreError},
+    time::Timestamp,
+};
+
+/// While a blocking task runs, the paused runtime does not move its clock by itself.
+struct Hold(#[expect(dead_code, reason = "the task ends when it is dropped")] mpsc::Sender<()>);
+
+fn hold() -> Hold {
+    let (hold, held) = mpsc::channel();
+    tokio::task::spawn_blocking(move || held.recv());
+    Hold(hold)
+}
+
+pub struct SteadyStore(pub Arc<dyn Store>);
+
+#[async_trait]
+impl Store for SteadyStore {
+    async fn get(&self, now: Timestamp, key: &Key) -> Result<Option<Entry>, StoreError> {
+        let _held = hold();
+        self.0.get(now, key).await
+    }
+
+    async fn put(&self, now: Timestamp, key: &Key, value: Bytes) -> Result<u64, StoreError> {
+        let _held = hold();
+        self.0.put(now, key, value).await
+    }
+
+    async fn put_if(
+        &self,
+        now: Timestamp,
+        key: &Key,
+        value: Bytes,
+        version: Option<u64>,
+    ) -> Result<Put, StoreError> {
+        let _held = hold();
+        self.0.put_if(now, key, value, version).await
+    }
+
+    async fn remove(&self, now: Timestamp, key: &Key) -> Result<bool, StoreError> {
+        let _held = hold();
+        self.0.remove(now, key).await
+    }
+
+    async fn add(&self, now: Timestamp, key: &Key, field: &str, delta: i64) -> Result<i64, StoreError> {
+        let _held = hold();
+        self.0.add(now, key, field, delta).await
+    }
+
+    async fn counters(&self, now: Timestamp, key: &Key) -> Result<Vec<(String, i64)>, StoreError> {
+        let _held = hold();
+        self.0.counters(now, key).await
+    }
+
+    async fn scan(
+        &self,
+        now: Timestamp,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Found>, StoreError> {
+        let _held = hold();
+        self.0.scan(now, prefix, after, limit).await
+    }
+
+    async fn collect(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError> {
+        let _held = hold();
+        self.0.collect(now, limit).await
+    }
+}
+
+pub struct SteadyQueue(pub Arc<dyn Queue>);
+
+type Held = Result<Result<(), LeaseLost>, QueueError>;
+
+#[async_trait]
+impl Queue for SteadyQueue {
+    async fn enqueue(&self, now: Timestamp, job: NewJob) -> Result<Enqueued, QueueError> {
+        let _held = hold();
+        self.0.enqueue(now, job).await
+    }
+
+    async fn advance(&self, now: Timestamp, advance: Advance) -> Result<Advanced, QueueError> {
+        let _held = hold();
+        self.0.advance(now, advance).await
+    }
+
+    async fn cursor(&self, name: &str) -> Result<Option<Cursor>, QueueError> {
+        let _held = hold();
+        self.0.cursor(name).await
+    }
+
+    async fn lease(
+        &self,
+        now: Timestamp,
+        kinds: &[JobKind],
+        visibility: Duration,
+    ) -> Result<Option<Lease>, QueueError> {
+        let _held = hold();
+        self.0.lease(now, kinds, visibility).await
+    }
+
+    async fn extend(&self, now: Timestamp, token: Token, visibility: Duration) -> Held {
+        let _held = hold();
+        self.0.extend(now, token, visibility).await
+    }
+
+    async fn ack(&self, now: Timestamp, token: Token) -> Held {
+        let _held = hold();
+        self.0.ack(now, token).await
+    }
+
+    async fn nack(&self, now: Timestamp, token: Token, how: Nack) -> Held {
+        let _held = hold();
+        self.0.nack(now, token, how).await
+    }
+
+    async fn dead(&self, after: Option<JobId>, limit: usize) -> Result<Vec<DeadLetter>, QueueError> {
+        let _held = hold();
+        self.0.dead(after, limit).await
+    }
+
+    async fn replay(&self, now: Timestamp, id: JobId) -> Result<bool, QueueError> {
+        let _held = hold();
+        self.0.replay(now, id).await
+    }
+
+    async fn discard(&self, id: JobId) -> Result<bool, QueueError> {
+        let _held = hold();
+        self.0.discard(id).await
+    }
+
+    async fn depth(&self) -> Result<Depth, QueueError> {
+        let _held = hold();
+        self.0.depth().await
+    }
+
+    async fn repeat(&self, now: Timestamp, repeat: Repeat) -> Result<(), QueueError> {
+        let _held = hold();
+        self.0.repeat(now, repeat).await
+    }
+
+    async fn unrepeat(&self, name: &str) -> Result<bool, QueueError> {
+        let _held = hold();
+        self.0.unrepeat(name).await
+    }
+
+    async fn repeats(&self) -> Result<Vec<(Repeat, Timestamp)>, QueueError> {
+        let _held = hold();
+        self.0.repeats().await
+    }
+
+    async fn tick(&self, now: Timestamp) -> Result<usize, QueueError> {
+        let _held = hold();
+        self.0.tick(now).await
+    }
+
+    async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, QueueError> {
+        let _held = hold();
+        self.0.next_due(now).await
+    }
+
+    fn listen(&self) -> News {
+        self.0.listen()
+    }
+}

@@ -126,7 +126,8 @@ impl Draft {
 
     fn look(&mut self, now: Instant) {
         let waits = self.not_before.is_some_and(|time| now < time);
-        if self.under_way.is_some() || self.delivered || waits || !self.news {
+        // That all is shown may be said at once: it changes nothing.
+        if self.under_way.is_some() || self.delivered || !self.news || (waits && !self.ended) {
             return;
         }
         self.news = false;
@@ -137,15 +138,16 @@ impl Draft {
         };
         let found = visible.iter().enumerate().find(stale).map(|(part, piece)| (part, piece.to_string()));
         match found {
-            None if self.ended && self.shown.len() > visible.len() => {
-                self.outputs.push_back(DraftOutput::Remove { part: self.shown.len() - 1 });
-                self.under_way = Some(UnderWay::Remove);
-            }
-            None if self.ended => {
+            None if !self.ended => {}
+            None if self.shown.len() == visible.len() => {
                 self.delivered = true;
                 self.outputs.push_back(DraftOutput::Delivered);
             }
-            None => {}
+            _ if waits => self.news = true,
+            None => {
+                self.outputs.push_back(DraftOutput::Remove { part: self.shown.len() - 1 });
+                self.under_way = Some(UnderWay::Remove);
+            }
             Some((part, _)) if !self.ended && !self.may_preview(part) => {}
             Some((part, text)) => {
                 if part > 0 {
@@ -277,8 +279,7 @@ mod tests {
         assert_eq!(rig.say(DraftInput::End), None);
         assert_eq!(rig.say(DraftInput::Done), None);
         assert_eq!(rig.wait(), edit(0, "One two three four five."));
-        rig.say(DraftInput::Done);
-        assert_eq!(rig.wait(), Some(DraftOutput::Delivered));
+        assert_eq!(rig.say(DraftInput::Done), Some(DraftOutput::Delivered), "which is said at once");
         assert_eq!((rig.wait(), rig.text("late")), (None, None));
     }
 
@@ -313,8 +314,7 @@ mod tests {
         rig.say(DraftInput::Done);
         assert_eq!(rig.wait(), post(1, "four five six "));
         rig.say(DraftInput::End);
-        rig.say(DraftInput::Done);
-        assert_eq!(rig.wait(), Some(DraftOutput::Delivered));
+        assert_eq!(rig.say(DraftInput::Done), Some(DraftOutput::Delivered));
     }
 
     #[test]
@@ -334,8 +334,7 @@ mod tests {
         assert_eq!(rig.say(DraftInput::End), edit(0, "Short."));
         rig.say(DraftInput::Done);
         assert_eq!(rig.wait(), Some(DraftOutput::Remove { part: 1 }));
-        rig.say(DraftInput::Done);
-        assert_eq!(rig.wait(), Some(DraftOutput::Delivered));
+        assert_eq!(rig.say(DraftInput::Done), Some(DraftOutput::Delivered));
     }
 
     #[test]

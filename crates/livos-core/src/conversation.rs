@@ -72,7 +72,7 @@ impl fmt::Debug for ConversationId {
 pub enum Channel {
     /// Spoken, and answered aloud: replies should be short and free of markup.
     Voice,
-    /// Typed in the web client or sent to the chat endpoint.
+    /// Typed: in the web client, at the chat endpoint, or in a chat app.
     Chat,
 }
 

@@ -3,6 +3,7 @@
 Usage: check_sdks.py PATH_OF_LIVOS_TWINS. Ends with 'N passed, N failed'.
 """
 
+import asyncio
 import base64
 import json
 import os
@@ -17,6 +18,8 @@ import wave
 
 import anthropic
 import requests
+import telegram
+import telegram.ext
 from cartesia import Cartesia
 from deepgram import DeepgramClient
 from deepgram.core.events import EventType
@@ -278,6 +281,97 @@ def google_id_tokens(urls):
             assert "audience" in str(error).lower() or "signature" in str(error).lower(), error
             continue
         raise AssertionError("a token was taken that should not be")
+TELEGRAM_TOKEN = "4242:AbCdEfGhIjKlMnOpQrStUvWxYz_0123456"
+
+
+def telegram_order(urls, what, **body):
+    """Has the Telegram twin do something that a person or the provider would do."""
+    request = urllib.request.Request(f"{urls['telegram']}/twin/{what}", data=json.dumps(body).encode(), method="POST")
+    return json.loads(urllib.request.urlopen(request, timeout=5).read())
+
+
+async def telegram_until(what, done):
+    for _ in range(200):
+        value = done()
+        if value:
+            return value
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"{what} did not come")
+
+
+async def telegram_bot(urls):
+    """Polls, answers, edits, takes a command, and downloads a voice note."""
+    builder = telegram.ext.ApplicationBuilder().token(TELEGRAM_TOKEN)
+    bot = builder.base_url(urls["telegram"] + "/bot").base_file_url(urls["telegram"] + "/file/bot").build()
+    heard, voices, edits = [], [], []
+
+    async def on_text(update, context):
+        if update.edited_message:
+            edits.append(update.edited_message.text)
+            return
+        heard.append(update.message.text)
+        await update.message.chat.send_action("typing")
+        sent = await update.message.reply_text(f"you said {update.message.text}")
+        await sent.edit_text(f"you said {update.message.text} 🙂")
+
+    async def on_new(update, context):
+        await update.message.reply_text(f"new: {' '.join(context.args)}")
+
+    async def on_voice(update, context):
+        file = await update.message.voice.get_file()
+        voices.append((update.message.voice.mime_type, bytes(await file.download_as_bytearray())))
+
+    filters = telegram.ext.filters
+    bot.add_handler(telegram.ext.CommandHandler("new", on_new))
+    bot.add_handler(telegram.ext.MessageHandler(filters.TEXT & ~filters.COMMAND, on_text))
+    bot.add_handler(telegram.ext.MessageHandler(filters.VOICE, on_voice))
+
+    def seen():
+        return [message["text"] for message in telegram_order(urls, "messages").get("7", [])]
+
+    async with bot:
+        assert bot.bot.username == "livos_twin_bot" and bot.bot.id == 4242, bot.bot
+        await bot.bot.set_my_commands([telegram.BotCommand("new", "Begin anew")])
+        assert [one.command for one in await bot.bot.get_my_commands()] == ["new"]
+        await bot.start()
+        await bot.updater.start_polling(timeout=5, allowed_updates=telegram.Update.ALL_TYPES)
+        telegram_order(urls, "say", chat=7, text="hello")
+        await telegram_until("an answer", lambda: seen() == ["you said hello 🙂"])
+        telegram_order(urls, "say", chat=7, text="/new a b")
+        await telegram_until("an answer to a command", lambda: seen()[1:] == ["new: a b"])
+        person = {"id": 7, "is_bot": False, "first_name": "Ada"}
+        message = {"message_id": 90, "date": 1800000000, "chat": {"id": 7, "type": "private"}, "from": person}
+        file = telegram_order(urls, "files", path="voice/file_1.oga", text="OggS and so on")
+        voice = {**file, "duration": 2, "mime_type": "audio/ogg"}
+        telegram_order(urls, "updates", message={**message, "voice": voice})
+        await telegram_until("a voice note", lambda: voices == [("audio/ogg", b"OggS and so on")])
+        telegram_order(urls, "updates", edited_message={**message, "edit_date": 1800000001, "text": "hello there"})
+        await telegram_until("an edited message", lambda: edits == ["hello there"])
+        await bot.updater.stop()
+        await bot.stop()
+        assert heard == ["hello"], heard
+        await telegram_refusals(bot.bot)
+
+
+async def telegram_refusals(bot):
+    for error, call in [
+        (telegram.error.BadRequest, bot.send_message(99, "hello")),
+        (telegram.error.BadRequest, bot.send_message(7, "x" * 4097)),
+        (telegram.error.BadRequest, bot.set_webhook("http://elsewhere.example")),
+        (telegram.error.InvalidToken, telegram.Bot("4242:short", base_url=bot.base_url.split("/bot")[0] + "/bot").get_me()),
+    ]:
+        try:
+            await call
+        except error:
+            continue
+        raise AssertionError(f"no {error.__name__}")
+    try:
+        for _ in range(10):
+            await bot.send_message(7, "again")
+    except telegram.error.RetryAfter as error:
+        assert 0 < float(error._retry_after.total_seconds()) <= 60, error
+    else:
+        raise AssertionError("ten messages at once were taken")
 
 
 def main():
@@ -301,6 +395,7 @@ def main():
             ("google-auth, refresh", lambda: google_refresh(urls)),
             ("google-auth, every death of a grant", lambda: google_deaths(urls)),
             ("google-auth, ID tokens and rotating keys", lambda: google_id_tokens(urls)),
+            ("python-telegram-bot, polling, answers, files and refusals", lambda: asyncio.run(telegram_bot(urls))),
         ]
         for name, check in checks:
             try:

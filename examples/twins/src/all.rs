@@ -11,6 +11,7 @@ use crate::{
     google::{self, Google},
     latency::Profile,
     serve::{self, Twin},
+    telegram::{self, Telegram},
 };
 
 /// How the twins behave.
@@ -29,6 +30,8 @@ pub struct TwinsConfig {
     pub listen: [Option<std::net::SocketAddr>; 3],
     /// Where Google listens. A free port of loopback where absent.
     pub google: Option<std::net::SocketAddr>,
+    /// Where Telegram listens. A free port of loopback where absent.
+    pub telegram: Option<std::net::SocketAddr>,
 }
 
 /// How the recogniser hears.
@@ -107,6 +110,7 @@ pub struct Addresses {
     pub anthropic: String,
     /// `http://…`
     pub google: String,
+    pub telegram: String,
 }
 
 /// The twins, serving until they are dropped.
@@ -144,12 +148,14 @@ impl Twins {
             Cartesia::new(cartesia::Config { seed, profile, voice, ..cartesia::Config::default() });
         let anthropic = Anthropic::new(anthropic::Config { seed, profile, ..anthropic::Config::default() });
         let google = Google::new(google::Config { seed, profile, ..google::Config::default() });
+        let telegram = Telegram::new(telegram::Config { seed, profile, ..telegram::Config::default() });
         let ((stop, stopped), mut tasks) = (watch::channel(()), JoinSet::new());
         let addresses = Addresses {
             deepgram: format!("ws://{}", listen(deepgram, config.listen[0], &stopped, &mut tasks).await?),
             cartesia: format!("ws://{}", listen(cartesia, config.listen[1], &stopped, &mut tasks).await?),
             anthropic: format!("http://{}", listen(anthropic, config.listen[2], &stopped, &mut tasks).await?),
             google: format!("http://{}", listen(google, config.google, &stopped, &mut tasks).await?),
+            telegram: format!("http://{}", listen(telegram, config.telegram, &stopped, &mut tasks).await?),
         };
         Ok(Self { addresses, simulated, _stop: stop, _tasks: tasks })
     }

@@ -14,6 +14,7 @@ use livos_twins::{
 use serde_json::json;
 
 /// Twins of Deepgram, Cartesia, Anthropic and Google, on loopback.
+/// Twins of Deepgram, Cartesia, Anthropic and Telegram, on loopback.
 #[derive(Parser)]
 #[command(version)]
 struct Args {
@@ -31,6 +32,9 @@ struct Args {
     /// Where the Google twin listens.
     #[arg(long, default_value = "127.0.0.1:0")]
     google: SocketAddr,
+    /// Where the Telegram twin listens.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    telegram: SocketAddr,
     /// `zero`, or `seed` for the waiting times of real providers.
     #[arg(long, default_value = "zero")]
     profile: Profile,
@@ -84,6 +88,7 @@ async fn run(args: Args) -> std::io::Result<()> {
         (args.profile, args.seed, args.hearing, args.voice);
     config.listen = [Some(args.deepgram), Some(args.cartesia), Some(args.anthropic)];
     config.google = Some(args.google);
+    config.telegram = Some(args.telegram);
     let twins = Twins::start(config).await?;
     let addresses = twins.addresses();
     for simulated in twins.simulated() {
@@ -92,6 +97,7 @@ async fn run(args: Args) -> std::io::Result<()> {
     let line = json!({
         "deepgram": addresses.deepgram, "cartesia": addresses.cartesia, "anthropic": addresses.anthropic,
         "google": addresses.google,
+        "telegram": addresses.telegram,
     });
     writeln!(std::io::stdout(), "{line}")?;
     std::io::stdout().flush()?;

@@ -127,7 +127,8 @@ impl Draft {
     fn look(&mut self, now: Instant) {
         let waits = self.not_before.is_some_and(|time| now < time);
         // That all is shown may be said at once: it changes nothing.
-        if self.under_way.is_some() || self.delivered || !self.news || (waits && !self.ended) {
+        let busy = self.under_way.is_some() || self.delivered || !self.news;
+        if busy || (!self.ended && (waits || !self.config.previews)) {
             return;
         }
         self.news = false;
@@ -164,10 +165,9 @@ impl Draft {
         }
     }
 
-    /// Whether an answer that is not whole may be shown.
+    /// Whether there is enough of an answer that is not whole.
     fn may_preview(&self, part: usize) -> bool {
-        let enough = part > 0 || self.text.trim().chars().nth(self.config.first).is_some();
-        self.config.previews && enough
+        part > 0 || self.text.trim().chars().nth(self.config.first).is_some()
     }
 }
 
@@ -214,7 +214,8 @@ impl Machine for Draft {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        self.not_before.filter(|_| self.news && self.under_way.is_none() && !self.delivered)
+        let waits = self.news && self.under_way.is_none() && !self.delivered;
+        self.not_before.filter(|_| waits && (self.ended || self.config.previews))
     }
 }
 

@@ -411,7 +411,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(1000))]
+        #![proptest_config(ProptestConfig::with_cases(300))]
 
         #[test]
         fn any_text_comes_back_from_its_parts_and_each_fits(text in prop_oneof![texts(), ".{0,300}"], most in 0..200usize) {

@@ -38,7 +38,11 @@ impl TelegramOutlet {
     }
 
     fn text(&self, markdown: &str) -> MessageText {
-        let (text, entities) = markup::render(markdown);
+        let (text, entities) = match markup::render(markdown) {
+            // An empty code block, for instance: as it was written, since nothing can't be sent.
+            (text, _) if text.is_empty() => (markdown.trim().to_owned(), Vec::new()),
+            rendered => rendered,
+        };
         let chat = self.bot.paces().number(self.chat);
         let mut message = MessageText::new(chat, text);
         (message.thread, message.entities) = (self.thread, entities);
@@ -92,12 +96,6 @@ impl Outlet for TelegramOutlet {
     async fn post(&self, text: &str, _: &str) -> Result<String, SendError> {
         self.take()?;
         let message = self.text(text).in_reply_to(self.reply_to);
-        if message.text.is_empty() {
-            return Err(SendError::refused(TelegramError::of_ours(
-                ErrorKind::Rejected,
-                "there is nothing to see".into(),
-            )));
-        }
         let sent = self.bot.send_message(&message).await.map_err(|error| self.note(error))?;
         Ok(sent.message_id.to_string())
     }

@@ -133,6 +133,15 @@ async fn a_long_answer_is_split_with_its_code_whole_and_shown_as_code() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_that_shows_nothing_as_markup_is_shown_as_it_was_written() {
+    let chat = Chat::new(Config::default());
+    chat.deliver("4242/1", &["```rust\n```"], TOKEN).await.unwrap();
+    assert_eq!(chat.texts(), ["```rust\n```"]);
+    chat.deliver("4242/2", &[" \n"], TOKEN).await.unwrap();
+    assert_eq!(chat.texts().len(), 1, "and a blank one not at all");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_flood_wait_is_honoured_in_its_chat_and_no_other() {
     let chat = Chat::new(Config::default());
     chat.rig.twin.say(8, "hello");

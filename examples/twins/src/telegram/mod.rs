@@ -431,7 +431,8 @@ impl Twin for Telegram {
     }
 
     async fn handle(&self, request: Request<Incoming>, connection: Arc<Connection>) -> Response<Body> {
-        let path = request.uri().path().to_owned();
+        // Clients escape the colon of the token, or do not.
+        let path = params::decode(&request.uri().path().replace('+', "%2B"));
         let unauthorized = || failure(&Failure::new(401, "Unauthorized: invalid token specified"));
         if let Some((token, path)) = path.strip_prefix("/file/bot").and_then(|rest| rest.split_once('/')) {
             return if self.admits(token).is_some() { self.file(path) } else { unauthorized() };

@@ -112,6 +112,7 @@ fn features() -> Result {
         &["-p", "livos-voice", "--no-default-features", "--features", "silero"],
         &["-p", "livos-voice", "--no-default-features", "--features", "ts"],
         &["-p", "livos-agent", "--no-default-features"],
+        &["-p", "livos-integrations", "--no-default-features"],
     ];
     alone.iter().try_for_each(|args| {
         cargo(&format!("check {}", args.join(" ")), &[&["check", "--quiet", "--lib"], *args].concat())

@@ -110,6 +110,7 @@ pub struct Addresses {
     pub anthropic: String,
     /// `http://…`
     pub google: String,
+    /// `http://…`
     pub telegram: String,
 }
 

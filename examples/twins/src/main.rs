@@ -13,8 +13,7 @@ use livos_twins::{
 };
 use serde_json::json;
 
-/// Twins of Deepgram, Cartesia, Anthropic and Google, on loopback.
-/// Twins of Deepgram, Cartesia, Anthropic and Telegram, on loopback.
+/// Twins of Deepgram, Cartesia, Anthropic, Google, Telegram and Discord, on loopback.
 #[derive(Parser)]
 #[command(version)]
 struct Args {

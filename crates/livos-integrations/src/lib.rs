@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod oauth;
+pub mod discord;
 pub mod http_client;
 pub mod pairing;
 pub mod sender;

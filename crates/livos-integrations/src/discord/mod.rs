@@ -1,0 +1,55 @@
+//! Discord, losing nothing: the gateway with a session that survives the process, interactions answered within three seconds, and messages sent
+//! within Discord's limits.
+//!
+//! What people write becomes jobs of the queue, by Discord's own ids, before the event's number advances: a kill at any instant repeats work and
+//! forgets none, and repeats are duplicates. Three parts meet here:
+//!
+//! - [`Listener`] keeps the bot at the [gateway] and enqueues [`Event`]s. The decisions are those of [`gateway::Gateway`].
+//! - [`Interactions`] is the other way in: a service for verified posts, for a bot whose portal names an interactions endpoint.
+//! - [`Rest`] asks Discord over HTTP. [`Rest::answer`] carries an agent's text back to where an event came from.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use livos_core::{drain::Drain, embedded::*, queue::*, secret::Secret, store::EmbeddedStore, time::SystemClock};
+//! use livos_integrations::discord::{Listener, ListenerConfig, Rest, RestConfig};
+//! # type Http = tower::util::BoxCloneSyncService<http::Request<http_body_util::Full<bytes::Bytes>>, http::Response<http_body_util::Full<bytes::Bytes>>, tower::BoxError>;
+//! # type Connector = tower::util::BoxCloneSyncService<http::Uri, tokio::io::DuplexStream, tower::BoxError>;
+//! # async fn example(http: Http, connector: Connector) -> Result<(), Box<dyn std::error::Error>> {
+//! let file = Embedded::open("livos.redb", EmbeddedConfig::default())?;
+//! let queue = Arc::new(EmbeddedQueue::new(file.clone(), QueueConfig::default()));
+//! let store = Arc::new(EmbeddedStore::new(file));
+//! let rest = Rest::new(RestConfig::new(Secret::new("token")), http)?;
+//! let listener = Listener::new(ListenerConfig::default(), connector, rest, queue, store, SystemClock);
+//! let (_drain, signal) = Drain::new();
+//! listener.run(signal).await?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod answer;
+mod commands;
+mod endpoint;
+mod event;
+pub mod gateway;
+mod id;
+mod intake;
+mod interaction;
+mod jobs;
+pub mod rest;
+
+pub use self::{
+    answer::{Way, way},
+    commands::{CommandOption, InvalidCommand, OptionKind, SlashCommand},
+    endpoint::{EndpointError, Interactions},
+    event::{
+        Attachment, Event, Interaction, InteractionKind, InteractionToken, InvalidEvent, Message, Quoted,
+        User,
+    },
+    gateway::{ListenError, Listener, ListenerConfig},
+    id::{Id, InvalidId},
+    intake::Groups,
+    interaction::{Reaction, Response, react},
+    jobs::JobConfig,
+    rest::{Outgoing, Rest, RestConfig, RestError},
+};

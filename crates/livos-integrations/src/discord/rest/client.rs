@@ -1,0 +1,381 @@
+//! The client: one request within the limits, tried again where that is safe.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http_body::Body;
+use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
+use livos_core::{
+    backoff::{Backoff, BackoffConfig},
+    drive::now,
+    secret::Secret,
+};
+use serde::Deserialize;
+use tokio::sync::Notify;
+use tower::{BoxError, Service, ServiceExt, util::BoxCloneSyncService};
+
+use super::{
+    error::RestError,
+    limits::{Admission, Answer, Limits, LimitsConfig, Route},
+};
+
+type ResponseBody = UnsyncBoxBody<Bytes, BoxError>;
+
+/// Any HTTP client as a tower service.
+pub type HttpClient = BoxCloneSyncService<Request<Full<Bytes>>, Response<ResponseBody>, BoxError>;
+
+/// How Discord is asked.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct RestConfig {
+    /// Where. `https://discord.com/api/v10`; another for a server that speaks the same.
+    pub base_url: Uri,
+    /// The bot's token.
+    pub token: Secret,
+    /// Who asks, in the form that Discord demands: `DiscordBot (address, version)`.
+    pub user_agent: String,
+    /// The limits that are kept.
+    pub limits: LimitsConfig,
+    /// How long one answer may take. 15 s: Discord is slow at times, and a worker's lease is a minute.
+    pub timeout: Duration,
+    /// How long a request may wait for Discord's limits, all in all. 30 s: a worker is better off with a job that comes again later.
+    pub longest_wait: Duration,
+    /// Attempts in all, where an attempt can be repeated. 4: some seconds of a broken network.
+    pub attempts: u32,
+    /// The waits between attempts after a failure.
+    pub backoff: BackoffConfig,
+    /// Bytes of the longest answer. 4 MiB: a hundred messages with everything in them are less than one.
+    pub max_answer: usize,
+    /// Hosts that files are fetched from, without the bot's token. Discord's own two: the address of a file comes from outside.
+    pub file_hosts: Vec<String>,
+}
+
+impl RestConfig {
+    /// Discord itself, for the bot with this token.
+    pub fn new(token: Secret) -> Self {
+        Self {
+            base_url: Uri::from_static("https://discord.com/api/v10"),
+            token,
+            user_agent: concat!(
+                "DiscordBot (https://github.com/livos-project/livos, ",
+                env!("CARGO_PKG_VERSION"),
+                ")"
+            )
+            .into(),
+            limits: LimitsConfig::default(),
+            timeout: Duration::from_secs(15),
+            longest_wait: Duration::from_secs(30),
+            attempts: 4,
+            backoff: BackoffConfig::default(),
+            max_answer: 4 << 20,
+            file_hosts: vec!["cdn.discordapp.com".into(), "media.discordapp.net".into()],
+        }
+    }
+}
+
+/// Discord over any HTTP client. Clones share the limits, so make one for each bot.
+#[derive(Clone)]
+pub struct Rest(Arc<Inner>);
+
+struct Inner {
+    config: RestConfig,
+    authorization: HeaderValue,
+    http: HttpClient,
+    limits: Mutex<Limits>,
+    answered: Notify,
+}
+
+impl fmt::Debug for Rest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rest").field("config", &self.0.config).finish_non_exhaustive()
+    }
+}
+
+/// A request before it has headers.
+pub(super) struct Call {
+    pub(super) route: Route,
+    pub(super) method: Method,
+    pub(super) body: Option<Bytes>,
+    /// Whether a second one does nothing that the first has not done.
+    pub(super) repeatable: bool,
+}
+
+/// A failure, and whether it is worth another attempt.
+struct Attempt {
+    error: RestError,
+    again: Option<Again>,
+}
+
+enum Again {
+    /// It was certainly not carried out: after Discord's own wait.
+    Waited,
+    /// Nobody knows: only what can be repeated, after a backoff.
+    Backoff,
+}
+
+impl Rest {
+    /// A client over any HTTP service, which keeps its connections. Fails where the token can't stand in a header.
+    pub fn new<S, B>(config: RestConfig, http: S) -> Result<Self, RestError>
+    where
+        S: Service<Request<Full<Bytes>>, Response = Response<B>> + Clone + Send + Sync + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let invalid = |error: BoxError| RestError::Invalid(error);
+        if config.token.expose().trim().is_empty() {
+            return Err(invalid("the bot's token is blank".into()));
+        }
+        let mut authorization = HeaderValue::from_str(&format!("Bot {}", config.token.expose()))
+            .map_err(|error| invalid(error.into()))?;
+        authorization.set_sensitive(true);
+        HeaderValue::from_str(&config.user_agent).map_err(|error| invalid(error.into()))?;
+        let http = http
+            .map_response(|response: Response<B>| {
+                response.map(|body| body.map_err(Into::into).boxed_unsync())
+            })
+            .map_err(Into::into);
+        let limits = Mutex::new(Limits::new(config.limits));
+        let http = HttpClient::new(http);
+        Ok(Self(Arc::new(Inner { config, authorization, http, limits, answered: Notify::new() })))
+    }
+
+    pub(in crate::discord) fn config(&self) -> &RestConfig {
+        &self.0.config
+    }
+
+    /// The answer's body. Waits for the limits, and tries again what failed for now and can be repeated.
+    pub(super) async fn call(&self, call: Call) -> Result<Bytes, RestError> {
+        let config = &self.0.config;
+        let (mut waited, mut backoff) = (Duration::ZERO, Backoff::new(config.backoff, rand::random()));
+        for attempt in 1.. {
+            waited += self.admitted(&call.route, config.longest_wait.saturating_sub(waited)).await?;
+            let Attempt { error, again } = match self.attempt(&call).await {
+                Ok(body) => return Ok(body),
+                Err(attempt) => attempt,
+            };
+            match again {
+                _ if attempt >= config.attempts => return Err(error),
+                // The limits know how long, and the next admission waits for it.
+                Some(Again::Waited) => {}
+                Some(Again::Backoff) if call.repeatable => tokio::time::sleep(backoff.next_delay()).await,
+                _ => return Err(error),
+            }
+            tracing::debug!(route = call.route.name, attempt, %error, "a request to discord is tried again");
+        }
+        // The loop has no end of its own.
+        Err(RestError::TimedOut(waited))
+    }
+
+    /// Waits until the request may go, at most for `patience`; answers how long it took.
+    async fn admitted(&self, route: &Route, patience: Duration) -> Result<Duration, RestError> {
+        let begun = now();
+        loop {
+            let answered = self.0.answered.notified();
+            tokio::pin!(answered);
+            answered.as_mut().enable();
+            let admission = self.limits().admit(now(), route);
+            let left = (begun + patience).saturating_duration_since(now());
+            match admission {
+                Admission::Go => return Ok(now() - begun),
+                Admission::Refused(why) => return Err(RestError::Withheld(why)),
+                Admission::At(at) => {
+                    let wait = at.saturating_duration_since(now());
+                    if wait > left {
+                        return Err(RestError::Limited { retry_after: wait });
+                    }
+                    // An answer may free a place before.
+                    let _ = tokio::time::timeout(wait, answered).await;
+                }
+                Admission::AfterAnswer => {
+                    if tokio::time::timeout(left, answered).await.is_err() {
+                        return Err(RestError::Limited { retry_after: Duration::from_secs(1) });
+                    }
+                }
+            }
+        }
+    }
+
+    async fn attempt(&self, call: &Call) -> Result<Bytes, Attempt> {
+        let place = Place { rest: self, route: &call.route, answered: false };
+        let request = self.request(call).map_err(|error| Attempt { error, again: None })?;
+        let (status, headers, body) = self.exchange(request, self.0.config.max_answer).await?;
+        let said = Said::read(status, &body);
+        place.answered(&answer(status, &headers, &said));
+        match status {
+            _ if status.is_success() => Ok(body),
+            StatusCode::TOO_MANY_REQUESTS => {
+                let retry_after = said.wait(&headers).unwrap_or(Duration::from_secs(1));
+                Err(Attempt { error: RestError::Limited { retry_after }, again: Some(Again::Waited) })
+            }
+            _ if status.is_server_error() => {
+                Err(Attempt { error: RestError::Failed(status), again: Some(Again::Backoff) })
+            }
+            _ => {
+                let error = RestError::Refused { status, code: said.code, message: said.message() };
+                Err(Attempt { error, again: None })
+            }
+        }
+    }
+
+    fn request(&self, call: &Call) -> Result<Request<Full<Bytes>>, RestError> {
+        let base = self.0.config.base_url.to_string();
+        let address = format!("{}{}", base.trim_end_matches('/'), call.route.path);
+        let mut request = Request::builder()
+            .method(call.method.clone())
+            .uri(address)
+            .header(header::USER_AGENT, self.0.config.user_agent.as_str());
+        if call.route.bot {
+            request = request.header(header::AUTHORIZATION, self.0.authorization.clone());
+        }
+        if call.body.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        let body = Full::new(call.body.clone().unwrap_or_default());
+        request.body(body).map_err(|error| RestError::Invalid(error.into()))
+    }
+
+    /// Sends it and reads the whole answer, within the time and the length that are allowed.
+    async fn exchange(
+        &self,
+        request: Request<Full<Bytes>>,
+        longest: usize,
+    ) -> Result<(StatusCode, HeaderMap, Bytes), Attempt> {
+        let backoff = |error| Attempt { error, again: Some(Again::Backoff) };
+        let exchange = async {
+            let response = self.0.http.clone().oneshot(request).await;
+            let (head, body) = response.map_err(|error| backoff(RestError::Unreachable(error)))?.into_parts();
+            match whole(body, longest).await {
+                Ok(Some(body)) => Ok((head.status, head.headers, body)),
+                Ok(None) => Err(Attempt { error: RestError::TooLong(longest), again: None }),
+                Err(error) => Err(backoff(RestError::Unreachable(error))),
+            }
+        };
+        let limit = self.0.config.timeout;
+        tokio::time::timeout(limit, exchange)
+            .await
+            .unwrap_or_else(|_| Err(backoff(RestError::TimedOut(limit))))
+    }
+
+    /// Fetches a file from one of [`RestConfig::file_hosts`], of at most so many bytes. The bot's token stays here.
+    pub async fn download(&self, url: &str, longest: usize) -> Result<Bytes, RestError> {
+        let uri: Uri =
+            url.parse().map_err(|error: http::uri::InvalidUri| RestError::Invalid(error.into()))?;
+        let allowed =
+            uri.host().is_some_and(|host| self.0.config.file_hosts.iter().any(|known| known == host));
+        let same_scheme = uri.scheme() == self.0.config.base_url.scheme();
+        if !allowed || !same_scheme {
+            return Err(RestError::Invalid("the file is not at a host that files are fetched from".into()));
+        }
+        let request = Request::get(uri).header(header::USER_AGENT, self.0.config.user_agent.as_str());
+        let request = request.body(Full::default()).map_err(|error| RestError::Invalid(error.into()))?;
+        match self.exchange(request, longest).await {
+            Ok((status, _, body)) if status.is_success() => Ok(body),
+            Ok((status, ..)) if status.is_server_error() => Err(RestError::Failed(status)),
+            Ok((status, ..)) => Err(RestError::Refused { status, code: 0, message: "no file".into() }),
+            Err(attempt) => Err(attempt.error),
+        }
+    }
+
+    fn limits(&self) -> MutexGuard<'_, Limits> {
+        self.0.limits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The whole body; none where it is too long.
+async fn whole(mut body: ResponseBody, longest: usize) -> Result<Option<Bytes>, BoxError> {
+    let mut read = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        if read.len() + data.len() > longest {
+            return Ok(None);
+        }
+        read.extend_from_slice(&data);
+    }
+    Ok(Some(read.freeze()))
+}
+
+/// A place in a bucket, given back whatever becomes of the request.
+struct Place<'a> {
+    rest: &'a Rest,
+    route: &'a Route,
+    answered: bool,
+}
+
+impl Place<'_> {
+    fn answered(mut self, answer: &Answer) {
+        self.answered = true;
+        self.rest.limits().observe(now(), self.route, answer);
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.rest.limits().abandon(self.route);
+        }
+        self.rest.0.answered.notify_waiters();
+    }
+}
+
+/// The body of a refusal.
+#[derive(Debug, Default, Deserialize)]
+struct Said {
+    #[serde(default)]
+    message: String,
+    #[serde(default)]
+    code: u32,
+    #[serde(default)]
+    global: bool,
+    retry_after: Option<f64>,
+}
+
+impl Said {
+    fn read(status: StatusCode, body: &[u8]) -> Self {
+        if status.is_success() { Self::default() } else { serde_json::from_slice(body).unwrap_or_default() }
+    }
+
+    /// The body has fractions; the header is rounded up.
+    fn wait(&self, headers: &HeaderMap) -> Option<Duration> {
+        self.retry_after.and_then(seconds).or_else(|| number(headers, "retry-after").and_then(seconds))
+    }
+
+    fn message(&self) -> String {
+        const LONGEST: usize = 200;
+        self.message.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect()
+    }
+}
+
+/// What the headers tell of the limits.
+fn answer(status: StatusCode, headers: &HeaderMap, said: &Said) -> Answer {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let count = |name: &str| text(name).and_then(|value| value.parse().ok());
+    Answer {
+        status: status.as_u16(),
+        bucket: text("x-ratelimit-bucket").map(str::to_owned),
+        limit: count("x-ratelimit-limit"),
+        remaining: count("x-ratelimit-remaining"),
+        reset_after: number(headers, "x-ratelimit-reset-after").and_then(seconds),
+        retry_after: said.wait(headers),
+        global: said.global
+            || text("x-ratelimit-global").is_some()
+            || text("x-ratelimit-scope") == Some("global"),
+        shared: text("x-ratelimit-scope") == Some("shared"),
+    }
+}
+
+fn number(headers: &HeaderMap, name: &str) -> Option<f64> {
+    headers.get(name)?.to_str().ok()?.trim().parse().ok()
+}
+
+/// A day at the most: a longer wait is no wait that anybody sits out.
+fn seconds(seconds: f64) -> Option<Duration> {
+    const LONGEST: f64 = 86_400.0;
+    (seconds >= 0.0).then(|| Duration::from_secs_f64(seconds.min(LONGEST)))
+}

@@ -1,0 +1,14 @@
+//! Discord over HTTP: messages, answers to interactions, commands, files, within Discord's limits.
+
+mod calls;
+mod client;
+mod error;
+pub mod limits;
+#[cfg(test)]
+mod tests;
+
+pub use self::{
+    calls::{GatewayInfo, Outgoing},
+    client::{HttpClient, Rest, RestConfig},
+    error::RestError,
+};

@@ -9,6 +9,7 @@ pub mod anthropic;
 pub mod cartesia;
 pub mod connection;
 pub mod deepgram;
+pub mod discord;
 pub mod fault;
 pub mod google;
 pub mod latency;

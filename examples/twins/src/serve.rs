@@ -268,7 +268,7 @@ where
     let connection = Arc::clone(connection);
     *lock(&slot.0.0) = Some(Box::pin(async move {
         match websocket.await {
-            Ok(websocket) => session(Socket { websocket, connection, pinged_at: None }).await,
+            Ok(websocket) => session(Socket { websocket, connection, pinged_at: None, closed_with: None }).await,
             Err(error) => tracing::debug!(%error, "the handshake was not completed"),
         }
     }));
@@ -284,6 +284,7 @@ pub struct Socket {
     websocket: HyperWebsocketStream,
     connection: Arc<Connection>,
     pinged_at: Option<Instant>,
+    closed_with: Option<u16>,
 }
 
 /// What came in.
@@ -313,12 +314,17 @@ impl Socket {
         self.pinged_at
     }
 
+    /// The code with which the client closed, once it did.
+    pub fn closed_with(&self) -> Option<u16> {
+        self.closed_with
+    }
+
     /// The next message. Pings are answered on the way. Cancel safe.
     pub async fn recv(&mut self) -> Received {
         let message = tokio::select! {
             biased;
             (code, reason) = self.connection.close_requested() => Err((code, reason)),
-            message = next_data(&mut self.websocket, &mut self.pinged_at) => Ok(message),
+            message = next_data(&mut self.websocket, &mut self.pinged_at, &mut self.closed_with) => Ok(message),
         };
         match message {
             Ok(received) => received,
@@ -347,12 +353,20 @@ impl Socket {
     }
 }
 
-async fn next_data(websocket: &mut HyperWebsocketStream, pinged_at: &mut Option<Instant>) -> Received {
+async fn next_data(
+    websocket: &mut HyperWebsocketStream,
+    pinged_at: &mut Option<Instant>,
+    closed_with: &mut Option<u16>,
+) -> Received {
     loop {
         match websocket.next().await {
             Some(Ok(Message::Text(text))) => return Received::Text(text),
             Some(Ok(Message::Binary(bytes))) => return Received::Binary(bytes),
-            Some(Ok(Message::Close(_))) | None | Some(Err(_)) => return Received::Closed,
+            Some(Ok(Message::Close(frame))) => {
+                *closed_with = frame.map(|frame| frame.code.into());
+                return Received::Closed;
+            }
+            None | Some(Err(_)) => return Received::Closed,
             Some(Ok(Message::Ping(_))) => *pinged_at = Some(Instant::now()),
             Some(Ok(_)) => {}
         }

@@ -1,11 +1,12 @@
-//! The durable side of the gateway: what an event asks for is enqueued, then its number is persisted, one event after the other.
+//! The durable side of the gateway: an event's job and its number move in one step, one event after the other.
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use livos_core::{
     backoff::Backoff,
-    queue::{Enqueued, NewJob, Queue, QueueError},
-    store::{Family, InvalidKey, Key, Lifetime, Put, Store, StoreError},
+    queue::{Advance, Advanced, NewJob, Queue, QueueError},
+    store::{InvalidKey, StoreError},
     time::Clock,
 };
 
@@ -34,27 +35,16 @@ pub enum ListenError {
     #[error("the bot's name is no key")]
     Name(#[from] InvalidKey),
     /// The queue failed for good.
-    #[error("a message of discord could not be enqueued")]
+    #[error("what came from discord could not be enqueued")]
     Queue(#[from] QueueError),
     /// The store failed for good.
-    #[error("discord's session could not be stored")]
+    #[error("the guard of discord's gateway could not be held")]
     Store(#[from] StoreError),
 }
-
-/// Where the progress of a bot lies.
-pub(super) const PROGRESS: Family = Family::new(
-    "discord",
-    "progress",
-    // Sessions live for minutes, and what is fetched after an outage is at most a day old.
-    Lifetime::For(Duration::from_secs(30 * 24 * 3600)),
-    "what a bot has processed of Discord's gateway",
-);
 
 /// Something to be done, in order.
 #[derive(Debug)]
 pub(super) enum Step {
-    /// Take the bot over from whoever had it.
-    Claim,
     /// Count an identify.
     Reserve,
     Began {
@@ -79,7 +69,6 @@ pub(super) enum Step {
 /// What it came to.
 #[derive(Debug)]
 pub(super) enum Done {
-    Claimed,
     Allowed { url: Option<String> },
     Denied { wait: Duration },
     Refused(Fatal),
@@ -94,47 +83,49 @@ pub(super) struct Intake<C> {
     pub(super) config: Arc<ListenerConfig>,
     pub(super) rest: Rest,
     pub(super) queue: Arc<dyn Queue>,
-    pub(super) store: Arc<dyn Store>,
     pub(super) clock: C,
     pub(super) progress: Progress,
-    key: Key,
-    version: Option<u64>,
+    cursor: String,
+    fence: u64,
     unsaved: u32,
 }
 
 impl<C: Clock> Intake<C> {
-    pub(super) fn new(
+    /// Begins where the cursor stands; `fence` is that of the guard.
+    pub(super) async fn load(
         config: Arc<ListenerConfig>,
         rest: Rest,
         queue: Arc<dyn Queue>,
-        store: Arc<dyn Store>,
         clock: C,
-    ) -> Result<Self, InvalidKey> {
-        let key = PROGRESS.key(&config.name)?;
-        let progress = Progress::default();
-        Ok(Self { config, rest, queue, store, clock, progress, key, version: None, unsaved: 0 })
+        fence: u64,
+    ) -> Result<Self, ListenError> {
+        let cursor = cursor(&config);
+        let stands = queue.cursor(&cursor).await?;
+        let progress = stands.map(|stands| serde_json::from_slice(&stands.position)).transpose();
+        let progress = progress.unwrap_or_else(|error| {
+            tracing::error!(%error, "the stored session of discord can't be read, and is begun anew");
+            None
+        });
+        let progress = progress.unwrap_or_default();
+        Ok(Self { config, rest, queue, clock, progress, cursor, fence, unsaved: 0 })
     }
 
     /// Does one thing. What fails for now is tried again until it succeeds or the future is dropped; dropped, it is as if it had not begun.
     pub(super) async fn step(&mut self, step: Step) -> Result<Done, ListenError> {
         match step {
-            Step::Claim => self.claim().await.map(|()| Done::Claimed),
             Step::Reserve => self.reserve().await,
             Step::Began { session, me } => {
                 self.progress.began(session, me);
-                self.save().await.map(|()| Done::Persisted)
+                self.save(None).await.map(|()| Done::Persisted)
             }
             Step::Forgot => {
                 self.progress.session = None;
-                self.save().await.map(|()| Done::Persisted)
+                self.save(None).await.map(|()| Done::Persisted)
             }
             Step::Event { session, sequence, content } => {
-                let enqueued = self.take(content).await?;
                 self.progress.processed(&session, sequence);
                 self.unsaved += 1;
-                if enqueued || self.unsaved >= UNSAVED {
-                    self.save().await?;
-                }
+                self.take(content).await?;
                 Ok(Done::Processed { session, sequence })
             }
             Step::Past { channel, guild, messages, complete } => {
@@ -145,18 +136,7 @@ impl<C: Clock> Intake<C> {
 
     /// Writes down what was only counted.
     pub(super) async fn flush(&mut self) -> Result<(), ListenError> {
-        if self.unsaved > 0 { self.save().await } else { Ok(()) }
-    }
-
-    async fn claim(&mut self) -> Result<(), ListenError> {
-        self.load().await?;
-        loop {
-            self.progress.holder += 1;
-            if self.try_save().await? {
-                return Ok(());
-            }
-            self.load().await?;
-        }
+        if self.unsaved > 0 { self.save(None).await } else { Ok(()) }
     }
 
     async fn reserve(&mut self) -> Result<Done, ListenError> {
@@ -177,49 +157,56 @@ impl<C: Clock> Intake<C> {
             tracing::info!(?wait, "a session of discord has to wait");
             return Ok(Done::Denied { wait });
         }
-        self.save().await?;
+        self.save(None).await?;
         Ok(Done::Allowed { url })
     }
 
-    /// Makes what came durable; true where there was a job in it.
-    async fn take(&mut self, content: Content) -> Result<bool, ListenError> {
+    /// Makes what came durable, with its number.
+    async fn take(&mut self, content: Content) -> Result<(), ListenError> {
         match content {
-            Content::Nothing | Content::Ready { .. } => Ok(false),
+            Content::Nothing | Content::Ready { .. } => self.count().await,
             Content::Unreadable(error) => {
                 metrics::counter!("livos_discord_unreadable_total").increment(1);
                 tracing::error!(error, "an event of discord can't be read, and is skipped");
-                Ok(false)
+                self.count().await
             }
             Content::Message(wire) => self.take_message(*wire).await,
             Content::Interaction(interaction) => self.take_interaction(*interaction).await,
         }
     }
 
-    async fn take_message(&mut self, wire: WireMessage) -> Result<bool, ListenError> {
+    /// An event without a job: many of them are one write.
+    async fn count(&mut self) -> Result<(), ListenError> {
+        if self.unsaved >= UNSAVED { self.save(None).await } else { Ok(()) }
+    }
+
+    async fn take_message(&mut self, wire: WireMessage) -> Result<(), ListenError> {
         let (channel, mark) = (wire.channel_id, Mark { message: wire.id, guild: wire.guild_id });
         let Some(message) = self.admit(wire) else {
             self.progress.read_on(channel, mark);
-            return Ok(false);
+            return self.count().await;
         };
-        self.enqueue(self.job(&Event::Message(message))).await?;
         self.progress.read(channel, mark);
-        Ok(true)
+        let job = self.job(&Event::Message(message));
+        self.save(job).await
     }
 
     fn admit(&self, wire: WireMessage) -> Option<Message> {
         admit(wire, self.progress.me?, self.config.groups)
     }
 
-    async fn take_interaction(&mut self, interaction: Interaction) -> Result<bool, ListenError> {
-        let (response, enqueued) = match react(interaction.kind, self.config.jobs.ephemeral) {
-            Reaction::Respond(response) => (response, false),
+    /// A deferral promises an answer, so it comes after what is durable.
+    async fn take_interaction(&mut self, interaction: Interaction) -> Result<(), ListenError> {
+        let response = match react(interaction.kind, self.config.jobs.ephemeral) {
+            Reaction::Respond(response) => response,
             Reaction::Enqueue(then) => {
-                self.enqueue(self.job(&Event::Interaction(interaction.clone()))).await?;
-                (then, true)
+                let job = self.job(&Event::Interaction(interaction.clone()));
+                self.save(job).await?;
+                then
             }
         };
         self.respond(&interaction, response).await;
-        Ok(enqueued)
+        self.count().await
     }
 
     /// In time, or not at all: the answer finds its way without the deferral too.
@@ -246,23 +233,6 @@ impl<C: Clock> Intake<C> {
         job
     }
 
-    /// Enqueues, however long it takes: a queue that is full holds the gateway back.
-    async fn enqueue(&self, job: Option<NewJob>) -> Result<(), ListenError> {
-        let Some(job) = job else { return Ok(()) };
-        let mut backoff = Backoff::new(self.config.retry, rand::random());
-        loop {
-            match self.queue.enqueue(self.clock.now(), job.clone()).await {
-                Ok(Enqueued::Full { depth }) => {
-                    tracing::warn!(depth, "the queue is full, and discord's gateway waits");
-                }
-                Ok(_) => return Ok(()),
-                Err(error) if error.is_temporary() => tracing::error!(%error, "a message of discord waits"),
-                Err(error) => return Err(error.into()),
-            }
-            tokio::time::sleep(backoff.next_delay()).await;
-        }
-    }
-
     async fn catch_up(
         &mut self,
         channel: Id,
@@ -271,13 +241,13 @@ impl<C: Clock> Intake<C> {
         complete: bool,
     ) -> Result<(), ListenError> {
         let last = messages.last().map(|message| message.id);
-        for wire in messages {
-            // What is fetched does not name the server of its channel.
-            if let Some(message) = self.admit(WireMessage { guild_id: wire.guild_id.or(guild), ..wire }) {
-                metrics::counter!("livos_discord_caught_up_total").increment(1);
-                self.enqueue(self.job(&Event::Message(message))).await?;
-            }
-        }
+        // What is fetched does not name the server of its channel.
+        let admitted = messages.into_iter().filter_map(|wire| {
+            self.admit(WireMessage { guild_id: wire.guild_id.or(guild), ..wire }).map(Event::Message)
+        });
+        let jobs: Vec<NewJob> = admitted.filter_map(|event| self.job(&event)).collect();
+        metrics::counter!("livos_discord_caught_up_total").increment(jobs.len() as u64);
+        let before = self.position();
         if let Some(last) = last {
             self.progress.read(channel, Mark { message: last, guild });
             self.progress.caught_up_to(channel, last);
@@ -285,67 +255,49 @@ impl<C: Clock> Intake<C> {
         if complete {
             self.progress.caught_up(channel);
         }
-        self.save().await
+        // The page is read once all of it is in.
+        let steps = jobs.into_iter().map(|job| (Some(job), before.clone()));
+        let steps = steps.chain([(None, self.position())]).collect();
+        self.advance(steps).await
     }
 
-    /// Writes the progress, unless another process took the bot over.
-    async fn save(&mut self) -> Result<(), ListenError> {
-        while !self.try_save().await? {
-            // Perhaps our own write, whose answer was lost.
-            let (ours, version) = (self.progress.clone(), self.version);
-            self.load().await?;
-            let holder = std::mem::replace(&mut self.progress, ours).holder;
-            if holder > self.progress.holder {
-                self.version = version;
-                return Err(ListenError::TakenOver);
-            }
-        }
+    /// Enqueues, and moves the cursor behind it.
+    async fn save(&mut self, job: Option<NewJob>) -> Result<(), ListenError> {
+        let position = self.position();
+        self.advance(vec![(job, position)]).await?;
+        self.unsaved = 0;
         Ok(())
     }
 
-    /// False where another version stands there.
-    async fn try_save(&mut self) -> Result<bool, ListenError> {
+    fn position(&self) -> Bytes {
         // A value of maps, texts and numbers is always JSON.
-        let value = serde_json::to_vec(&self.progress).unwrap_or_default();
+        serde_json::to_vec(&self.progress).unwrap_or_default().into()
+    }
+
+    /// Takes all steps, however long that takes: a queue that is full holds the gateway back.
+    async fn advance(&self, mut steps: Vec<(Option<NewJob>, Bytes)>) -> Result<(), ListenError> {
         let mut backoff = Backoff::new(self.config.retry, rand::random());
         loop {
-            let put =
-                self.store.put_if(self.clock.now(), &self.key, value.clone().into(), self.version).await;
-            match put {
-                Ok(Put::Written(version)) => {
-                    self.version = Some(version);
-                    self.unsaved = 0;
-                    return Ok(true);
+            let advance = Advance::new(&self.cursor, self.fence);
+            let advance = steps.iter().cloned().fold(advance, |advance, (job, at)| advance.step(job, at));
+            match self.queue.advance(self.clock.now(), advance).await {
+                Ok(Advanced::Stale { .. }) => return Err(ListenError::TakenOver),
+                Ok(Advanced::Moved { steps: taken, .. }) if taken >= steps.len() => return Ok(()),
+                Ok(Advanced::Moved { steps: taken, .. }) => {
+                    steps.drain(..taken);
+                    tracing::warn!(waiting = steps.len(), "the queue is full, and discord's gateway waits");
                 }
-                Ok(Put::Conflict(_)) => return Ok(false),
-                Err(error) if error.is_temporary() => tracing::error!(%error, "discord's session waits"),
+                Err(error) if error.is_temporary() => tracing::error!(%error, "what came from discord waits"),
                 Err(error) => return Err(error.into()),
             }
             tokio::time::sleep(backoff.next_delay()).await;
         }
     }
+}
 
-    async fn load(&mut self) -> Result<(), ListenError> {
-        let mut backoff = Backoff::new(self.config.retry, rand::random());
-        let entry = loop {
-            match self.store.get(self.clock.now(), &self.key).await {
-                Ok(entry) => break entry,
-                Err(error) if error.is_temporary() => tracing::error!(%error, "discord's session waits"),
-                Err(error) => return Err(error.into()),
-            }
-            tokio::time::sleep(backoff.next_delay()).await;
-        };
-        self.version = entry.as_ref().map(|entry| entry.version);
-        self.progress = match entry.map(|entry| serde_json::from_slice(&entry.value)) {
-            Some(Ok(progress)) => progress,
-            Some(Err(error)) => {
-                tracing::error!(%error, "the stored session of discord can't be read, and is begun anew");
-                Progress::default()
-            }
-            None => Progress::default(),
-        };
-        Ok(())
-    }
+/// Where the progress of a bot lies.
+pub(super) fn cursor(config: &ListenerConfig) -> String {
+    format!("discord/{}", config.name)
 }
 
 /// What a channel missed, page by page, over HTTP.

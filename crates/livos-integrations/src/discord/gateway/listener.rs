@@ -9,7 +9,7 @@ use livos_core::{
     drain::DrainSignal,
     drive::{Drive, now},
     queue::Queue,
-    store::Store,
+    store::{Claim, Guard, Store},
     time::Clock,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -17,7 +17,7 @@ use tower::{BoxError, Service};
 
 use super::{
     GatewayConfig, GatewayInput, GatewayOutput, IdentifyLimits, Incoming, ListenError, Presence, Stop,
-    intake::{Done, Intake, Step, fetch},
+    intake::{Done, Intake, Step, cursor, fetch},
     machine::Gateway,
     socket::{Connector, Received, Socket, boxed, retry_after},
     wire::{self, Content, Payload},
@@ -28,8 +28,13 @@ use crate::discord::{Groups, Id, JobConfig, Rest, RestError};
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ListenerConfig {
-    /// The bot's name in the store. `bot`; a second bot over the same store needs another.
+    /// The bot's name in the queue and the store. `bot`; a second bot over the same ones needs another.
     pub name: String,
+    /// The name of this process. `listener`. Of those that listen for one bot, one is connected and the others wait; one that is started again under its
+    /// name, after a kill for instance, does not wait for itself. Processes that run side by side need different names.
+    pub holder: String,
+    /// How long the bot is this process's without a word of it. 30 s: how long another waits after a kill.
+    pub guard: Duration,
     /// What Discord tells. 4,609: servers, messages in them, and direct messages. Without the privileged intent for content (32,768), messages of a server
     /// are empty unless they mention the bot, which is what [`Groups::Addressed`] wants anyway.
     pub intents: u32,
@@ -63,6 +68,8 @@ impl Default for ListenerConfig {
     fn default() -> Self {
         Self {
             name: "bot".into(),
+            holder: "listener".into(),
+            guard: Duration::from_secs(30),
             intents: 4609,
             gateway: GatewayConfig::default(),
             identify: IdentifyLimits::default(),
@@ -96,7 +103,7 @@ impl<C> fmt::Debug for Listener<C> {
     }
 }
 
-impl<C: Clock> Listener<C> {
+impl<C: Clock + Clone> Listener<C> {
     /// A listener that opens its sockets with this connector: from an address to a byte stream, after TLS where the address is `wss`.
     pub fn new<S, I>(
         config: ListenerConfig,
@@ -119,11 +126,13 @@ impl<C: Clock> Listener<C> {
     /// resumed by the next one that runs.
     pub async fn run(self, drain: DrainSignal) -> Result<(), ListenError> {
         let Self { config, connector, rest, queue, store, clock } = self;
-        let mut intake = Box::new(Intake::new(Arc::clone(&config), rest.clone(), queue, store, clock)?);
-        tokio::select! {
-            claimed = intake.step(Step::Claim) => claimed.map(drop)?,
+        let guard = Guard::new(store, &cursor(&config), &config.holder, config.guard)?;
+        let above = queue.cursor(&cursor(&config)).await?.map_or(0, |cursor| cursor.fence);
+        let fence = tokio::select! {
+            fence = claim(&guard, above, &clock) => fence?,
             () = drain.draining() => return Ok(()),
-        }
+        };
+        let intake = Intake::load(Arc::clone(&config), rest.clone(), queue, clock.clone(), fence).await?;
         let gateway = Gateway::new(config.gateway, intake.progress.session.clone(), rand::random());
         let url = config.url.clone();
         let mut run = Run {
@@ -132,7 +141,7 @@ impl<C: Clock> Listener<C> {
             rest,
             gateway: Drive::new(gateway),
             stage: Stage::Apart,
-            work: Work::Idle(intake),
+            work: Work::Idle(Box::new(intake)),
             backlog: VecDeque::new(),
             fetching: None,
             pages: (None, 0),
@@ -140,9 +149,44 @@ impl<C: Clock> Listener<C> {
             me: None,
             url,
         };
-        let ended = run.listen(drain).await;
+        let ended = tokio::select! {
+            ended = run.listen(drain) => ended,
+            lost = keep(&guard, fence, &clock) => Err(lost),
+        };
         run.finish().await;
+        if let Err(error) = guard.release(clock.now(), fence).await {
+            tracing::warn!(%error, "another process has to wait for discord's gateway");
+        }
         ended
+    }
+}
+
+/// Waits until no other process listens for the bot; answers the fence.
+async fn claim<C: Clock>(guard: &Guard, above: u64, clock: &C) -> Result<u64, ListenError> {
+    const ASK_AGAIN: Duration = Duration::from_secs(5);
+    let mut told = false;
+    loop {
+        match guard.claim(clock.now(), above).await? {
+            Claim::Held { fence } => return Ok(fence),
+            Claim::Taken { holder, .. } => {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::info!(holder, "another process listens at discord's gateway");
+                }
+                tokio::time::sleep(ASK_AGAIN.min(guard.lifetime())).await;
+            }
+        }
+    }
+}
+
+/// Holds the guard, and ends when it is lost. A store that fails for now loses nothing: the fence keeps out whoever was taken over from.
+async fn keep<C: Clock>(guard: &Guard, fence: u64, clock: &C) -> ListenError {
+    loop {
+        tokio::time::sleep(guard.lifetime() / 3).await;
+        match guard.keep(clock.now(), fence).await {
+            Ok(Claim::Held { .. }) => {}
+            Ok(Claim::Taken { .. }) => return ListenError::TakenOver,
+            Err(error) => tracing::warn!(%error, "the guard of discord's gateway could not be kept"),
+        }
     }
 }
 
@@ -372,7 +416,7 @@ impl<C: Clock> Run<C> {
             Done::Denied { wait } => GatewayInput::IdentifyDenied { wait },
             Done::Refused(fatal) => GatewayInput::Refused(fatal),
             Done::Processed { session, sequence } => GatewayInput::Processed { session, sequence },
-            Done::Claimed | Done::Persisted => return,
+            Done::Persisted => return,
         };
         self.gateway.input(input);
     }

@@ -1,6 +1,6 @@
 //! What a bot has processed, as it is persisted: the session, the identifies of the day, and how far each channel was read.
 //!
-//! All of it is one value under one key, so that one write moves all of it. A session that can't be resumed (a long outage, a kill between its
+//! All of it is the position of one cursor, which moves in one step with the jobs. A session that can't be resumed (a long outage, a kill between its
 //! beginning and its first write) would lose what Discord kept for it; the marks of the channels let it be fetched over HTTP instead.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
@@ -35,8 +35,6 @@ const CHANNELS: usize = 200;
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(super) struct Progress {
-    /// Counts the processes that took the bot over; the newest has it.
-    pub(super) holder: u64,
     /// What can be resumed.
     pub(super) session: Option<Session>,
     /// The bot's own user.

@@ -37,6 +37,8 @@ mod intake;
 mod interaction;
 mod jobs;
 pub mod rest;
+#[cfg(test)]
+mod tests;
 
 pub use self::{
     answer::{Way, way},

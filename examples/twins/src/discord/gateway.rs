@@ -22,13 +22,16 @@ use crate::{
 const MAX_PAYLOAD: usize = 4096;
 const EVENTS: usize = 120;
 const EVENTS_WINDOW: Duration = Duration::from_secs(60);
-const IDENTIFY_SPACING: Duration = Duration::from_secs(5);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// The intents that there are, and those of them that need a switch in the portal.
 const KNOWN_INTENTS: u64 = 0x0331_ffff;
 const PRIVILEGED: u64 = (1 << 1) | (1 << 8) | (1 << 15);
 
-pub(super) fn accept(twin: &Discord, mut request: Request<Incoming>, connection: &Arc<Connection>) -> Response<Body> {
+pub(super) fn accept(
+    twin: &Discord,
+    mut request: Request<Incoming>,
+    connection: &Arc<Connection>,
+) -> Response<Body> {
     let query = request.uri().query().unwrap_or_default().to_owned();
     let has = |pair: &str| query.split('&').any(|found| found == pair);
     let right_version = has("v=10") && has("encoding=json");
@@ -75,7 +78,17 @@ impl Conversation {
     fn new(socket: Socket, twin: Discord, resume_url: String) -> Self {
         let (sender, orders) = mpsc::unbounded_channel();
         let silent_at = Instant::now() + twin.0.config.heartbeat_interval.mul_f64(1.5);
-        Self { socket, twin, resume_url, orders, sender, session: None, received: VecDeque::new(), silent_at, acks: true }
+        Self {
+            socket,
+            twin,
+            resume_url,
+            orders,
+            sender,
+            session: None,
+            received: VecDeque::new(),
+            silent_at,
+            acks: true,
+        }
     }
 
     async fn run(mut self) {
@@ -146,8 +159,9 @@ impl Conversation {
         if self.received.len() > EVENTS {
             return Err(End::Close(4008, "You are being rate limited."));
         }
-        let payload: Option<Value> =
-            Some(text).filter(|text| text.len() <= MAX_PAYLOAD).and_then(|text| serde_json::from_str(text).ok());
+        let payload: Option<Value> = Some(text)
+            .filter(|text| text.len() <= MAX_PAYLOAD)
+            .and_then(|text| serde_json::from_str(text).ok());
         let Some(payload) = payload else { return Err(End::Close(4002, "Error while decoding payload.")) };
         let data = &payload["d"];
         match (payload["op"].as_u64(), &self.session) {
@@ -210,7 +224,7 @@ impl Conversation {
             world.stats.token_resets += 1;
             return Err(End::Close(4004, "Authentication failed."));
         }
-        Ok(last.is_none_or(|last| last + IDENTIFY_SPACING <= now))
+        Ok(last.is_none_or(|last| last + self.twin.0.config.identify_spacing <= now))
     }
 
     fn begin(&mut self, intents: u64) {
@@ -286,7 +300,8 @@ struct Leaving {
 impl Drop for Leaving {
     fn drop(&mut self) {
         let mut world = lock(&self.twin.0.world);
-        let ours = |session: &Session| session.link.as_ref().is_some_and(|link| link.connection == self.connection);
+        let ours =
+            |session: &Session| session.link.as_ref().is_some_and(|link| link.connection == self.connection);
         for session in world.sessions.values_mut().filter(|session| ours(session)) {
             session.link = None;
             session.lost = Some(Instant::now());

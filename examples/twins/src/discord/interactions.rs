@@ -39,10 +39,16 @@ pub struct EndpointFailure(String);
 impl Discord {
     pub(super) fn new_command(&self, channel: u64, user: u64, name: &str, options: &[(&str, &str)]) -> Value {
         let id = self.new_id();
-        let token = format!("interaction-{}", Random::derive(self.0.config.seed, "interaction", id).uuid().simple());
+        let token =
+            format!("interaction-{}", Random::derive(self.0.config.seed, "interaction", id).uuid().simple());
         let mut world = lock(&self.0.world);
-        let record =
-            InteractionRecord { token: token.clone(), made: Instant::now(), response: None, original: None, follow_ups: Vec::new() };
+        let record = InteractionRecord {
+            token: token.clone(),
+            made: Instant::now(),
+            response: None,
+            original: None,
+            follow_ups: Vec::new(),
+        };
         world.interactions.insert(id, record);
         let options: Vec<Value> =
             options.iter().map(|(name, value)| json!({ "name": name, "type": 3, "value": value })).collect();
@@ -146,7 +152,8 @@ impl Discord {
         &self,
         address: std::net::SocketAddr,
         path: &str,
-    ) -> impl Service<Request<Full<Bytes>>, Response = Response<hyper::body::Incoming>, Error = String> + Clone {
+    ) -> impl Service<Request<Full<Bytes>>, Response = Response<hyper::body::Incoming>, Error = String> + Clone
+    {
         let path = path.to_owned();
         tower::service_fn(move |mut request: Request<Full<Bytes>>| {
             let path = path.clone();
@@ -177,18 +184,24 @@ impl InteractionRecord {
     }
 }
 
-async fn exchange<S, B>(endpoint: S, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), EndpointFailure>
+async fn exchange<S, B>(
+    endpoint: S,
+    request: Request<Full<Bytes>>,
+) -> Result<(StatusCode, Bytes), EndpointFailure>
 where
     S: Service<Request<Full<Bytes>>, Response = Response<B>>,
     S::Error: std::fmt::Display,
     B: Body<Data = Bytes>,
 {
     let answering = async {
-        let response = endpoint.oneshot(request).await.map_err(|error| EndpointFailure(format!("failed: {error}")))?;
+        let response =
+            endpoint.oneshot(request).await.map_err(|error| EndpointFailure(format!("failed: {error}")))?;
         let status = response.status();
         let body = response.into_body().collect().await;
         let body = body.map_err(|_| EndpointFailure("broke its answer off".to_owned()))?;
         Ok((status, body.to_bytes()))
     };
-    timeout(FIRST, answering).await.unwrap_or_else(|_| Err(EndpointFailure("took more than three seconds".to_owned())))
+    timeout(FIRST, answering)
+        .await
+        .unwrap_or_else(|_| Err(EndpointFailure("took more than three seconds".to_owned())))
 }

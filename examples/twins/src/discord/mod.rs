@@ -18,7 +18,7 @@
 //!   `seq` and ends with `RESUMED`. A session lives for [`Config::session_life`] after its connection, and not at all after a close with 1000 or 1001.
 //! - **Close codes**: 4001 unknown op, 4002 no JSON or more than 4,096 bytes, 4003 not identified, 4004 wrong token, 4005 identified twice, 4007 a
 //!   sequence that never was, 4008 more than 120 events in 60 s, 4009, 4012 another version, 4013 unknown intents, 4014 privileged ones.
-//! - **Identifies**: a second one within 5 s answers op 9; more than [`Config::identifies_per_day`] reset the token, which then is wrong everywhere.
+//! - **Identifies**: a second one within [`Config::identify_spacing`] answers op 9; more than [`Config::identifies_per_day`] reset the token, which then is wrong everywhere.
 //! - **Rate limits**: 5 messages or edits in 5 s for each channel, 10 of anything else a second, 50 in all; all headers, 429 with `retry_after` in
 //!   fractions. Endpoints of interactions do not count globally.
 //! - **Messages**: up to 2,000 characters (50035), not empty (50006); `nonce` with `enforce_nonce` answers with the first for 5 minutes; a mention that
@@ -44,11 +44,11 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use self::world::World;
 pub use self::{
     interactions::{Answered, EndpointFailure},
     world::{InteractionRecord, Stats},
 };
-use self::world::World;
 use crate::{
     connection::{Connection, Host, lock},
     fault::Refusal,
@@ -87,6 +87,8 @@ pub struct Config {
     pub session_life: Duration,
     /// Identifies in 24 hours.
     pub identifies_per_day: u32,
+    /// At least between two of them.
+    pub identify_spacing: Duration,
     /// Whether the privileged intents are enabled.
     pub privileged: bool,
     /// Whether the gateway is announced as `wss`. A twin on loopback is not.
@@ -104,6 +106,7 @@ impl Default for Config {
             heartbeat_interval: Duration::from_millis(41_250),
             session_life: Duration::from_secs(180),
             identifies_per_day: 1000,
+            identify_spacing: Duration::from_secs(5),
             privileged: false,
             secure: false,
         }
@@ -301,7 +304,9 @@ fn order(twin: &Discord, order: &str, body: &Value) -> Option<Value> {
         "said" => Some(json!({ "texts": twin.said_by_bot(channel) })),
         "interaction" => {
             let record = twin.interaction(number("id")?)?;
-            Some(json!({ "response": record.response, "original": record.original, "follow_ups": record.follow_ups }))
+            Some(
+                json!({ "response": record.response, "original": record.original, "follow_ups": record.follow_ups }),
+            )
         }
         "trick" => {
             let trick = match body["trick"].as_str()? {

@@ -27,10 +27,12 @@ const MAX_TEXT: usize = 2000;
 /// How long a nonce is remembered.
 const NONCE: Duration = Duration::from_secs(300);
 
-const MESSAGES: Bucket = Bucket { name: "b-messages", limit: 5, window: Duration::from_secs(5), global: true };
+const MESSAGES: Bucket =
+    Bucket { name: "b-messages", limit: 5, window: Duration::from_secs(5), global: true };
 const EDITS: Bucket = Bucket { name: "b-edits", ..MESSAGES };
 const OTHERS: Bucket = Bucket { name: "b-others", limit: 10, window: Duration::from_secs(1), global: true };
-const WEBHOOKS: Bucket = Bucket { name: "b-webhooks", limit: 5, window: Duration::from_secs(2), global: false };
+const WEBHOOKS: Bucket =
+    Bucket { name: "b-webhooks", limit: 5, window: Duration::from_secs(2), global: false };
 
 /// An answer: its status and body.
 type Answer = (StatusCode, Value);
@@ -48,12 +50,19 @@ pub(super) async fn answer(twin: &Discord, request: Request<Incoming>) -> Respon
     let Some(route) = path.strip_prefix("/api/v10/") else {
         return refuse(twin, StatusCode::NOT_FOUND, 0, "404: Not Found");
     };
-    let text = |name: header::HeaderName| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let text = |name: header::HeaderName| {
+        parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    };
     if !text(header::USER_AGENT).starts_with("DiscordBot (") {
         return refuse(twin, StatusCode::FORBIDDEN, 40333, "internal network error");
     }
     let words: Vec<&str> = route.split('/').collect();
-    let call = Call { method: &parts.method, words: &words, query: parts.uri.query().unwrap_or_default(), host: text(header::HOST) };
+    let call = Call {
+        method: &parts.method,
+        words: &words,
+        query: parts.uri.query().unwrap_or_default(),
+        host: text(header::HOST),
+    };
     let token = text(header::AUTHORIZATION).strip_prefix("Bot ").unwrap_or_default().to_owned();
     let open = matches!(words[..], ["webhooks", ..] | ["interactions", ..]);
     if !open && token != lock(&twin.0.world).token {
@@ -149,9 +158,12 @@ impl Call<'_> {
             ("GET", ["gateway", "bot"]) => {
                 let total = twin.0.config.identifies_per_day;
                 let used = u32::try_from(world.identified.len()).unwrap_or(total);
-                (StatusCode::OK, json!({ "url": self.gateway(twin), "shards": 1, "session_start_limit": {
-                    "total": total, "remaining": total.saturating_sub(used), "reset_after": 14_400_000, "max_concurrency": 1,
-                }}))
+                (
+                    StatusCode::OK,
+                    json!({ "url": self.gateway(twin), "shards": 1, "session_start_limit": {
+                        "total": total, "remaining": total.saturating_sub(used), "reset_after": 14_400_000, "max_concurrency": 1,
+                    }}),
+                )
             }
             ("POST", ["users", "@me", "channels"]) => {
                 let Some(user) = number(&body["recipient_id"]) else { return invalid_form("recipient_id") };
@@ -202,12 +214,17 @@ impl Call<'_> {
                 }
                 let pings = pings(body);
                 let messages = world.channels.get_mut(&channel).map(|channel| &mut channel.messages);
-                let found = messages.and_then(|messages| messages.iter_mut().find(|message| message["id"] == **id));
+                let found =
+                    messages.and_then(|messages| messages.iter_mut().find(|message| message["id"] == **id));
                 let Some(message) = found else {
                     return error(StatusCode::NOT_FOUND, 10008, "Unknown Message");
                 };
                 if message["author"]["id"] != BOT.to_string() {
-                    return error(StatusCode::FORBIDDEN, 50005, "Cannot edit a message authored by another user");
+                    return error(
+                        StatusCode::FORBIDDEN,
+                        50005,
+                        "Cannot edit a message authored by another user",
+                    );
                 }
                 message["content"] = body["content"].clone();
                 let edited = message.clone();
@@ -227,7 +244,9 @@ impl Call<'_> {
         let limit = parameter("limit").unwrap_or(50).clamp(1, 100) as usize;
         let messages = world.channels.get(&channel).into_iter().flat_map(|channel| &channel.messages);
         let mut page: Vec<&Value> = match parameter("after") {
-            Some(after) => messages.filter(|message| number(&message["id"]) > Some(after)).take(limit).collect(),
+            Some(after) => {
+                messages.filter(|message| number(&message["id"]) > Some(after)).take(limit).collect()
+            }
             None => messages.rev().take(limit).collect(),
         };
         page.sort_unstable_by_key(|message| std::cmp::Reverse(number(&message["id"])));
@@ -247,7 +266,9 @@ impl Call<'_> {
         }
         let message = json!({ "id": "1", "content": body["content"] });
         match (self.method.as_str(), rest) {
-            ("GET", ["messages", "@original"]) => (StatusCode::OK, json!({ "id": "1", "content": record.original })),
+            ("GET", ["messages", "@original"]) => {
+                (StatusCode::OK, json!({ "id": "1", "content": record.original }))
+            }
             ("DELETE", ["messages", "@original"]) => {
                 record.original = None;
                 NO_CONTENT

@@ -14,7 +14,8 @@ struct Client(WebSocketStream<tokio::io::DuplexStream>);
 
 impl Client {
     async fn open(twin: &Discord, path: &str) -> Self {
-        let (socket, _) = client_async(format!("ws://gateway.discord.test{path}"), twin.connect()).await.unwrap();
+        let (socket, _) =
+            client_async(format!("ws://gateway.discord.test{path}"), twin.connect()).await.unwrap();
         Self(socket)
     }
 
@@ -121,7 +122,14 @@ async fn a_resume_replays_what_was_missed_and_a_close_with_1000_ends_the_session
     assert_eq!(client.next().await["d"]["content"], "two");
     assert_eq!(client.next().await["t"], "RESUMED");
     assert_eq!((twin.stats().resumes, twin.stats().replayed), (1, 1));
-    client.0.close(Some(tokio_tungstenite::tungstenite::protocol::CloseFrame { code: 1000.into(), reason: "".into() })).await.unwrap();
+    client
+        .0
+        .close(Some(tokio_tungstenite::tungstenite::protocol::CloseFrame {
+            code: 1000.into(),
+            reason: "".into(),
+        }))
+        .await
+        .unwrap();
     sleep(Duration::from_secs(1)).await;
     let mut client = Client::open(&twin, "/resume/?v=10&encoding=json").await;
     client.next().await;
@@ -161,7 +169,10 @@ async fn text_is_withheld_from_whom_it_does_not_concern() {
 #[tokio::test(start_paused = true)]
 async fn messages_are_limited_by_channel_and_a_nonce_is_sent_once() {
     let twin = twin();
-    let (path, say) = (format!("/api/v10/channels/{CHANNEL}/messages"), |nonce: &str| json!({ "content": "x", "nonce": nonce, "enforce_nonce": true }));
+    let (path, say) = (
+        format!("/api/v10/channels/{CHANNEL}/messages"),
+        |nonce: &str| json!({ "content": "x", "nonce": nonce, "enforce_nonce": true }),
+    );
     let (_, first) = call(&twin, "POST", &path, say("a")).await;
     let (_, again) = call(&twin, "POST", &path, say("a")).await;
     assert_eq!(first["id"], again["id"]);
@@ -210,8 +221,9 @@ async fn a_post_to_an_endpoint_is_signed_and_a_probe_finds_who_does_not_check() 
             let body = body.collect().await.unwrap().to_bytes();
             let header = |name: &str| parts.headers[name].to_str().unwrap().to_owned();
             let signature = header("x-signature-ed25519");
-            let bytes: Vec<u8> =
-                (0..64).map(|index| u8::from_str_radix(&signature[2 * index..2 * index + 2], 16).unwrap()).collect();
+            let bytes: Vec<u8> = (0..64)
+                .map(|index| u8::from_str_radix(&signature[2 * index..2 * index + 2], 16).unwrap())
+                .collect();
             let signature = ed25519_dalek::Signature::from_slice(&bytes).unwrap();
             let signed = [header("x-signature-timestamp").as_bytes(), &body].concat();
             let right = key.verify_strict(&signed, &signature).is_ok();
@@ -234,6 +246,7 @@ async fn messages_are_listed_after_one_newest_first() {
     let ids: Vec<u64> = (0..5).map(|n| twin.say(CHANNEL, ANNA, &n.to_string())).collect();
     let path = format!("/api/v10/channels/{CHANNEL}/messages?after={}&limit=2", ids[1]);
     let (_, page) = call(&twin, "GET", &path, Value::Null).await;
-    let texts: Vec<&str> = page.as_array().unwrap().iter().map(|message| message["content"].as_str().unwrap()).collect();
+    let texts: Vec<&str> =
+        page.as_array().unwrap().iter().map(|message| message["content"].as_str().unwrap()).collect();
     assert_eq!(texts, ["3", "2"]);
 }

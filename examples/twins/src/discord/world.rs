@@ -264,9 +264,7 @@ impl World {
     }
 
     pub(super) fn guild(&self) -> Value {
-        let member = |id: u64| {
-            json!({ "user": self.user(id), "roles": [], "joined_at": "2026-01-01T00:00:00.000000+00:00", "deaf": false, "mute": false, "flags": 0 })
-        };
+        let member = |id: u64| json!({ "user": self.user(id), "roles": [], "joined_at": "2026-01-01T00:00:00.000000+00:00", "deaf": false, "mute": false, "flags": 0 });
         let everyone = json!({
             "id": GUILD.to_string(), "name": "@everyone", "color": 0, "colors": { "primary_color": 0, "secondary_color": null, "tertiary_color": null },
             "hoist": false, "position": 0, "permissions": "2248473465835073", "managed": false, "mentionable": false, "flags": 0,

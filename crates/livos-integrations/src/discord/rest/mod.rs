@@ -4,8 +4,6 @@ mod calls;
 mod client;
 mod error;
 pub mod limits;
-#[cfg(test)]
-mod tests;
 
 pub use self::{
     calls::{GatewayInfo, Outgoing},

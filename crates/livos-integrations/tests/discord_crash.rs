@@ -258,7 +258,8 @@ impl Ordeal {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_kill_loses_a_message_or_makes_two_jobs_of_it() {
-    let config = Config { identify_spacing: Duration::ZERO, identifies_per_day: u32::MAX, ..Config::default() };
+    let config =
+        Config { identify_spacing: Duration::ZERO, identifies_per_day: u32::MAX, ..Config::default() };
     let twin = Discord::new(config);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

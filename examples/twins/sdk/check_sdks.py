@@ -18,8 +18,10 @@ import wave
 
 import anthropic
 import requests
+import discord
 import telegram
 import telegram.ext
+import yarl
 from cartesia import Cartesia
 from deepgram import DeepgramClient
 from deepgram.core.events import EventType
@@ -284,13 +286,13 @@ def google_id_tokens(urls):
 TELEGRAM_TOKEN = "4242:AbCdEfGhIjKlMnOpQrStUvWxYz_0123456"
 
 
-def telegram_order(urls, what, **body):
-    """Has the Telegram twin do something that a person or the provider would do."""
-    request = urllib.request.Request(f"{urls['telegram']}/twin/{what}", data=json.dumps(body).encode(), method="POST")
+def order(urls, twin, what, **body):
+    """Has a twin do something that a person or the provider would do."""
+    request = urllib.request.Request(f"{urls[twin]}/twin/{what}", data=json.dumps(body).encode(), method="POST")
     return json.loads(urllib.request.urlopen(request, timeout=5).read())
 
 
-async def telegram_until(what, done):
+async def until(what, done):
     for _ in range(200):
         value = done()
         if value:
@@ -327,7 +329,7 @@ async def telegram_bot(urls):
     bot.add_handler(telegram.ext.MessageHandler(filters.VOICE, on_voice))
 
     def seen():
-        return [message["text"] for message in telegram_order(urls, "messages").get("7", [])]
+        return [message["text"] for message in order(urls, "telegram", "messages").get("7", [])]
 
     async with bot:
         assert bot.bot.username == "livos_twin_bot" and bot.bot.id == 4242, bot.bot
@@ -335,18 +337,18 @@ async def telegram_bot(urls):
         assert [one.command for one in await bot.bot.get_my_commands()] == ["new"]
         await bot.start()
         await bot.updater.start_polling(timeout=5, allowed_updates=telegram.Update.ALL_TYPES)
-        telegram_order(urls, "say", chat=7, text="hello")
-        await telegram_until("an answer", lambda: seen() == ["you said hello 🙂"])
-        telegram_order(urls, "say", chat=7, text="/new a b")
-        await telegram_until("an answer to a command", lambda: seen()[1:] == ["new: a b"])
+        order(urls, "telegram", "say", chat=7, text="hello")
+        await until("an answer", lambda: seen() == ["you said hello 🙂"])
+        order(urls, "telegram", "say", chat=7, text="/new a b")
+        await until("an answer to a command", lambda: seen()[1:] == ["new: a b"])
         person = {"id": 7, "is_bot": False, "first_name": "Ada"}
         message = {"message_id": 90, "date": 1800000000, "chat": {"id": 7, "type": "private"}, "from": person}
-        file = telegram_order(urls, "files", path="voice/file_1.oga", text="OggS and so on")
+        file = order(urls, "telegram", "files", path="voice/file_1.oga", text="OggS and so on")
         voice = {**file, "duration": 2, "mime_type": "audio/ogg"}
-        telegram_order(urls, "updates", message={**message, "voice": voice})
-        await telegram_until("a voice note", lambda: voices == [("audio/ogg", b"OggS and so on")])
-        telegram_order(urls, "updates", edited_message={**message, "edit_date": 1800000001, "text": "hello there"})
-        await telegram_until("an edited message", lambda: edits == ["hello there"])
+        order(urls, "telegram", "updates", message={**message, "voice": voice})
+        await until("a voice note", lambda: voices == [("audio/ogg", b"OggS and so on")])
+        order(urls, "telegram", "updates", edited_message={**message, "edit_date": 1800000001, "text": "hello there"})
+        await until("an edited message", lambda: edits == ["hello there"])
         await bot.updater.stop()
         await bot.stop()
         assert heard == ["hello"], heard
@@ -374,6 +376,51 @@ async def telegram_refusals(bot):
         raise AssertionError("ten messages at once were taken")
 
 
+ANNA, CHANNEL = "900000000000000005", "900000000000000004"
+
+
+async def discord_bot(urls):
+    """Logs in, hears, answers, offers a command and answers it, and takes its session up again."""
+    discord.http.Route.BASE = urls["discord"] + "/api/v10"
+    discord.gateway.DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(urls["discord"].replace("http", "ws") + "/gateway/")
+    bot = discord.Client(intents=discord.Intents(guilds=True, guild_messages=True, dm_messages=True))
+    tree = discord.app_commands.CommandTree(bot)
+    heard, resumed = [], []
+
+    @tree.command(name="ask", description="Ask something")
+    async def ask(interaction, question: str):
+        await interaction.response.defer()
+        await interaction.followup.send(f"you asked {question}")
+
+    @bot.event
+    async def on_message(message):
+        if message.author != bot.user:
+            heard.append(message.content)
+            await message.channel.send(f"you said {message.content}")
+
+    @bot.event
+    async def on_resumed():
+        resumed.append(True)
+
+    task = asyncio.create_task(bot.start("bot-token"))
+    try:
+        await asyncio.wait_for(bot.wait_until_ready(), 10)
+        assert (bot.user.name, len(bot.guilds)) == ("livos", 1), (bot.user, bot.guilds)
+        await tree.sync()
+        order(urls, "discord", "say", user=ANNA, text="hello")
+        await until("an answer", lambda: order(urls, "discord", "said", user=ANNA)["texts"] == ["you said hello"])
+        asked = order(urls, "discord", "command", channel=CHANNEL, name="ask", options={"question": "why"})["id"]
+        answered = await until("an answer", lambda: order(urls, "discord", "interaction", id=asked)["follow_ups"])
+        assert answered == ["you asked why"], answered
+        order(urls, "discord", "trick", trick="reconnect")
+        await until("a resume", lambda: resumed)
+        order(urls, "discord", "say", user=ANNA, text="still there?")
+        await until("a message", lambda: heard == ["hello", "still there?"])
+    finally:
+        await bot.close()
+        await asyncio.wait([task], timeout=5)
+
+
 def main():
     binary = sys.argv[1]
     process = subprocess.Popen(
@@ -396,6 +443,7 @@ def main():
             ("google-auth, every death of a grant", lambda: google_deaths(urls)),
             ("google-auth, ID tokens and rotating keys", lambda: google_id_tokens(urls)),
             ("python-telegram-bot, polling, answers, files and refusals", lambda: asyncio.run(telegram_bot(urls))),
+            ("discord.py, gateway, messages and commands", lambda: asyncio.run(discord_bot(urls))),
         ]
         for name, check in checks:
             try:

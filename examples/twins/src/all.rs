@@ -9,6 +9,7 @@ use crate::{
     cartesia::{self, Cartesia, Voice},
     deepgram::{self, Deepgram, Hearing},
     google::{self, Google},
+    discord::{self, Discord},
     latency::Profile,
     serve::{self, Twin},
     telegram::{self, Telegram},
@@ -32,6 +33,8 @@ pub struct TwinsConfig {
     pub google: Option<std::net::SocketAddr>,
     /// Where Telegram listens. A free port of loopback where absent.
     pub telegram: Option<std::net::SocketAddr>,
+    /// Where Discord listens. A free port of loopback where absent.
+    pub discord: Option<std::net::SocketAddr>,
 }
 
 /// How the recogniser hears.
@@ -112,6 +115,8 @@ pub struct Addresses {
     pub google: String,
     /// `http://…`
     pub telegram: String,
+    /// `http://…`
+    pub discord: String,
 }
 
 /// The twins, serving until they are dropped.
@@ -150,6 +155,7 @@ impl Twins {
         let anthropic = Anthropic::new(anthropic::Config { seed, profile, ..anthropic::Config::default() });
         let google = Google::new(google::Config { seed, profile, ..google::Config::default() });
         let telegram = Telegram::new(telegram::Config { seed, profile, ..telegram::Config::default() });
+        let discord = Discord::new(discord::Config { seed, profile, ..discord::Config::default() });
         let ((stop, stopped), mut tasks) = (watch::channel(()), JoinSet::new());
         let addresses = Addresses {
             deepgram: format!("ws://{}", listen(deepgram, config.listen[0], &stopped, &mut tasks).await?),
@@ -157,6 +163,7 @@ impl Twins {
             anthropic: format!("http://{}", listen(anthropic, config.listen[2], &stopped, &mut tasks).await?),
             google: format!("http://{}", listen(google, config.google, &stopped, &mut tasks).await?),
             telegram: format!("http://{}", listen(telegram, config.telegram, &stopped, &mut tasks).await?),
+            discord: format!("http://{}", listen(discord, config.discord, &stopped, &mut tasks).await?),
         };
         Ok(Self { addresses, simulated, _stop: stop, _tasks: tasks })
     }

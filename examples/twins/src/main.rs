@@ -14,6 +14,7 @@ use livos_twins::{
 use serde_json::json;
 
 /// Twins of Deepgram, Cartesia, Anthropic, Google, Telegram and Discord, on loopback.
+/// Twins of Deepgram, Cartesia, Anthropic, Telegram and Discord, on loopback.
 #[derive(Parser)]
 #[command(version)]
 struct Args {
@@ -34,6 +35,9 @@ struct Args {
     /// Where the Telegram twin listens.
     #[arg(long, default_value = "127.0.0.1:0")]
     telegram: SocketAddr,
+    /// Where the Discord twin listens.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    discord: SocketAddr,
     /// `zero`, or `seed` for the waiting times of real providers.
     #[arg(long, default_value = "zero")]
     profile: Profile,
@@ -88,6 +92,7 @@ async fn run(args: Args) -> std::io::Result<()> {
     config.listen = [Some(args.deepgram), Some(args.cartesia), Some(args.anthropic)];
     config.google = Some(args.google);
     config.telegram = Some(args.telegram);
+    config.discord = Some(args.discord);
     let twins = Twins::start(config).await?;
     let addresses = twins.addresses();
     for simulated in twins.simulated() {
@@ -97,6 +102,7 @@ async fn run(args: Args) -> std::io::Result<()> {
         "deepgram": addresses.deepgram, "cartesia": addresses.cartesia, "anthropic": addresses.anthropic,
         "google": addresses.google,
         "telegram": addresses.telegram,
+        "discord": addresses.discord,
     });
     writeln!(std::io::stdout(), "{line}")?;
     std::io::stdout().flush()?;

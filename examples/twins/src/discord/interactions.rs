@@ -44,6 +44,7 @@ impl Discord {
         let mut world = lock(&self.0.world);
         let record = InteractionRecord {
             token: token.clone(),
+            channel,
             made: Instant::now(),
             response: None,
             original: None,
@@ -62,7 +63,10 @@ impl Discord {
             Some(guild) => {
                 interaction["guild_id"] = guild.to_string().into();
                 interaction["context"] = 0.into();
-                interaction["member"] = json!({ "user": world.user(user), "roles": [], "permissions": "0", "joined_at": "2026-01-01T00:00:00+00:00" });
+                interaction["member"] = json!({
+                    "user": world.user(user), "roles": [], "permissions": "0", "joined_at": "2026-01-01T00:00:00+00:00",
+                    "deaf": false, "mute": false, "flags": 0,
+                });
             }
             None => {
                 interaction["context"] = 1.into();

@@ -53,9 +53,6 @@ pub(super) async fn answer(twin: &Discord, request: Request<Incoming>) -> Respon
     let text = |name: header::HeaderName| {
         parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     };
-    if !text(header::USER_AGENT).starts_with("DiscordBot (") {
-        return refuse(twin, StatusCode::FORBIDDEN, 40333, "internal network error");
-    }
     let words: Vec<&str> = route.split('/').collect();
     let call = Call {
         method: &parts.method,
@@ -65,6 +62,9 @@ pub(super) async fn answer(twin: &Discord, request: Request<Incoming>) -> Respon
     };
     let token = text(header::AUTHORIZATION).strip_prefix("Bot ").unwrap_or_default().to_owned();
     let open = matches!(words[..], ["webhooks", ..] | ["interactions", ..]);
+    if !open && !text(header::USER_AGENT).starts_with("DiscordBot (") {
+        return refuse(twin, StatusCode::FORBIDDEN, 40333, "internal network error");
+    }
     if !open && token != lock(&twin.0.world).token {
         return refuse(twin, StatusCode::UNAUTHORIZED, 0, "401: Unauthorized");
     }
@@ -178,7 +178,14 @@ impl Call<'_> {
                 drop(world);
                 self.channel(twin, channel, rest, body)
             }
-            ("POST", ["interactions", id, token, "callback"]) => respond(&mut world, id, token, body),
+            ("POST", ["interactions", id, token, "callback"]) => {
+                let answer = respond(&mut world, id, token, body);
+                let wanted = self
+                    .query
+                    .split('&')
+                    .any(|pair| matches!(pair, "with_response=true" | "with_response=1"));
+                if wanted && answer.0 == StatusCode::NO_CONTENT { with_response(id, body) } else { answer }
+            }
             (_, ["webhooks", _, token, rest @ ..]) => self.webhook(&mut world, token, rest, body),
             ("GET", ["applications", id, "commands"]) if *id == APPLICATION.to_string() => {
                 (StatusCode::OK, Value::Array(world.commands.clone()))
@@ -264,7 +271,7 @@ impl Call<'_> {
         if record.response.is_none() {
             return error(StatusCode::NOT_FOUND, 10015, "Unknown Webhook");
         }
-        let message = json!({ "id": "1", "content": body["content"] });
+        let channel = record.channel;
         match (self.method.as_str(), rest) {
             ("GET", ["messages", "@original"]) => {
                 (StatusCode::OK, json!({ "id": "1", "content": record.original }))
@@ -279,11 +286,11 @@ impl Call<'_> {
                 }
                 let text = body["content"].as_str().unwrap_or_default().to_owned();
                 match rest {
-                    [] => record.follow_ups.push(text),
-                    _ => record.original = Some(text),
+                    [] => record.follow_ups.push(text.clone()),
+                    _ => record.original = Some(text.clone()),
                 }
                 world.stats.pings += u64::from(pings(body));
-                (StatusCode::OK, message)
+                (StatusCode::OK, world.message(1, channel, BOT, &text))
             }
             _ => error(StatusCode::NOT_FOUND, 0, "404: Not Found"),
         }
@@ -359,6 +366,15 @@ fn respond(world: &mut World, id: &str, token: &str, body: &Value) -> Answer {
     }
     record.respond(body);
     NO_CONTENT
+}
+
+/// What a client is answered that asks for it.
+fn with_response(id: &str, body: &Value) -> Answer {
+    let deferred = body["type"] == 5;
+    let interaction = json!({
+        "id": id, "type": 2, "response_message_id": "1", "response_message_loading": deferred, "response_message_ephemeral": false,
+    });
+    (StatusCode::OK, json!({ "interaction": interaction, "resource": { "type": body["type"] } }))
 }
 
 /// A command as Discord holds it: with an id, a version and its defaults.

@@ -52,6 +52,8 @@ pub struct Stats {
 pub struct InteractionRecord {
     /// The right to answer it.
     pub token: String,
+    /// Where it was made.
+    pub channel: u64,
     /// When it was made.
     pub made: Instant,
     /// The first response, as it was sent.
@@ -198,14 +200,9 @@ impl World {
 
     /// Stores a message and tells every session whose intents ask for it.
     pub(super) fn write(&mut self, id: u64, channel: u64, user: u64, text: &str, more: Value) -> u64 {
-        let mentions: Vec<Value> =
-            self.people.keys().filter(|id| mentions(text, **id)).map(|id| self.user(*id)).collect();
-        let mut message = json!({
-            "id": id.to_string(), "channel_id": channel.to_string(), "author": self.user(user), "content": text, "type": 0,
-            "timestamp": "2026-11-24T07:00:00.000000+00:00", "edited_timestamp": null, "tts": false, "pinned": false, "flags": 0,
-            "mention_everyone": false, "mentions": mentions, "mention_roles": [], "attachments": [], "embeds": [], "components": [],
-        });
-        for (field, value) in more.as_object().into_iter().flatten() {
+        let mut message = self.message(id, channel, user, text);
+        // What is not there is not there: a client that finds a field with nothing in it breaks.
+        for (field, value) in more.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
             message[field] = value.clone();
         }
         let place = self.channels.entry(channel).or_default();
@@ -232,6 +229,17 @@ impl World {
             session.dispatch("MESSAGE_CREATE", &shown);
         }
         id
+    }
+
+    /// A message with the usual fields.
+    pub(super) fn message(&self, id: u64, channel: u64, user: u64, text: &str) -> Value {
+        let mentions: Vec<Value> =
+            self.people.keys().filter(|id| mentions(text, **id)).map(|id| self.user(*id)).collect();
+        json!({
+            "id": id.to_string(), "channel_id": channel.to_string(), "author": self.user(user), "content": text, "type": 0,
+            "timestamp": "2026-11-24T07:00:00.000000+00:00", "edited_timestamp": null, "tts": false, "pinned": false, "flags": 0,
+            "mention_everyone": false, "mentions": mentions, "mention_roles": [], "attachments": [], "embeds": [], "components": [],
+        })
     }
 
     pub(super) fn dispatch_interaction(&mut self, interaction: &Value) -> u64 {

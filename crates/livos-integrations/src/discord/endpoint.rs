@@ -1,7 +1,7 @@
 //! The interactions endpoint: a service from a verified post to its answer, for a bot whose portal names an address.
 //!
 //! The signature is checked before, by the verifier of Discord's, so that nothing here is reached by strangers. The post is enqueued and answered
-//! at once; the agent answers later, through [`super::Rest::answer`].
+//! at once; the agent answers later, through a [`super::DiscordOutlet`].
 
 use std::{
     future::Future,

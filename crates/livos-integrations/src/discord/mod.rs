@@ -6,7 +6,7 @@
 //!
 //! - [`Listener`] keeps the bot at the [gateway] and enqueues [`Event`]s. The decisions are those of [`gateway::Gateway`].
 //! - [`Interactions`] is the other way in: a service for verified posts, for a bot whose portal names an interactions endpoint.
-//! - [`Rest`] asks Discord over HTTP. [`Rest::answer`] carries an agent's text back to where an event came from.
+//! - [`Rest`] asks Discord over HTTP. A [`DiscordOutlet`] is where an event came from, for [`deliver`](crate::sender::deliver) to write an answer into.
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -27,7 +27,6 @@
 //! # }
 //! ```
 
-mod answer;
 mod commands;
 mod endpoint;
 mod event;
@@ -36,12 +35,12 @@ mod id;
 mod intake;
 mod interaction;
 mod jobs;
+mod outlet;
 pub mod rest;
 #[cfg(test)]
 mod tests;
 
 pub use self::{
-    answer::{Way, way},
     commands::{CommandOption, InvalidCommand, OptionKind, SlashCommand},
     endpoint::{EndpointError, Interactions},
     event::{
@@ -53,5 +52,6 @@ pub use self::{
     intake::Groups,
     interaction::{Reaction, Response, react},
     jobs::JobConfig,
+    outlet::{DiscordOutlet, MESSAGE, Way, way},
     rest::{Outgoing, Rest, RestConfig, RestError},
 };

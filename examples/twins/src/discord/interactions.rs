@@ -48,9 +48,13 @@ impl Discord {
             made: Instant::now(),
             response: None,
             original: None,
+            original_id: id + 1,
             follow_ups: Vec::new(),
+            follow_up_ids: Vec::new(),
         };
         world.interactions.insert(id, record);
+        // Room for the ids of its messages.
+        world.next_id(id + 64);
         let options: Vec<Value> =
             options.iter().map(|(name, value)| json!({ "name": name, "type": 3, "value": value })).collect();
         let mut interaction = json!({
@@ -179,6 +183,16 @@ impl Discord {
 }
 
 impl InteractionRecord {
+    /// The message of this name or number.
+    pub(super) fn message_mut(&mut self, name: &str) -> Option<(u64, &mut String)> {
+        if name == "@original" || name == self.original_id.to_string() {
+            let id = self.original_id;
+            return Some((id, self.original.get_or_insert_default()));
+        }
+        let index = self.follow_up_ids.iter().position(|id| name == id.to_string())?;
+        Some((self.follow_up_ids[index], self.follow_ups.get_mut(index)?))
+    }
+
     /// Takes a first response in.
     pub(super) fn respond(&mut self, response: &Value) {
         if response["type"] == 4 {

@@ -6,9 +6,9 @@
 //! | `GET /api/v10/gateway`, `/gateway/bot` | its address, and the identifies that are left |
 //! | `GET /api/v10/users/@me`, `/applications/@me`, `/oauth2/applications/@me` | the bot and its application |
 //! | `POST /api/v10/users/@me/channels` | the direct channel to a user |
-//! | `GET /api/v10/channels/{id}`, `GET` and `POST …/messages`, `PATCH …/messages/{id}`, `POST …/typing` | channels and messages |
+//! | `GET /api/v10/channels/{id}`, `GET` and `POST …/messages`, `PATCH` and `DELETE …/messages/{id}`, `POST …/typing` | channels and messages |
 //! | `POST /api/v10/interactions/{id}/{token}/callback` | the first response, 204 |
-//! | `GET`, `PATCH`, `DELETE /api/v10/webhooks/{app}/{token}/messages/@original`, `POST …/{token}` | the later ones |
+//! | `GET`, `PATCH`, `DELETE /api/v10/webhooks/{app}/{token}/messages/@original`, `POST …/{token}`, `PATCH …/messages/{id}` | the later ones |
 //! | `GET`, `PUT /api/v10/applications/{app}/commands` | global commands |
 //! | `GET /attachments/{channel}/{message}/{name}` | files, without a token |
 //! | `POST /twin/say`, `/twin/command`, `/twin/trick`, `/twin/said`, `/twin/interaction` | what people and the provider do, for programs in another process |

@@ -140,7 +140,9 @@ impl Call<'_> {
     fn bucket(&self) -> (Bucket, String) {
         match (self.method, self.words) {
             (&Method::POST, ["channels", channel, "messages"]) => (MESSAGES, (*channel).to_owned()),
-            (&Method::PATCH, ["channels", channel, "messages", _]) => (EDITS, (*channel).to_owned()),
+            (&Method::PATCH | &Method::DELETE, ["channels", channel, "messages", _]) => {
+                (EDITS, (*channel).to_owned())
+            }
             (_, ["webhooks" | "interactions", _, token, ..]) => (WEBHOOKS, (*token).to_owned()),
             (_, [top, major, ..]) => (OTHERS, format!("{top}/{major}")),
             _ => (OTHERS, String::new()),
@@ -214,29 +216,20 @@ impl Call<'_> {
             }
             ("GET", ["messages"]) => (StatusCode::OK, self.messages(&lock(&twin.0.world), channel)),
             ("POST", ["messages"]) => send(twin, channel, body),
-            ("PATCH", ["messages", id]) => {
+            ("PATCH", ["messages", id]) => edit(&mut lock(&twin.0.world), channel, id, body),
+            ("DELETE", ["messages", id]) => {
                 let mut world = lock(&twin.0.world);
-                if let Err(refused) = check_text(body) {
-                    return refused;
-                }
-                let pings = pings(body);
                 let messages = world.channels.get_mut(&channel).map(|channel| &mut channel.messages);
-                let found =
-                    messages.and_then(|messages| messages.iter_mut().find(|message| message["id"] == **id));
-                let Some(message) = found else {
-                    return error(StatusCode::NOT_FOUND, 10008, "Unknown Message");
-                };
-                if message["author"]["id"] != BOT.to_string() {
-                    return error(
-                        StatusCode::FORBIDDEN,
-                        50005,
-                        "Cannot edit a message authored by another user",
-                    );
+                let before = messages.as_ref().map_or(0, |messages| messages.len());
+                let after = messages.map_or(0, |messages| {
+                    messages.retain(|message| message["id"] != **id);
+                    messages.len()
+                });
+                if after < before {
+                    NO_CONTENT
+                } else {
+                    error(StatusCode::NOT_FOUND, 10008, "Unknown Message")
                 }
-                message["content"] = body["content"].clone();
-                let edited = message.clone();
-                world.stats.pings += u64::from(pings);
-                (StatusCode::OK, edited)
             }
             _ => error(StatusCode::NOT_FOUND, 0, "404: Not Found"),
         }
@@ -274,23 +267,35 @@ impl Call<'_> {
         let channel = record.channel;
         match (self.method.as_str(), rest) {
             ("GET", ["messages", "@original"]) => {
-                (StatusCode::OK, json!({ "id": "1", "content": record.original }))
+                let (id, text) = (record.original_id, record.original.clone().unwrap_or_default());
+                (StatusCode::OK, world.message(id, channel, BOT, &text))
             }
             ("DELETE", ["messages", "@original"]) => {
                 record.original = None;
                 NO_CONTENT
             }
-            ("PATCH", ["messages", "@original"]) | ("POST", []) => {
+            ("PATCH", ["messages", _]) | ("POST", []) => {
                 if let Err(refused) = check_text(body) {
                     return refused;
                 }
                 let text = body["content"].as_str().unwrap_or_default().to_owned();
-                match rest {
-                    [] => record.follow_ups.push(text.clone()),
-                    _ => record.original = Some(text.clone()),
-                }
+                let id = match rest {
+                    [_, name] => {
+                        let Some((id, message)) = record.message_mut(name) else {
+                            return error(StatusCode::NOT_FOUND, 10008, "Unknown Message");
+                        };
+                        message.clone_from(&text);
+                        id
+                    }
+                    _ => {
+                        let id = record.original_id + 1 + record.follow_ups.len() as u64;
+                        record.follow_ups.push(text.clone());
+                        record.follow_up_ids.push(id);
+                        id
+                    }
+                };
                 world.stats.pings += u64::from(pings(body));
-                (StatusCode::OK, world.message(1, channel, BOT, &text))
+                (StatusCode::OK, world.message(id, channel, BOT, &text))
             }
             _ => error(StatusCode::NOT_FOUND, 0, "404: Not Found"),
         }
@@ -351,6 +356,33 @@ fn send(twin: &Discord, channel: u64, body: &Value) -> Answer {
     world.write(id, channel, BOT, text, more);
     let sent = world.channels.get(&channel).and_then(|channel| channel.messages.back().cloned());
     (StatusCode::OK, sent.unwrap_or_default())
+}
+
+/// Messages of interactions are messages of the channel too.
+fn edit(world: &mut World, channel: u64, id: &str, body: &Value) -> Answer {
+    if let Err(refused) = check_text(body) {
+        return refused;
+    }
+    world.stats.pings += u64::from(pings(body));
+    let text = body["content"].as_str().unwrap_or_default();
+    let of_interaction = world.interactions.values_mut().filter(|record| record.channel == channel);
+    if let Some((number, message)) = of_interaction.into_iter().find_map(|record| {
+        let known = record.original.is_some() || id != record.original_id.to_string();
+        record.message_mut(id).filter(|_| known)
+    }) {
+        text.clone_into(message);
+        return (StatusCode::OK, world.message(number, channel, BOT, text));
+    }
+    let messages = world.channels.get_mut(&channel).map(|channel| &mut channel.messages);
+    let found = messages.and_then(|messages| messages.iter_mut().find(|message| message["id"] == *id));
+    let Some(message) = found else {
+        return error(StatusCode::NOT_FOUND, 10008, "Unknown Message");
+    };
+    if message["author"]["id"] != BOT.to_string() {
+        return error(StatusCode::FORBIDDEN, 50005, "Cannot edit a message authored by another user");
+    }
+    message["content"] = body["content"].clone();
+    (StatusCode::OK, message.clone())
 }
 
 fn respond(world: &mut World, id: &str, token: &str, body: &Value) -> Answer {

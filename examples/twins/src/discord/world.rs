@@ -60,8 +60,12 @@ pub struct InteractionRecord {
     pub response: Option<Value>,
     /// The message that stands in its place now.
     pub original: Option<String>,
+    /// Its id.
+    pub original_id: u64,
     /// Further messages.
     pub follow_ups: Vec<String>,
+    /// Their ids.
+    pub follow_up_ids: Vec<u64>,
 }
 
 /// Events of a session that can be replayed.

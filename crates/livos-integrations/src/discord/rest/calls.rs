@@ -190,28 +190,57 @@ impl Rest {
         self.call(asked.without_token()).await.map(drop)
     }
 
-    /// Replaces the first response to an interaction, the deferral for instance; within fifteen minutes.
+    /// Puts a message in the place of the first response to an interaction, the deferral for instance, within fifteen minutes; answers its id.
     pub async fn edit_response(
         &self,
         application: Id,
         token: &InteractionToken,
         message: &Outgoing,
-    ) -> Result<(), RestError> {
-        let path = format!("/webhooks/{application}/{}/messages/@original", token.expose());
-        let asked = call(Method::PATCH, "PATCH /webhooks/messages", token.expose(), path);
-        self.call(asked.json(&message.to_json()).without_token()).await.map(drop)
+    ) -> Result<Id, RestError> {
+        self.edit_webhook(application, token, "@original", message).await
     }
 
-    /// A further message of an interaction; within fifteen minutes. It has no nonce, so it is not tried again after a failure.
+    /// A further message of an interaction, within fifteen minutes; answers its id. It has no nonce, so it is not tried again after a failure.
     pub async fn follow_up(
         &self,
         application: Id,
         token: &InteractionToken,
         message: &Outgoing,
-    ) -> Result<(), RestError> {
+    ) -> Result<Id, RestError> {
         let path = format!("/webhooks/{application}/{}", token.expose());
         let asked = call(Method::POST, "POST /webhooks", token.expose(), path);
-        self.call(asked.json(&message.to_json()).without_token()).await.map(drop)
+        let body = self.call(asked.json(&message.to_json()).without_token()).await?;
+        read::<Created>(&body).map(|created| created.id)
+    }
+
+    /// Replaces the text of a message of an interaction, within fifteen minutes.
+    pub async fn edit_follow_up(
+        &self,
+        application: Id,
+        token: &InteractionToken,
+        message: Id,
+        text: &str,
+    ) -> Result<(), RestError> {
+        self.edit_webhook(application, token, message, &Outgoing::text(text)).await.map(drop)
+    }
+
+    async fn edit_webhook(
+        &self,
+        application: Id,
+        token: &InteractionToken,
+        message: impl std::fmt::Display,
+        outgoing: &Outgoing,
+    ) -> Result<Id, RestError> {
+        let path = format!("/webhooks/{application}/{}/messages/{message}", token.expose());
+        let asked = call(Method::PATCH, "PATCH /webhooks/messages", token.expose(), path);
+        let body = self.call(asked.json(&outgoing.to_json()).without_token()).await?;
+        read::<Created>(&body).map(|created| created.id)
+    }
+
+    /// Takes one of the bot's messages back.
+    pub async fn delete_message(&self, channel: Id, message: Id) -> Result<(), RestError> {
+        let path = format!("/channels/{channel}/messages/{message}");
+        self.call(call(Method::DELETE, "DELETE /channels/messages", channel, path)).await.map(drop)
     }
 
     /// The bot's global commands, as Discord holds them.

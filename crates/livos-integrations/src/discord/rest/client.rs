@@ -6,10 +6,10 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body::Body;
-use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
+use http_body_util::Full;
 use livos_core::{
     backoff::{Backoff, BackoffConfig},
     drive::now,
@@ -17,17 +17,13 @@ use livos_core::{
 };
 use serde::Deserialize;
 use tokio::sync::Notify;
-use tower::{BoxError, Service, ServiceExt, util::BoxCloneSyncService};
+use tower::{BoxError, Service, ServiceExt};
 
 use super::{
     error::RestError,
     limits::{Admission, Answer, Limits, LimitsConfig, Route},
 };
-
-type ResponseBody = UnsyncBoxBody<Bytes, BoxError>;
-
-/// Any HTTP client as a tower service.
-pub type HttpClient = BoxCloneSyncService<Request<Full<Bytes>>, Response<ResponseBody>, BoxError>;
+use crate::http_client::{self, HttpClient, NotRead};
 
 /// How Discord is asked.
 #[derive(Debug, Clone)]
@@ -80,7 +76,10 @@ impl RestConfig {
 
 /// Discord over any HTTP client. Clones share the limits, so make one for each bot.
 #[derive(Clone)]
-pub struct Rest(Arc<Inner>);
+pub struct Rest {
+    inner: Arc<Inner>,
+    patience: Duration,
+}
 
 struct Inner {
     config: RestConfig,
@@ -92,7 +91,7 @@ struct Inner {
 
 impl fmt::Debug for Rest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rest").field("config", &self.0.config).finish_non_exhaustive()
+        f.debug_struct("Rest").field("config", &self.inner.config).finish_non_exhaustive()
     }
 }
 
@@ -136,26 +135,29 @@ impl Rest {
             .map_err(|error| invalid(error.into()))?;
         authorization.set_sensitive(true);
         HeaderValue::from_str(&config.user_agent).map_err(|error| invalid(error.into()))?;
-        let http = http
-            .map_response(|response: Response<B>| {
-                response.map(|body| body.map_err(Into::into).boxed_unsync())
-            })
-            .map_err(Into::into);
         let limits = Mutex::new(Limits::new(config.limits));
-        let http = HttpClient::new(http);
-        Ok(Self(Arc::new(Inner { config, authorization, http, limits, answered: Notify::new() })))
+        let http = http_client::boxed(http);
+        let patience = config.longest_wait;
+        let inner = Arc::new(Inner { config, authorization, http, limits, answered: Notify::new() });
+        Ok(Self { inner, patience })
+    }
+
+    /// The same client, whose requests wait for so long at most for Discord's limits.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     pub(in crate::discord) fn config(&self) -> &RestConfig {
-        &self.0.config
+        &self.inner.config
     }
 
     /// The answer's body. Waits for the limits, and tries again what failed for now and can be repeated.
     pub(super) async fn call(&self, call: Call) -> Result<Bytes, RestError> {
-        let config = &self.0.config;
+        let config = &self.inner.config;
         let (mut waited, mut backoff) = (Duration::ZERO, Backoff::new(config.backoff, rand::random()));
         for attempt in 1.. {
-            waited += self.admitted(&call.route, config.longest_wait.saturating_sub(waited)).await?;
+            waited += self.admitted(&call.route, self.patience.saturating_sub(waited)).await?;
             let Attempt { error, again } = match self.attempt(&call).await {
                 Ok(body) => return Ok(body),
                 Err(attempt) => attempt,
@@ -177,7 +179,7 @@ impl Rest {
     async fn admitted(&self, route: &Route, patience: Duration) -> Result<Duration, RestError> {
         let begun = now();
         loop {
-            let answered = self.0.answered.notified();
+            let answered = self.inner.answered.notified();
             tokio::pin!(answered);
             answered.as_mut().enable();
             let admission = self.limits().admit(now(), route);
@@ -205,7 +207,7 @@ impl Rest {
     async fn attempt(&self, call: &Call) -> Result<Bytes, Attempt> {
         let place = Place { rest: self, route: &call.route, answered: false };
         let request = self.request(call).map_err(|error| Attempt { error, again: None })?;
-        let (status, headers, body) = self.exchange(request, self.0.config.max_answer).await?;
+        let (status, headers, body) = self.exchange(request, self.inner.config.max_answer).await?;
         let said = Said::read(status, &body);
         place.answered(&answer(status, &headers, &said));
         match status {
@@ -225,14 +227,14 @@ impl Rest {
     }
 
     fn request(&self, call: &Call) -> Result<Request<Full<Bytes>>, RestError> {
-        let base = self.0.config.base_url.to_string();
+        let base = self.inner.config.base_url.to_string();
         let address = format!("{}{}", base.trim_end_matches('/'), call.route.path);
         let mut request = Request::builder()
             .method(call.method.clone())
             .uri(address)
-            .header(header::USER_AGENT, self.0.config.user_agent.as_str());
+            .header(header::USER_AGENT, self.inner.config.user_agent.as_str());
         if call.route.bot {
-            request = request.header(header::AUTHORIZATION, self.0.authorization.clone());
+            request = request.header(header::AUTHORIZATION, self.inner.authorization.clone());
         }
         if call.body.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");
@@ -249,15 +251,15 @@ impl Rest {
     ) -> Result<(StatusCode, HeaderMap, Bytes), Attempt> {
         let backoff = |error| Attempt { error, again: Some(Again::Backoff) };
         let exchange = async {
-            let response = self.0.http.clone().oneshot(request).await;
+            let response = self.inner.http.clone().oneshot(request).await;
             let (head, body) = response.map_err(|error| backoff(RestError::Unreachable(error)))?.into_parts();
-            match whole(body, longest).await {
-                Ok(Some(body)) => Ok((head.status, head.headers, body)),
-                Ok(None) => Err(Attempt { error: RestError::TooLong(longest), again: None }),
-                Err(error) => Err(backoff(RestError::Unreachable(error))),
+            match http_client::read(body, longest).await {
+                Ok(body) => Ok((head.status, head.headers, body)),
+                Err(NotRead::TooLong) => Err(Attempt { error: RestError::TooLong(longest), again: None }),
+                Err(NotRead::Broke(error)) => Err(backoff(RestError::Unreachable(error))),
             }
         };
-        let limit = self.0.config.timeout;
+        let limit = self.inner.config.timeout;
         tokio::time::timeout(limit, exchange)
             .await
             .unwrap_or_else(|_| Err(backoff(RestError::TimedOut(limit))))
@@ -268,12 +270,12 @@ impl Rest {
         let uri: Uri =
             url.parse().map_err(|error: http::uri::InvalidUri| RestError::Invalid(error.into()))?;
         let allowed =
-            uri.host().is_some_and(|host| self.0.config.file_hosts.iter().any(|known| known == host));
-        let same_scheme = uri.scheme() == self.0.config.base_url.scheme();
+            uri.host().is_some_and(|host| self.inner.config.file_hosts.iter().any(|known| known == host));
+        let same_scheme = uri.scheme() == self.inner.config.base_url.scheme();
         if !allowed || !same_scheme {
             return Err(RestError::Invalid("the file is not at a host that files are fetched from".into()));
         }
-        let request = Request::get(uri).header(header::USER_AGENT, self.0.config.user_agent.as_str());
+        let request = Request::get(uri).header(header::USER_AGENT, self.inner.config.user_agent.as_str());
         let request = request.body(Full::default()).map_err(|error| RestError::Invalid(error.into()))?;
         match self.exchange(request, longest).await {
             Ok((status, _, body)) if status.is_success() => Ok(body),
@@ -284,21 +286,8 @@ impl Rest {
     }
 
     fn limits(&self) -> MutexGuard<'_, Limits> {
-        self.0.limits.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.limits.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The whole body; none where it is too long.
-async fn whole(mut body: ResponseBody, longest: usize) -> Result<Option<Bytes>, BoxError> {
-    let mut read = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame?.into_data() else { continue };
-        if read.len() + data.len() > longest {
-            return Ok(None);
-        }
-        read.extend_from_slice(&data);
-    }
-    Ok(Some(read.freeze()))
 }
 
 /// A place in a bucket, given back whatever becomes of the request.
@@ -320,7 +309,7 @@ impl Drop for Place<'_> {
         if !self.answered {
             self.rest.limits().abandon(self.route);
         }
-        self.rest.0.answered.notify_waiters();
+        self.rest.inner.answered.notify_waiters();
     }
 }
 

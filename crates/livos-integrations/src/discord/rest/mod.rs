@@ -7,6 +7,6 @@ pub mod limits;
 
 pub use self::{
     calls::{GatewayInfo, Outgoing},
-    client::{HttpClient, Rest, RestConfig},
+    client::{Rest, RestConfig},
     error::RestError,
 };

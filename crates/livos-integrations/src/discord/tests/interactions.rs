@@ -64,11 +64,22 @@ async fn a_command_is_deferred_at_once_and_answered_when_the_agent_is_done() {
     assert_eq!(house.interaction(id).response, Some(json!({ "type": 5 })));
     sleep(Duration::from_secs(840)).await;
     let text = "Because. ".repeat(500);
-    house.rest().answer(house.clock.now(), &house.event(), &text).await.unwrap();
+    house.answer(&house.event(), &text).await.unwrap();
     let record = house.interaction(id);
     assert_eq!(record.follow_ups.len(), 2);
     assert!(record.original.is_some_and(|text| text.starts_with("Because.")));
     assert_eq!(house.twin.said_by_bot(twin::CHANNEL), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_takes_longer_than_its_interaction_grows_on_as_a_message() {
+    let house = House::new();
+    let _running = house.started().await;
+    let id = house.twin.command(twin::CHANNEL, twin::ANNA, "ask", &[]);
+    house.until_texts(&["/ask"]).await;
+    let pieces = ["This will take me ", "a little while. ", "Here it is: ", "forty-two."];
+    house.answer_slowly(&house.event(), &pieces, Duration::from_secs(400)).await.unwrap();
+    assert_eq!(house.interaction(id).original, Some(pieces.concat()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -78,7 +89,7 @@ async fn after_a_quarter_of_an_hour_the_answer_is_a_message() {
     house.twin.command(twin::CHANNEL, twin::ANNA, "ask", &[]);
     house.until_texts(&["/ask"]).await;
     sleep(Duration::from_secs(880)).await;
-    house.rest().answer(house.clock.now(), &house.event(), "at last").await.unwrap();
+    house.answer(&house.event(), "at last").await.unwrap();
     assert_eq!(house.twin.said_by_bot(twin::CHANNEL), ["at last"]);
 }
 
@@ -91,7 +102,7 @@ async fn an_interaction_whose_process_was_killed_is_answered_all_the_same() {
     let _running = house.started().await;
     house.until_texts(&["/ask"]).await;
     assert_eq!(house.interaction(id).response, None, "it was too late for a deferral, which was not tried");
-    house.rest().answer(house.clock.now(), &house.event(), "here").await.unwrap();
+    house.answer(&house.event(), "here").await.unwrap();
     assert_eq!(house.twin.said_by_bot(twin::CHANNEL), ["here"]);
 }
 
@@ -115,7 +126,7 @@ async fn an_endpoint_answers_at_once_and_a_repetition_is_no_second_job() {
         .unwrap();
     assert_eq!(answered.response, json!({ "type": 5 }));
     assert_eq!(house.texts(), ["/ask why?"]);
-    house.rest().answer(house.clock.now(), &house.event(), "because").await.unwrap();
+    house.answer(&house.event(), "because").await.unwrap();
     assert_eq!(house.interaction(answered.id).original.as_deref(), Some("because"));
 
     let Event::Interaction(interaction) = house.event() else { panic!("it is one") };

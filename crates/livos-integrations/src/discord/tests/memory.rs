@@ -185,8 +185,11 @@ impl Store for MemoryStore {
         Ok(Put::Written(version))
     }
 
-    async fn put(&self, _: Timestamp, _: &Key, _: Bytes) -> Result<u64, StoreError> {
-        unreachable!("{UNUSED}")
+    async fn put(&self, _: Timestamp, key: &Key, value: Bytes) -> Result<u64, StoreError> {
+        let mut entries = self.0.lock().unwrap();
+        let version = entries.get(key.as_str()).map_or(1, |entry| entry.version + 1);
+        entries.insert(key.as_str().to_owned(), Entry { value, version });
+        Ok(version)
     }
 
     async fn remove(&self, _: Timestamp, _: &Key) -> Result<bool, StoreError> {

@@ -8,12 +8,15 @@ mod rest;
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures_util::{StreamExt, stream};
 use http::{Request, Response, Uri};
 use http_body_util::Full;
 use hyper_util::rt::TokioIo;
 use livos_core::{
+    conversation::{Finish, Heard, Reply, ReplyControl, ReplyError, ReplyEvent},
     drain::{Drain, DrainSignal},
     secret::Secret,
+    store::Store,
     time::{Clock, Timestamp},
 };
 use livos_twins::{Twin, discord as twin};
@@ -21,7 +24,8 @@ use tokio::{task::JoinHandle, time::Instant};
 use tower::{BoxError, Service, service_fn};
 
 use self::memory::{MemoryQueue, MemoryStore};
-use super::{Event, ListenError, Listener, ListenerConfig, Rest, RestConfig};
+use super::{DiscordOutlet, Event, ListenError, Listener, ListenerConfig, Rest, RestConfig};
+use crate::sender::{DeliverConfig, DeliverError, Outbox, deliver};
 
 /// 24 November 2026, 07:00 UTC.
 const NOW_MS: i64 = 1_795_503_600_000;
@@ -143,9 +147,43 @@ impl House {
         assert_eq!(self.texts(), texts);
     }
 
+    /// Delivers an answer that an agent says in these pieces, one every so often.
+    async fn answer_slowly(
+        &self,
+        event: &Event,
+        pieces: &[&str],
+        every: Duration,
+    ) -> Result<(), DeliverError> {
+        let outlet = DiscordOutlet::answering(self.rest(), self.clock, event);
+        let outbox = Outbox::new(Arc::clone(&self.store) as Arc<dyn Store>, self.clock);
+        let events: Vec<ReplyEvent> = pieces
+            .iter()
+            .map(|piece| ReplyEvent::Text((*piece).to_owned()))
+            .chain([ReplyEvent::Finished(Finish::Complete)])
+            .collect();
+        let events = stream::iter(events).then(move |event| async move {
+            tokio::time::sleep(every).await;
+            Ok(event)
+        });
+        let ask = || async { Ok::<_, ReplyError>(Reply::new(events, Nobody)) };
+        deliver(&outlet, &outbox, &event.dedupe_key(), DeliverConfig::default(), ask).await
+    }
+
+    async fn answer(&self, event: &Event, text: &str) -> Result<(), DeliverError> {
+        self.answer_slowly(event, &[text], Duration::ZERO).await
+    }
+
     fn anna(&self, text: &str) -> u64 {
         self.twin.say(self.twin.direct_channel(twin::ANNA), twin::ANNA, text)
     }
+}
+
+/// Remembers nothing of its replies.
+struct Nobody;
+
+impl ReplyControl for Nobody {
+    fn commit(&mut self) {}
+    fn heard(&mut self, _: Heard) {}
 }
 
 /// Lets everything happen that needs no time.

@@ -118,18 +118,30 @@ fn event(guild: bool) -> Event {
 #[tokio::test(start_paused = true)]
 async fn a_long_answer_comes_in_parts_and_once_however_often_it_is_sent() {
     let house = House::new();
-    let rest = house.rest();
     let text = format!("@everyone\n{}", "A sentence of some words. ".repeat(300));
-    rest.answer(house.clock.now(), &event(true), &text).await.unwrap();
-    rest.answer(house.clock.now(), &event(true), &text).await.unwrap();
+    house.answer(&event(true), &text).await.unwrap();
     let said = house.twin.said_by_bot(twin::CHANNEL);
     assert_eq!(said.len(), 4);
     assert!(said.iter().all(|part| part.chars().count() <= Outgoing::MAX_TEXT));
     assert_eq!(said.concat().split_whitespace().count(), text.split_whitespace().count());
+    assert_eq!(house.twin.stats().pings, 0, "a model's @everyone notifies nobody");
+    // Another process that knows nothing of it.
+    let stranger = House { store: Arc::default(), twin: house.twin.clone(), ..House::new() };
+    stranger.answer(&event(true), &text).await.unwrap();
+    assert_eq!(house.twin.said_by_bot(twin::CHANNEL), said);
+    assert_eq!(house.twin.stats().repeated_nonces, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_streamed_answer_is_edited_as_it_grows_within_the_limits() {
+    let house = House::new();
+    let pieces = ["word "; 2000];
+    house.answer_slowly(&event(false), &pieces, Duration::from_millis(50)).await.unwrap();
+    let said = house.twin.said_by_bot(twin::CHANNEL);
+    assert_eq!(said.concat().split_whitespace().count(), 2000);
     let stats = house.twin.stats();
-    assert_eq!((stats.repeated_nonces, stats.pings), (4, 0), "and a model's @everyone notifies nobody");
-    rest.answer(house.clock.now(), &event(true), " \n").await.unwrap();
-    assert_eq!(house.twin.said_by_bot(twin::CHANNEL).len(), 4, "nothing to say");
+    assert_eq!((stats.rate_limited, stats.messages), (0, 5));
+    assert!(stats.typing > 0);
 }
 
 #[tokio::test(start_paused = true)]

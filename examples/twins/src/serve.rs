@@ -269,7 +269,7 @@ where
     *lock(&slot.0.0) = Some(Box::pin(async move {
         match websocket.await {
             Ok(websocket) => {
-                session(Socket { websocket, connection, pinged_at: None, closed_with: None }).await
+                session(Socket { websocket, connection, pinged_at: None, closed_with: None }).await;
             }
             Err(error) => tracing::debug!(%error, "the handshake was not completed"),
         }

@@ -44,7 +44,7 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use self::world::World;
+use self::world::{World, number};
 pub use self::{
     interactions::{Answered, EndpointFailure},
     world::{InteractionRecord, Stats},
@@ -201,7 +201,7 @@ impl Discord {
     pub fn said_by_bot(&self, channel: u64) -> Vec<String> {
         let world = lock(&self.0.world);
         let messages = world.channels.get(&channel).into_iter().flat_map(|channel| &channel.messages);
-        messages.filter(|message| message["author"]["id"] == BOT.to_string()).map(text_of).collect()
+        messages.filter(|message| number(&message["author"]["id"]) == Some(BOT)).map(text_of).collect()
     }
 
     /// The bot's global commands.

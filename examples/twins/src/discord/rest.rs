@@ -13,7 +13,7 @@ use super::{
     APPLICATION, BOT, Discord,
     interactions::{FIRST, LIFE},
     limits::Bucket,
-    world::World,
+    world::{World, number},
 };
 use crate::{
     connection::lock,
@@ -302,10 +302,6 @@ impl Call<'_> {
     }
 }
 
-fn number(value: &Value) -> Option<u64> {
-    value.as_str().and_then(|text| text.parse().ok())
-}
-
 fn invalid_form(field: &str) -> Answer {
     error(StatusCode::BAD_REQUEST, 50035, &format!("Invalid Form Body: {field}"))
 }
@@ -343,7 +339,7 @@ fn send(twin: &Discord, channel: u64, body: &Value) -> Answer {
     if let Some((id, _)) = known.copied() {
         world.stats.repeated_nonces += 1;
         let messages = world.channels.get(&channel).into_iter().flat_map(|channel| &channel.messages);
-        let first = messages.into_iter().find(|message| message["id"] == id.to_string());
+        let first = messages.into_iter().find(|message| number(&message["id"]) == Some(id));
         return (StatusCode::OK, first.cloned().unwrap_or_default());
     }
     if let Some(nonce) = enforced {
@@ -378,7 +374,7 @@ fn edit(world: &mut World, channel: u64, id: &str, body: &Value) -> Answer {
     let Some(message) = found else {
         return error(StatusCode::NOT_FOUND, 10008, "Unknown Message");
     };
-    if message["author"]["id"] != BOT.to_string() {
+    if number(&message["author"]["id"]) != Some(BOT) {
         return error(StatusCode::FORBIDDEN, 50005, "Cannot edit a message authored by another user");
     }
     message["content"] = body["content"].clone();

@@ -299,5 +299,10 @@ fn mentions(text: &str, user: u64) -> bool {
 }
 
 fn mentions_bot(message: &Value) -> bool {
-    message["mentions"].as_array().into_iter().flatten().any(|user| user["id"] == BOT.to_string())
+    message["mentions"].as_array().into_iter().flatten().any(|user| number(&user["id"]) == Some(BOT))
+}
+
+/// An id on the wire.
+pub(super) fn number(value: &Value) -> Option<u64> {
+    value.as_str().and_then(|text| text.parse().ok())
 }

@@ -218,7 +218,7 @@ impl<C: Clock> Intake<C> {
         match tokio::time::timeout(left, responding).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::warn!(%error, "an interaction of discord could not be answered at once")
+                tracing::warn!(%error, "an interaction of discord could not be answered at once");
             }
             Err(_) => tracing::warn!("an interaction of discord was answered too late"),
         }

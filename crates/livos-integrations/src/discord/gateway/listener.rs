@@ -193,12 +193,12 @@ async fn keep<C: Clock>(guard: &Guard, fence: u64, clock: &C) -> ListenError {
 /// The connection.
 enum Stage {
     Apart,
-    Opening(BoxFuture<'static, Result<Socket, BoxError>>),
+    Opening(BoxFuture<'static, Result<Box<Socket>, BoxError>>),
     Open(Box<Socket>),
 }
 
 enum StageEvent {
-    Opened(Result<Socket, BoxError>),
+    Opened(Result<Box<Socket>, BoxError>),
     Received(Received),
 }
 
@@ -213,10 +213,13 @@ impl Stage {
     }
 }
 
+/// The durable side, and what its step came to.
+type Stepped<C> = (Box<Intake<C>>, Result<Done, ListenError>);
+
 /// The durable side: it does one step at a time, and takes itself along.
 enum Work<C> {
     Idle(Box<Intake<C>>),
-    Busy(BoxFuture<'static, (Box<Intake<C>>, Result<Done, ListenError>)>),
+    Busy(BoxFuture<'static, Stepped<C>>),
     /// Between the two, for no longer than an assignment takes.
     Moving,
 }
@@ -309,7 +312,7 @@ impl<C: Clock> Run<C> {
             let (timeout, longest) = (self.config.handshake_timeout, self.config.max_message);
             Socket::open(self.connector.clone(), address, timeout, longest)
         });
-        self.stage = Stage::Opening(Box::pin(async { opening?.await }));
+        self.stage = Stage::Opening(Box::pin(async { opening?.await.map(Box::new) }));
     }
 
     async fn send(&mut self, command: &super::Command) {
@@ -329,7 +332,7 @@ impl<C: Clock> Run<C> {
     fn hear(&mut self, event: StageEvent) {
         match event {
             StageEvent::Opened(Ok(socket)) => {
-                self.stage = Stage::Open(Box::new(socket));
+                self.stage = Stage::Open(socket);
                 self.gateway.input(GatewayInput::Opened);
             }
             StageEvent::Opened(Err(error)) => {

@@ -372,7 +372,7 @@ impl Gateway {
                 self.received = self.received.max(Some(sequence));
             }
             (Incoming::Dispatch { sequence } | Incoming::Resumed { sequence }, State::Live { .. }) => {
-                self.received = self.received.max(Some(sequence))
+                self.received = self.received.max(Some(sequence));
             }
             _ => {}
         }

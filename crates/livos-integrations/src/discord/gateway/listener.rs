@@ -122,6 +122,18 @@ impl<C: Clock + Clone> Listener<C> {
         Self { config: Arc::new(config), connector: boxed(connector), rest, queue, store, clock }
     }
 
+    /// A listener over rustls with the Mozilla roots; in the clear where the address says `ws`.
+    #[cfg(feature = "tls")]
+    pub fn over_tls(
+        config: ListenerConfig,
+        rest: Rest,
+        queue: Arc<dyn Queue>,
+        store: Arc<dyn Store>,
+        clock: C,
+    ) -> Result<Self, BoxError> {
+        Ok(Self::new(config, super::socket::over_tls()?, rest, queue, store, clock))
+    }
+
     /// Listens until the drain, or until Discord, the queue or the store refuses for good. Dropping the future cuts the connection; the session is
     /// resumed by the next one that runs.
     pub async fn run(self, drain: DrainSignal) -> Result<(), ListenError> {

@@ -33,6 +33,37 @@ where
     Connector::new(connector.map_response(|io| Box::new(io) as Box<dyn Io>).map_err(Into::into))
 }
 
+/// A connector over rustls with the Mozilla roots; in the clear where the address says `ws`.
+#[cfg(feature = "tls")]
+pub(super) fn over_tls() -> Result<Connector, BoxError> {
+    use hyper_util::{client::legacy::connect::HttpConnector, rt::TokioIo};
+
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(Duration::from_secs(5)));
+    let https = hyper_rustls::HttpsConnectorBuilder::new()
+        .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())?
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(tcp);
+    Ok(boxed(tower::service_fn(move |address: Uri| {
+        let mut https = https.clone();
+        async move {
+            // The connector knows the names of HTTP; the port is the same.
+            let mut parts = address.into_parts();
+            let scheme = if parts.scheme.as_ref().is_some_and(|scheme| scheme.as_str() == "wss") {
+                "https"
+            } else {
+                "http"
+            };
+            parts.scheme = Some(scheme.parse()?);
+            let io = https.ready().await?.call(Uri::from_parts(parts)?).await?;
+            Ok::<_, BoxError>(TokioIo::new(io))
+        }
+    })))
+}
+
 /// What came out of the socket.
 #[derive(Debug)]
 pub(super) enum Received {

@@ -142,6 +142,12 @@ impl Rest {
         Ok(Self { inner, patience })
     }
 
+    /// A client over rustls with the Mozilla roots, connections kept alive; plain HTTP where the address says so.
+    #[cfg(feature = "tls")]
+    pub fn over_tls(config: RestConfig) -> Result<Self, RestError> {
+        Self::new(config, http_client::over_tls().map_err(RestError::Invalid)?)
+    }
+
     /// The same client, whose requests wait for so long at most for Discord's limits.
     #[must_use]
     pub fn with_patience(self, patience: Duration) -> Self {

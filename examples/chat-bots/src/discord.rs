@@ -20,13 +20,16 @@ use crate::{Answer, Channel, House, listen};
 pub async fn channel(house: &House, tasks: &mut JoinSet<()>) -> Result<Channel, BoxError> {
     let twin = Discord::new(Config::default());
     let mut config = RestConfig::new(Secret::new("bot-token"));
-    config.base_url = format!("{}/api/v10", listen(twin.clone(), tasks).await?).parse()?;
+    let address = listen(twin.clone(), tasks).await?;
+    config.base_url = format!("{address}/api/v10").parse()?;
     let rest = Rest::over_tls(config)?;
     let question = CommandOption::new("question", "What you want to know", OptionKind::Text).required();
     let commands = [SlashCommand::new("ask", "Ask the agent something").with_option(question)];
     rest.register_commands(rest.application().await?, &commands).await?;
     let (queue, store) = (Arc::clone(&house.queue), Arc::clone(&house.store));
-    let listener = Listener::over_tls(ListenerConfig::default(), rest.clone(), queue, store, SystemClock)?;
+    let mut config = ListenerConfig::default();
+    config.url = address.replace("http", "ws");
+    let listener = Listener::over_tls(config, rest.clone(), queue, store, SystemClock)?;
     let drain = house.drain.clone();
     tasks.spawn(async move {
         let _ = listener.run(drain).await;

@@ -54,7 +54,7 @@ pub struct ListenerConfig {
     pub handshake_timeout: Duration,
     /// Bytes of the longest event. 16 MiB: the picture of a very large server.
     pub max_message: usize,
-    /// Events that wait while the queue or the store is slow. 1,000; beyond, the connection is given up and Discord keeps what follows, to replay it.
+    /// Events that wait while the queue is slow. 1,000; beyond, the connection is given up and Discord keeps what follows, to replay it.
     pub backlog: usize,
     /// How old a message may be that is fetched after an outage. 24 h: an answer later than that surprises more than it helps.
     pub catch_up_age: Duration,
@@ -155,6 +155,7 @@ impl<C: Clock + Clone> Listener<C> {
             stage: Stage::Apart,
             work: Work::Idle(Box::new(intake)),
             backlog: VecDeque::new(),
+            queued: None,
             fetching: None,
             pages: (None, 0),
             fetch_at: None,
@@ -244,6 +245,8 @@ struct Run<C> {
     stage: Stage,
     work: Work<C>,
     backlog: VecDeque<Step>,
+    /// The last event that was put there, and its session.
+    queued: Option<(Arc<str>, u64)>,
     fetching: Option<BoxFuture<'static, Result<Step, RestError>>>,
     /// The channel that is fetched, and how many pages of it were.
     pages: (Option<Id>, u32),
@@ -291,7 +294,6 @@ impl<C: Clock> Run<C> {
             GatewayOutput::Connect { resume_url } => self.connect(resume_url.as_deref()),
             GatewayOutput::Send(command) => self.send(&command).await,
             GatewayOutput::Close { code } => {
-                self.discard_events();
                 if let Stage::Open(socket) = std::mem::replace(&mut self.stage, Stage::Apart) {
                     socket.close(code).await;
                 }
@@ -320,7 +322,8 @@ impl<C: Clock> Run<C> {
     }
 
     fn connect(&mut self, resume_url: Option<&str>) {
-        let opening = address(resume_url.unwrap_or(&self.url)).map(|address| {
+        let secure = self.config.url.starts_with("wss:");
+        let opening = address(resume_url.unwrap_or(&self.url), secure).map(|address| {
             let (timeout, longest) = (self.config.handshake_timeout, self.config.max_message);
             Socket::open(self.connector.clone(), address, timeout, longest)
         });
@@ -368,7 +371,6 @@ impl<C: Clock> Run<C> {
     fn lost(&mut self, code: Option<u16>) {
         tracing::info!(?code, "the connection to discord's gateway is lost");
         self.stage = Stage::Apart;
-        self.discard_events();
         self.gateway.input(GatewayInput::Lost { code });
     }
 
@@ -388,10 +390,15 @@ impl<C: Clock> Run<C> {
     }
 
     fn push_event(&mut self, session: Arc<str>, sequence: u64, content: Content) {
+        // What waits here since before the connection was lost is replayed as well.
+        if self.queued.as_ref().is_some_and(|(known, last)| *known == session && sequence <= *last) {
+            return;
+        }
         if let (Content::Nothing, Some(Step::Event { content: Content::Nothing, sequence: last, .. })) =
             (&content, self.backlog.back_mut())
         {
             *last = sequence;
+            self.queued = Some((session, sequence));
             return;
         }
         if self.backlog.len() >= self.config.backlog {
@@ -401,12 +408,8 @@ impl<C: Clock> Run<C> {
             );
             return self.gateway.input(GatewayInput::Overwhelmed);
         }
+        self.queued = Some((Arc::clone(&session), sequence));
         self.backlog.push_back(Step::Event { session, sequence, content });
-    }
-
-    /// What was not processed comes again, in order, when the session is resumed.
-    fn discard_events(&mut self) {
-        self.backlog.retain(|step| !matches!(step, Step::Event { .. }));
     }
 
     fn start_work(&mut self) {
@@ -503,9 +506,13 @@ async fn fetched(
     }
 }
 
-/// The address with the version and the encoding that are spoken here. Text without compression: a personal agent hears little.
-fn address(url: &str) -> Result<Uri, BoxError> {
+/// The address with the version and the encoding that are spoken here. Text without compression: a personal agent hears little. The token is sent there, so
+/// that no answer of anybody's may lead from TLS into the clear.
+fn address(url: &str, secure: bool) -> Result<Uri, BoxError> {
     let uri: Uri = url.parse()?;
+    if secure && uri.scheme_str() != Some("wss") {
+        return Err("the address of the gateway is not secure".into());
+    }
     let path = match uri.path() {
         "" => "/",
         path => path,
@@ -521,9 +528,10 @@ mod tests {
 
     #[test]
     fn an_address_names_version_and_encoding_whatever_it_named_before() {
-        let check = |url: &str| address(url).unwrap().to_string();
+        let check = |url: &str| address(url, true).unwrap().to_string();
         assert_eq!(check("wss://gateway.discord.gg"), "wss://gateway.discord.gg/?v=10&encoding=json");
         assert_eq!(check("wss://g.test/?compress=zlib-stream"), "wss://g.test/?v=10&encoding=json");
-        assert!(address("not an address").is_err());
+        assert!(address("not an address", false).is_err());
+        assert!(address("ws://g.test/", true).is_err() && address("ws://g.test/", false).is_ok());
     }
 }

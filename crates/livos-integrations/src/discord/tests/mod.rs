@@ -82,7 +82,7 @@ impl House {
             queue: Arc::default(),
             store: Arc::default(),
             clock: VirtualClock(Instant::now()),
-            config: ListenerConfig::default(),
+            config: ListenerConfig { url: "ws://discord.test".into(), ..ListenerConfig::default() },
         }
     }
 

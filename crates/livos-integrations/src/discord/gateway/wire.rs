@@ -38,6 +38,20 @@ pub(super) enum Content {
     Unreadable(String),
 }
 
+impl Incoming {
+    /// Reads a payload of the gateway; none where it says nothing that matters to the connection.
+    ///
+    /// ```
+    /// use livos_integrations::discord::gateway::Incoming;
+    ///
+    /// assert_eq!(Incoming::parse(r#"{"op":11}"#)?, Some(Incoming::HeartbeatAck));
+    /// # Ok::<(), livos_integrations::discord::gateway::InvalidPayload>(())
+    /// ```
+    pub fn parse(text: &str) -> Result<Option<Self>, InvalidPayload> {
+        Ok(parse(text)?.map(|payload| payload.incoming))
+    }
+}
+
 /// The peer sent what is no payload.
 #[derive(Debug, thiserror::Error)]
 #[error("discord's gateway sent what is no payload of version 10")]
@@ -161,7 +175,7 @@ mod tests {
     use crate::discord::gateway::Presence;
 
     fn check(text: &str) -> Option<Incoming> {
-        parse(text).unwrap().map(|payload| payload.incoming)
+        Incoming::parse(text).unwrap()
     }
 
     #[test]

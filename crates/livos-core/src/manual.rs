@@ -14,6 +14,3 @@ pub mod decisions {}
 
 #[doc = include_str!("../docs/threat-model.md")]
 pub mod threat_model {}
-
-#[doc = include_str!("../docs/keys.md")]
-pub mod keys {}

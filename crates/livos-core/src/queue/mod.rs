@@ -27,8 +27,6 @@ use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
 
-#[cfg(feature = "redis")]
-pub(crate) use self::spill::EPOCH;
 pub use self::{
     bell::{Bell, News},
     cursor::{Advance, Advanced, Cursor, Step},

@@ -120,7 +120,14 @@ pub fn router(app: App) -> Router {
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn(harden))
         .layer(middleware::from_fn(catch_panic))
-        .layer(TraceLayer::new_for_http().make_span_with(span).on_request(()).on_response(answered))
+        .layer(
+            TraceLayer::new_for_http()
+                .make_span_with(span)
+                .on_request(())
+                .on_response(answered)
+                // A probe of `/readyz` that is told to wait is no error of ours.
+                .on_failure(()),
+        )
         .with_state(app)
 }
 

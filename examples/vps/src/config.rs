@@ -562,7 +562,10 @@ pub fn resolve(path: Option<&Path>, env: impl Fn(&str) -> Option<String>) -> Res
     text(&mut config.deepgram.url, "DEEPGRAM_URL");
     text(&mut config.cartesia.url, "CARTESIA_URL");
     text(&mut config.anthropic.url, "ANTHROPIC_BASE_URL");
-    text(&mut config.telemetry.endpoint, "OTEL_EXPORTER_OTLP_ENDPOINT");
+    // A variable that a platform sets for all its programs is no reason not to start.
+    if cfg!(feature = "otel") {
+        text(&mut config.telemetry.endpoint, "OTEL_EXPORTER_OTLP_ENDPOINT");
+    }
     if let Some(format) = env("LIVOS_LOG_FORMAT") {
         config.log.format = match format.as_str() {
             "text" => LogFormat::Text,
@@ -622,7 +625,7 @@ impl Config {
         }
         if self.telemetry.endpoint.is_some() && !cfg!(feature = "otel") {
             return Err(ConfigError(
-                "telemetry.endpoint: this program was built without OpenTelemetry (cargo build --features otel)".into(),
+                "telemetry.endpoint: this program was built without the feature otel".into(),
             ));
         }
         if self.queue.refuse_at == 0 || self.queue.concurrency == 0 {
@@ -786,6 +789,16 @@ mod tests {
     #[test]
     fn an_empty_file_is_a_demo() {
         assert!(parse("").unwrap().server.listen.ip().is_loopback());
+    }
+
+    #[test]
+    fn a_collector_is_for_programs_that_can_speak_to_it() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "[telemetry]\nendpoint = \"http://127.0.0.1:4318\"\n").unwrap();
+        assert_eq!(resolve(Some(file.path()), |_| None).is_ok(), cfg!(feature = "otel"));
+        let platform =
+            |name: &str| (name == "OTEL_EXPORTER_OTLP_ENDPOINT").then(|| "http://127.0.0.1:4318".to_owned());
+        assert_eq!(resolve(None, platform).unwrap().telemetry.endpoint.is_some(), cfg!(feature = "otel"));
     }
 
     #[test]

@@ -65,7 +65,7 @@ impl SealedStore {
         Self { store, ring }
     }
 
-    /// The secret under `key`, if it lives.
+    /// The secret under `key`, if it lives. One that can't be opened is counted in `livos_seal_failures_total`.
     pub async fn get(&self, now: Timestamp, key: &Key) -> Result<Option<SealedEntry>, SealedError> {
         let Some(entry) = self.store.get(now, key).await? else { return Ok(None) };
         let secret = self.ring.open(key.as_str(), &entry.value).map_err(|source| opening(key, source))?;

@@ -31,6 +31,7 @@ impl Pulse {
         Self(Arc::new(State { name, patience, last: Mutex::new(Some(now())) }))
     }
 
+    /// For the list of pulses.
     pub(super) fn state(&self) -> Arc<State> {
         Arc::clone(&self.0)
     }
@@ -56,6 +57,11 @@ impl Pulse {
 impl State {
     fn last(&self) -> MutexGuard<'_, Option<Instant>> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it rests and nobody is left who could make it beat again.
+    pub(super) fn is_over(self: &Arc<Self>) -> bool {
+        Arc::strong_count(self) == 1 && self.last().is_none()
     }
 
     pub(super) fn check(&self, now: Instant) -> Result<(), Unwell> {

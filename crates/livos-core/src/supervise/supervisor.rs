@@ -113,7 +113,9 @@ impl Supervisor {
     /// where it does not beat.
     pub fn pulse(&self, name: &'static str, patience: Duration) -> Pulse {
         let pulse = Pulse::new(name, patience);
-        self.0.pulses.lock().unwrap_or_else(PoisonError::into_inner).push(pulse.state());
+        let mut pulses = self.0.pulses.lock().unwrap_or_else(PoisonError::into_inner);
+        pulses.retain(|pulse| !pulse.is_over());
+        pulses.push(pulse.state());
         pulse
     }
 
@@ -290,5 +292,14 @@ mod tests {
         supervisor.spawn("stubborn", std::future::pending());
         assert_eq!(supervisor.shut_down(Duration::from_secs(5)).await, ["stubborn"]);
         assert_eq!(supervisor.live(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pulses_that_rest_are_forgotten() {
+        let supervisor = Supervisor::new();
+        for _ in 0..100 {
+            supervisor.pulse("brief", Duration::from_secs(1)).beating(async {}).await;
+        }
+        assert!(supervisor.0.pulses.lock().unwrap().len() <= 1);
     }
 }

@@ -46,6 +46,8 @@ pub struct Config {
     pub telemetry: Telemetry,
     /// The embedded file.
     pub store: Store,
+    /// The keys of what is sealed in the store.
+    pub secrets: Secrets,
     /// A Redis that several processes share.
     pub redis: Redis,
     /// The queue of jobs.
@@ -427,12 +429,6 @@ pub struct Store {
     /// Its path; `LIVOS_STORE` overrides it. Without either it is `livos.redb` in the folder that systemd gives (`StateDirectory=`), else in
     /// `$XDG_STATE_HOME/livos`, else in `~/.local/state/livos`, else in `livos-data` below the working folder. `:memory:` keeps nothing.
     pub path: Option<PathBuf>,
-    /// The file with the keys of the sealed secrets in the store, made where it is not there: beside the store's file, with the ending `.keys`, unless it is
-    /// named here. It belongs into no backup of the store. Processes that share a Redis need the same keys.
-    pub key_file: Option<PathBuf>,
-    /// The keys themselves, in the form of such a file: `LIVOS_KEYS`, in the place of a file.
-    #[serde(skip)]
-    pub keys: Option<Secret>,
 }
 
 impl Store {
@@ -445,6 +441,27 @@ impl Store {
         let xdg = || Some(PathBuf::from(env("XDG_STATE_HOME")?).join("livos"));
         let home = || Some(PathBuf::from(env("HOME")?).join(".local/state/livos"));
         systemd.or_else(xdg).or_else(home).unwrap_or_else(|| "livos-data".into()).join(FILE)
+    }
+}
+
+/// The keys with which secrets are sealed. Processes that share a Redis need the same.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Secrets {
+    /// The file of the keys, readable by its owner only, and made where it is not there. Without it: `livos.keys` among the credentials that systemd gives
+    /// (`LoadCredential=`) where there is one, else beside the embedded file. Keep it out of the backups of the data.
+    pub key_file: Option<PathBuf>,
+    /// The keys themselves, for platforms without files; `LIVOS_KEYS` overrides it. Then no file is read.
+    pub keys: Option<Secret>,
+}
+
+impl Secrets {
+    const FILE: &str = "livos.keys";
+
+    fn default_file(env: impl Fn(&str) -> Option<String>, store: &Path) -> Option<PathBuf> {
+        let credential = env("CREDENTIALS_DIRECTORY").map(|folder| Path::new(&folder).join(Self::FILE));
+        let beside = || (store != Path::new(Store::MEMORY)).then(|| store.with_file_name(Self::FILE));
+        credential.filter(|file| file.exists()).or_else(beside)
     }
 }
 
@@ -551,7 +568,7 @@ pub fn resolve(path: Option<&Path>, env: impl Fn(&str) -> Option<String>) -> Res
     secret(&mut config.cartesia.api_key, "CARTESIA_API_KEY");
     secret(&mut config.anthropic.api_key, "ANTHROPIC_API_KEY");
     secret(&mut config.redis.url, "REDIS_URL");
-    secret(&mut config.store.keys, "LIVOS_KEYS");
+    secret(&mut config.secrets.keys, "LIVOS_KEYS");
     secret(&mut config.usage.archive, "LIVOS_ARCHIVE");
     secret(&mut config.google.client_secret, "GOOGLE_CLIENT_SECRET");
     let text = |slot: &mut Option<String>, name| {
@@ -574,7 +591,9 @@ pub fn resolve(path: Option<&Path>, env: impl Fn(&str) -> Option<String>) -> Res
         };
     }
     let path = env("LIVOS_STORE").map(PathBuf::from).or_else(|| config.store.path.take());
-    config.store.path = Some(path.unwrap_or_else(|| Store::default_path(env)));
+    let path = path.unwrap_or_else(|| Store::default_path(env));
+    config.secrets.key_file = config.secrets.key_file.take().or_else(|| Secrets::default_file(env, &path));
+    config.store.path = Some(path);
     text(&mut config.google.client_id, "GOOGLE_CLIENT_ID");
     text(&mut config.google.url, "GOOGLE_URL");
     config.validate()?;

@@ -16,19 +16,23 @@ use livos_core::{
     drain::DrainSignal,
     embedded::{Embedded, EmbeddedConfig},
     queue::{
-        Cadence, EmbeddedQueue, JobKind, KindPolicy, Lease, Outcome, Queue, QueueConfig, RedisQueue, Repeat,
-        SpillConfig, SpillQueue, Worker, WorkerConfig,
+        self, Cadence, EmbeddedQueue, JobKind, KindPolicy, Lease, Outcome, Queue, QueueConfig, RedisQueue,
+        Repeat, SpillConfig, SpillQueue, Worker, WorkerConfig,
     },
     redis::{Gate, Redis, RedisConfig},
+    seal::SealedStore,
     store::{self, EmbeddedStore, Family, GuardedStore, Store},
-    supervise::Supervisor,
+    supervise::{Load, Supervisor},
     time::{Clock, SystemClock},
 };
 use serde_json::{Value, json};
 use tower::{BoxError, util::BoxCloneSyncService};
 use tower_service::Service;
 
-use crate::config::{self, Config};
+use crate::{
+    config::{self, Config},
+    ops, secrets,
+};
 
 /// How often depths are read for the metrics, and repeated jobs are tried again that could not be defined.
 const WATCH: Duration = Duration::from_secs(5);
@@ -46,6 +50,8 @@ const FAMILIES: &[Family] = &[];
 pub struct Durable {
     /// Values by key.
     pub store: Arc<dyn Store>,
+    /// Secrets by key, sealed before they reach the store.
+    pub secrets: SealedStore,
     /// Jobs.
     pub queue: Arc<dyn Queue>,
     file: Embedded,
@@ -62,9 +68,10 @@ impl Durable {
         (bounds.alert_at, bounds.refuse_at) = (config.queue.alert_at, config.queue.refuse_at);
         bounds.kinds = kinds;
         let Some(url) = &config.redis.url else {
-            let store = Arc::new(EmbeddedStore::new(file.clone()));
+            let store: Arc<dyn Store> = Arc::new(EmbeddedStore::new(file.clone()));
+            let secrets = secrets::open(&config.secrets, Arc::clone(&store)).await?;
             let queue = Arc::new(EmbeddedQueue::new(file.clone(), bounds));
-            return Ok(Self { store, queue, file, spill: None });
+            return Ok(Self { store, secrets, queue, file, spill: None });
         };
         let redis = Redis::new(RedisConfig::new(url.clone()))?;
         match redis.check().await {
@@ -74,15 +81,23 @@ impl Durable {
             checked => drop(checked?),
         }
         let gate = Gate::new(redis.clone(), config.redis.breaker());
-        let store = Arc::new(GuardedStore::new(gate.clone()));
+        let store: Arc<dyn Store> = Arc::new(GuardedStore::new(gate.clone()));
+        let secrets = secrets::open(&config.secrets, Arc::clone(&store)).await?;
         let queue = RedisQueue::new(redis, &config.queue.name, bounds)?;
         let queue = SpillQueue::new(queue, gate, file.clone(), SystemClock, SpillConfig::default()).await?;
         let queue = Arc::new(queue);
-        Ok(Self { store, queue: Arc::<SpillQueue<_>>::clone(&queue), file, spill: Some(queue) })
+        Ok(Self { store, secrets, queue: Arc::<SpillQueue<_>>::clone(&queue), file, spill: Some(queue) })
     }
 
     /// Runs the worker and what keeps the queue in order, until the drain.
-    pub fn start(self: Arc<Self>, jobs: Jobs, config: &Config, supervisor: &Supervisor, drain: &DrainSignal) {
+    pub fn start(
+        self: Arc<Self>,
+        jobs: Jobs,
+        config: &Config,
+        supervisor: &Supervisor,
+        load: &Load,
+        drain: &DrainSignal,
+    ) {
         if let Some(spill) = &self.spill {
             let (spill, signal) = (Arc::clone(spill), drain.clone());
             supervisor.spawn_restarting("spilled jobs", drain.clone(), move || {
@@ -90,8 +105,8 @@ impl Durable {
                 async move { spill.run(signal).await }
             });
         }
-        let store = Arc::clone(&self.store);
-        let sweeper = tower::service_fn(move |_| sweep(Arc::clone(&store)));
+        let (store, secrets) = (Arc::clone(&self.store), self.secrets.clone());
+        let sweeper = tower::service_fn(move |_| sweep(Arc::clone(&store), secrets.clone()));
         let jobs = jobs.on(JANITOR, JANITOR_POLICY, sweeper).repeat(Repeat::new(
             "janitor",
             JANITOR,
@@ -105,16 +120,22 @@ impl Durable {
         working.drain_patience = config.server.drain_timeout / 2;
         let (queue, router, signal) =
             (Arc::clone(&self.queue), Router(Arc::new(jobs.handlers)), drain.clone());
+        let (pulse, load) = (supervisor.pulse("jobs", ops::PATIENCE), load.clone());
         supervisor.spawn_restarting("jobs", drain.clone(), move || {
-            Worker::new(Arc::clone(&queue), router.clone(), SystemClock, working.clone()).run(signal.clone())
+            let worker = Worker::new(Arc::clone(&queue), router.clone(), SystemClock, working.clone());
+            pulse.clone().beating(worker.with_load(load.clone()).run(signal.clone()))
+        });
+        let (queue, signal) = (Arc::clone(&self.queue), drain.clone());
+        supervisor.spawn_restarting("depth of the queue", drain.clone(), move || {
+            queue::observe(Arc::clone(&queue), WATCH, signal.clone())
         });
         let (signal, repeats) = (drain.clone(), jobs.repeats);
-        supervisor.spawn_restarting("depth of the queue", drain.clone(), move || {
+        supervisor.spawn_restarting("repeated jobs", drain.clone(), move || {
             Arc::clone(&self).watch(repeats.clone(), signal.clone())
         });
     }
 
-    /// Defines the repeated jobs as soon as that is possible, and reads the depth for the metrics.
+    /// Defines the repeated jobs as soon as that is possible, and counts spilled ones for the metrics.
     async fn watch(self: Arc<Self>, mut repeats: Vec<Repeat>, drain: DrainSignal) {
         loop {
             while let Some(repeat) = repeats.last() {
@@ -123,17 +144,6 @@ impl Durable {
                     break;
                 }
                 repeats.pop();
-            }
-            if let Ok(depth) = self.queue.depth().await {
-                let states = [
-                    ("ready", depth.ready),
-                    ("waiting", depth.waiting),
-                    ("leased", depth.leased),
-                    ("dead", depth.dead),
-                ];
-                for (state, jobs) in states {
-                    metrics::gauge!("livos_queue_jobs", "state" => state).set(jobs as f64);
-                }
             }
             if let Some(spill) = &self.spill {
                 metrics::gauge!("livos_queue_spilled").set(spill.health().spilled as f64);
@@ -202,7 +212,7 @@ fn private_folder(folder: &Path) -> std::io::Result<()> {
     builder.create(folder)
 }
 
-async fn sweep(store: Arc<dyn Store>) -> Result<Outcome, BoxError> {
+async fn sweep(store: Arc<dyn Store>, secrets: SealedStore) -> Result<Outcome, BoxError> {
     let families = [store::families().as_slice(), FAMILIES].concat();
     let report = store::sweep(&*store, SystemClock.now(), &families).await?;
     tracing::info!(
@@ -211,6 +221,7 @@ async fn sweep(store: Arc<dyn Store>) -> Result<Outcome, BoxError> {
         immortal = report.immortal_total,
         "swept the store"
     );
+    secrets::reseal(&secrets).await?;
     Ok(Outcome::Done)
 }
 
@@ -294,7 +305,7 @@ mod tests {
         let jobs = Jobs::default().on(KIND, KindPolicy::DEFAULT, handler);
         let durable = Arc::new(Durable::open(&config, jobs.policies()).await.unwrap());
         let (supervisor, (drain, signal)) = (Supervisor::new(), Drain::new());
-        Arc::clone(&durable).start(jobs, &config, &supervisor, &signal);
+        Arc::clone(&durable).start(jobs, &config, &supervisor, &Load::new(), &signal);
         for kind in [KIND, JANITOR] {
             durable.queue.enqueue(SystemClock.now(), NewJob::new(kind, "hello")).await.unwrap();
         }

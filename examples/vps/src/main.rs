@@ -12,7 +12,7 @@ mod logs;
 mod oauth;
 mod ops;
 mod providers;
-mod sealed;
+mod secrets;
 mod serve;
 #[cfg(feature = "otel")]
 mod telemetry;
@@ -126,9 +126,9 @@ async fn run(config: Config) -> Result<ExitCode, BoxError> {
     supervisor.spawn_restarting("provider probes", signal.clone(), move || {
         watched.clone().watch(interval, watch_signal.clone())
     });
-    let sealed = sealed::open(&config.store, Arc::clone(&durable.store))?;
-    let google = Google::open(&config.google, &base(&config, address), sealed, &supervisor)?;
-    Arc::clone(&durable).start(jobs, &config, &supervisor, &signal);
+    let google =
+        Google::open(&config.google, &base(&config, address), durable.secrets.clone(), &supervisor)?;
+    Arc::clone(&durable).start(jobs, &config, &supervisor, &load, &signal);
     let auth = Arc::new(auth(&config));
     announce(&config, address, &auth, &providers)?;
     let Providers { stt, tts, responder, simulated, twins, .. } = providers;

@@ -108,3 +108,33 @@ fn a_redis_that_is_away_does_not_keep_the_server_from_starting_but_one_that_refu
     let log = server.stop();
     assert!(log.contains("starting without Redis") && !log.contains("the-right-one"), "{log}");
 }
+
+#[test]
+fn the_keys_of_secrets_are_made_once_and_read_from_where_only_their_owner_looks() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let (file, keys) = (folder.path().join("livos.redb"), folder.path().join("livos.keys"));
+    let store = [("LIVOS_STORE", file.to_str().unwrap())];
+    let newest =
+        |log: String| log.lines().find_map(|line| Some(line.split_once("newest=")?.1.to_owned())).unwrap();
+    let made = Server::start_with("", &store).stop();
+    assert!(made.contains("a key for secrets is made"), "{made}");
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&keys), 0o600);
+    let again = Server::start_with("", &store).stop();
+    assert!(!again.contains("is made"), "{again}");
+    assert_eq!(newest(made), newest(again));
+    fs::set_permissions(&keys, fs::Permissions::from_mode(0o644)).unwrap();
+    let exposed = refusal(&file, &[]);
+    assert!(
+        exposed.contains("may be read by others (mode 0644)") && exposed.contains("livos.keys"),
+        "{exposed}"
+    );
+    // The environment is enough, and is not repeated in an error.
+    let key = format!("livos-key-v1:{}", "0f".repeat(32));
+    let variables = [store[0], ("LIVOS_KEYS", key.as_str())];
+    let log = Server::start_with("", &variables).stop();
+    assert!(log.contains("secrets are sealed") && !log.contains("0f0f"), "{log}");
+    let odd = refusal(&file, &[("LIVOS_KEYS", "hunter2")]);
+    assert!(odd.contains("LIVOS_KEYS") && odd.contains("line 1") && !odd.contains("hunter2"), "{odd}");
+}

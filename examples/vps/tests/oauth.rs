@@ -31,7 +31,7 @@ fn configured(google: &str, folder: &std::path::Path) -> String {
     let known = Config::default();
     format!(
         "[google]\nclient_id = \"{}\"\nclient_secret = \"{}\"\nurl = \"http://{google}\"\n\
-         [store]\npath = \"{}\"\nkey_file = \"{}\"\n",
+         [store]\npath = \"{}\"\n[secrets]\nkey_file = \"{}\"\n",
         known.client_id,
         known.client_secret,
         folder.join("livos.redb").display(),

@@ -634,9 +634,6 @@ impl Config {
         if self.google.client_id.is_some() != self.google.client_secret.is_some() {
             return Err(ConfigError("google: set client_id and client_secret, or neither".into()));
         }
-        if self.store.file.is_some() != self.store.key_file.is_some() {
-            return Err(ConfigError("store: set file and key_file, or neither".into()));
-        }
         if self.server.max_voice_sessions == 0 || self.server.max_connections == 0 {
             return Err(ConfigError(
                 "server: max_voice_sessions and max_connections must be at least 1".into(),

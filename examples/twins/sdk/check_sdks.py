@@ -5,6 +5,8 @@ Usage: check_sdks.py PATH_OF_LIVOS_TWINS. Ends with 'N passed, N failed'.
 
 import asyncio
 import base64
+import email.message
+import http.server
 import json
 import os
 import struct
@@ -34,11 +36,14 @@ from google_auth_oauthlib.flow import Flow
 
 # The twins listen on loopback without TLS, which oauthlib refuses otherwise.
 os.environ["OAUTHLIB_INSECURE_TRANSPORT"] = "1"
+from google.oauth2.credentials import Credentials
+from googleapiclient.discovery import build
+from googleapiclient.errors import HttpError
 
 SPOKEN = "hello there my good old twin how are you"
 
 
-def http(url):
+def http_url(url):
     return url.replace("ws://", "http://")
 
 
@@ -52,7 +57,7 @@ def tone_speech(binary):
 
 def deepgram_session(url, pcm, version):
     """Streams the audio in real time and answers every message, parsed by the SDK."""
-    environment = DeepgramClientEnvironment(base=http(url), production=url, agent=url, agent_rest=http(url))
+    environment = DeepgramClientEnvironment(base=http_url(url), production=url, agent=url, agent_rest=http_url(url))
     client = DeepgramClient(api_key="key", environment=environment)
     format = {"encoding": "linear16", "sample_rate": 16000}
     if version == 1:
@@ -102,7 +107,7 @@ def deepgram_flux(urls, pcm):
 
 
 def cartesia_session(urls):
-    client = Cartesia(api_key="key", base_url=http(urls["cartesia"]), websocket_base_url=urls["cartesia"])
+    client = Cartesia(api_key="key", base_url=http_url(urls["cartesia"]), websocket_base_url=urls["cartesia"])
     request = {
         "model_id": "sonic-3.5",
         "voice": {"mode": "id", "id": "a0e99841-438c-4a64-b679-ae501e7d6091"},
@@ -419,12 +424,128 @@ async def discord_bot(urls):
     finally:
         await bot.close()
         await asyncio.wait([task], timeout=5)
+TOPIC = "projects/p/topics/t"
+
+
+def gmail(urls):
+    """The client by the discovery document that ships with it."""
+    options = {"api_endpoint": urls["gmail"]}
+    return build("gmail", "v1", credentials=Credentials("token"), static_discovery=True, client_options=options).users()
+
+
+def order(url, name, body):
+    request = urllib.request.Request(f"{url}/twin/{name}", data=json.dumps(body).encode(), method="POST")
+    return json.loads(urllib.request.urlopen(request, timeout=5).read())
+
+
+def letter(subject, text, **headers):
+    message = email.message.EmailMessage()
+    message["From"], message["To"], message["Subject"] = "bob@example.org", "anna@example.org", subject
+    for name, value in headers.items():
+        message[name.replace("_", "-")] = value
+    message.set_content(text)
+    message.add_attachment(b"%PDF-1.7", maintype="application", subtype="pdf", filename="menu.pdf")
+    return message
+
+
+def gmail_session(urls, pushes):
+    users = gmail(urls)
+    start = users.getProfile(userId="me").execute()["historyId"]
+    watch = users.watch(userId="me", body={"topicName": TOPIC, "labelIds": ["INBOX"], "labelFilterBehavior": "include"}).execute()
+    assert int(watch["expiration"]) > time.time() * 1000 + 6 * 86_400_000, watch
+    letters = [letter(f"Lunch {n}", "Schön?", Message_ID=f"<{n}@example.org>") for n in range(3)]
+    ids = [order(urls["gmail"], "deliver", {"raw": one.as_string()})["id"] for one in letters]
+    history = users.history()
+    request = history.list(userId="me", startHistoryId=start, historyTypes=["messageAdded"], labelId="INBOX", maxResults=2)
+    added = []
+    while request is not None:
+        page = request.execute()
+        added += [one["message"]["id"] for record in page.get("history", []) for one in record["messagesAdded"]]
+        request = history.list_next(request, page)
+    assert added == ids, (added, ids)
+    whole = users.messages().get(userId="me", id=ids[0], format="full").execute()
+    headers = {one["name"].lower(): one["value"] for one in whole["payload"]["headers"]}
+    assert headers["subject"] == "Lunch 0" and whole["labelIds"] == ["INBOX", "UNREAD"], whole
+    text, pdf = whole["payload"]["parts"]
+    assert base64.urlsafe_b64decode(text["body"]["data"]).decode().strip() == "Schön?", text
+    part = users.messages().attachments().get(userId="me", messageId=ids[0], id=pdf["body"]["attachmentId"]).execute()
+    assert base64.urlsafe_b64decode(part["data"]) == b"%PDF-1.7", part
+    raw = users.messages().get(userId="me", id=ids[0], format="raw").execute()["raw"]
+    assert base64.urlsafe_b64decode(raw).decode() == letters[0].as_string(), raw
+    answer = email.message.EmailMessage()
+    answer["To"], answer["Subject"], answer["In-Reply-To"] = "bob@example.org", "Re: Lunch 0", "<0@example.org>"
+    answer["References"] = "<0@example.org>"
+    answer.set_content("Yes")
+    body = {"raw": base64.urlsafe_b64encode(answer.as_bytes()).decode(), "threadId": whole["threadId"]}
+    sent = users.messages().send(userId="me", body=body).execute()
+    assert sent["threadId"] == whole["threadId"] and "SENT" in sent["labelIds"], sent
+    thread = users.threads().get(userId="me", id=sent["threadId"], format="metadata").execute()
+    assert [one["id"] for one in thread["messages"]] == [ids[0], sent["id"]], thread
+    said = json.loads(base64.urlsafe_b64decode(pushes[0]["message"]["data"]))
+    assert said["emailAddress"] == "anna@example.org" and int(said["historyId"]) >= int(start), said
+    users.stop(userId="me").execute()
+
+
+def gmail_labels(urls):
+    users = gmail(urls)
+    label = users.labels().create(userId="me", body={"name": "Bills"}).execute()
+    names = {one["name"] for one in users.labels().list(userId="me").execute()["labels"]}
+    assert {"Bills", "INBOX"} <= names, names
+    ids = [order(urls["gmail"], "deliver", {"from": "bob@example.org", "subject": "Bill", "text": "x"})["id"] for _ in range(2)]
+    change = {"ids": ids, "addLabelIds": [label["id"]], "removeLabelIds": ["INBOX"]}
+    users.messages().batchModify(userId="me", body=change).execute()
+    found = users.messages().list(userId="me", q="label:bills from:bob").execute()["messages"]
+    assert [one["id"] for one in found] == ids[::-1], found
+    users.messages().modify(userId="me", id=ids[0], body={"addLabelIds": ["INBOX"]}).execute()
+    users.messages().trash(userId="me", id=ids[1]).execute()
+    assert "messages" not in users.messages().list(userId="me", q="in:inbox label:bills", labelIds=["TRASH"]).execute()
+
+
+def gmail_errors(urls):
+    users = gmail(urls)
+    order(urls["gmail"], "forget-history", {})
+    calls = [
+        (404, "notFound", users.history().list(userId="me", startHistoryId="1")),
+        (404, "notFound", users.messages().get(userId="me", id="ffff")),
+        (400, "invalidArgument", users.watch(userId="me", body={"topicName": "t"})),
+        (400, "invalidArgument", users.messages().modify(userId="me", id="ffff", body={"addLabelIds": ["Label_99"]})),
+    ]
+    for status, reason, call in calls:
+        try:
+            call.execute()
+        except HttpError as error:
+            assert (error.resp.status, error.error_details[0]["reason"]) == (status, reason), error
+        else:
+            raise AssertionError(f"{reason}: it was answered")
+    # The client waits and asks again, as Google's reasons tell it to.
+    body = {"fault": "refuse", "count": 1, "status": 403}
+    order(urls["gmail"], "faults", body)
+    assert users.getProfile(userId="me").execute(num_retries=2)["emailAddress"] == "anna@example.org"
+
+
+def push_endpoint():
+    """Where the Gmail twin posts its pushes; answers its address and what came."""
+    pushes = []
+
+    class Endpoint(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            pushes.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *args):
+            pass
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Endpoint)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return f"http://127.0.0.1:{server.server_port}/push", pushes
 
 
 def main():
     binary = sys.argv[1]
+    endpoint, pushes = push_endpoint()
     process = subprocess.Popen(
-        [binary, "--hearing", "tones", "--voice", "tones"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [binary, "--hearing", "tones", "--voice", "tones", "--gmail-push-to", endpoint], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
     passed = failed = 0
     try:
@@ -444,6 +565,9 @@ def main():
             ("google-auth, ID tokens and rotating keys", lambda: google_id_tokens(urls)),
             ("python-telegram-bot, polling, answers, files and refusals", lambda: asyncio.run(telegram_bot(urls))),
             ("discord.py, gateway, messages and commands", lambda: asyncio.run(discord_bot(urls))),
+            ("google-api-python-client, watch to reply", lambda: gmail_session(urls, pushes)),
+            ("google-api-python-client, labels and search", lambda: gmail_labels(urls)),
+            ("google-api-python-client, errors", lambda: gmail_errors(urls)),
         ]
         for name, check in checks:
             try:

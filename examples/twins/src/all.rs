@@ -10,6 +10,7 @@ use crate::{
     deepgram::{self, Deepgram, Hearing},
     google::{self, Google},
     discord::{self, Discord},
+    gmail::{self, Gmail},
     latency::Profile,
     serve::{self, Twin},
     telegram::{self, Telegram},
@@ -35,6 +36,10 @@ pub struct TwinsConfig {
     pub telegram: Option<std::net::SocketAddr>,
     /// Where Discord listens. A free port of loopback where absent.
     pub discord: Option<std::net::SocketAddr>,
+    /// Where Gmail listens. A free port of loopback where absent.
+    pub gmail: Option<std::net::SocketAddr>,
+    /// Where Gmail's pushes are posted to.
+    pub gmail_push_to: Option<http::Uri>,
 }
 
 /// How the recogniser hears.
@@ -117,6 +122,7 @@ pub struct Addresses {
     pub telegram: String,
     /// `http://…`
     pub discord: String,
+    pub gmail: String,
 }
 
 /// The twins, serving until they are dropped.
@@ -156,6 +162,12 @@ impl Twins {
         let google = Google::new(google::Config { seed, profile, ..google::Config::default() });
         let telegram = Telegram::new(telegram::Config { seed, profile, ..telegram::Config::default() });
         let discord = Discord::new(discord::Config { seed, profile, ..discord::Config::default() });
+        let gmail = Gmail::new(gmail::Config {
+            seed,
+            profile,
+            push_to: config.gmail_push_to,
+            ..gmail::Config::default()
+        });
         let ((stop, stopped), mut tasks) = (watch::channel(()), JoinSet::new());
         let addresses = Addresses {
             deepgram: format!("ws://{}", listen(deepgram, config.listen[0], &stopped, &mut tasks).await?),
@@ -164,6 +176,7 @@ impl Twins {
             google: format!("http://{}", listen(google, config.google, &stopped, &mut tasks).await?),
             telegram: format!("http://{}", listen(telegram, config.telegram, &stopped, &mut tasks).await?),
             discord: format!("http://{}", listen(discord, config.discord, &stopped, &mut tasks).await?),
+            gmail: format!("http://{}", listen(gmail, config.gmail, &stopped, &mut tasks).await?),
         };
         Ok(Self { addresses, simulated, _stop: stop, _tasks: tasks })
     }

@@ -12,6 +12,7 @@ pub mod deepgram;
 pub mod discord;
 pub mod fault;
 pub mod google;
+pub mod gmail;
 pub mod latency;
 pub mod random;
 pub mod serve;

@@ -15,6 +15,7 @@ use serde_json::json;
 
 /// Twins of Deepgram, Cartesia, Anthropic, Google, Telegram and Discord, on loopback.
 /// Twins of Deepgram, Cartesia, Anthropic, Telegram and Discord, on loopback.
+/// Twins of Deepgram, Cartesia, Anthropic and Gmail, on loopback.
 #[derive(Parser)]
 #[command(version)]
 struct Args {
@@ -38,6 +39,12 @@ struct Args {
     /// Where the Discord twin listens.
     #[arg(long, default_value = "127.0.0.1:0")]
     discord: SocketAddr,
+    /// Where the Gmail twin listens.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    gmail: SocketAddr,
+    /// Where the Gmail twin posts its pushes, as `http://host:port/path`.
+    #[arg(long)]
+    gmail_push_to: Option<http::Uri>,
     /// `zero`, or `seed` for the waiting times of real providers.
     #[arg(long, default_value = "zero")]
     profile: Profile,
@@ -93,6 +100,7 @@ async fn run(args: Args) -> std::io::Result<()> {
     config.google = Some(args.google);
     config.telegram = Some(args.telegram);
     config.discord = Some(args.discord);
+    (config.gmail, config.gmail_push_to) = (Some(args.gmail), args.gmail_push_to);
     let twins = Twins::start(config).await?;
     let addresses = twins.addresses();
     for simulated in twins.simulated() {
@@ -103,6 +111,7 @@ async fn run(args: Args) -> std::io::Result<()> {
         "google": addresses.google,
         "telegram": addresses.telegram,
         "discord": addresses.discord,
+        "deepgram": addresses.deepgram, "cartesia": addresses.cartesia, "anthropic": addresses.anthropic, "gmail": addresses.gmail,
     });
     writeln!(std::io::stdout(), "{line}")?;
     std::io::stdout().flush()?;

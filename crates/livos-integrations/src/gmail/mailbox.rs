@@ -1,0 +1,114 @@
+//! A person's mailbox: a name and an address that can stand in a header, because nothing else can be made.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+use std::fmt;
+
+/// A name, where there is one, and an address.
+///
+/// ```
+/// use livos_integrations::gmail::Mailbox;
+///
+/// let anna = Mailbox::new(Some("Anna Müller"), "anna@example.org")?;
+/// assert_eq!(anna.to_string(), "Anna Müller <anna@example.org>");
+/// assert!(Mailbox::new(Some("Anna\r\nBcc: eve@example.org"), "anna@example.org").is_err());
+/// # Ok::<(), livos_integrations::gmail::InvalidMailbox>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Mailbox {
+    name: Option<String>,
+    address: String,
+}
+
+/// A name with control characters, or an address that is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the {0} of a mailbox can't stand in a header")]
+pub struct InvalidMailbox(&'static str);
+
+impl Mailbox {
+    /// The longest address, in bytes (RFC 5321).
+    pub const MAX_ADDRESS: usize = 320;
+    /// The longest name, in bytes. 200: longer ones are made to push the address out of sight.
+    pub const MAX_NAME: usize = 200;
+
+    /// A mailbox. The name may be any text without control characters; the address is `local@domain` without quotes.
+    pub fn new(name: Option<&str>, address: &str) -> Result<Self, InvalidMailbox> {
+        let special = |c: char| c.is_whitespace() || c.is_control() || "<>()[]\\,;:\"".contains(c);
+        let parts: Vec<&str> = address.split('@').collect();
+        let sound = parts.len() == 2 && parts.iter().all(|part| !part.is_empty() && !part.contains(special));
+        if !sound || address.len() > Self::MAX_ADDRESS {
+            return Err(InvalidMailbox("address"));
+        }
+        let name = name.map(str::trim).filter(|name| !name.is_empty());
+        if name.is_some_and(|name| name.len() > Self::MAX_NAME || name.chars().any(char::is_control)) {
+            return Err(InvalidMailbox("name"));
+        }
+        Ok(Self { name: name.map(str::to_owned), address: address.to_owned() })
+    }
+
+    /// From a mail, where anything may stand: the name is brought into shape, and what has no usable address is none.
+    pub(super) fn lenient(name: Option<&str>, address: &str) -> Option<Self> {
+        let name = name.map(|name| super::mime::one_line(name, Self::MAX_NAME));
+        Self::new(name.as_deref(), address.trim()).ok()
+    }
+
+    /// The name, without quotes.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// The address.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Whether mail to both goes to the same place, as far as one can tell: without regard to case.
+    pub fn is_same_place(&self, address: &str) -> bool {
+        self.address.to_lowercase() == address.to_lowercase()
+    }
+}
+
+impl fmt::Display for Mailbox {
+    /// For people; a header is written by [`super::Draft`].
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "{name} <{}>", self.address),
+            None => f.write_str(&self.address),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_address_makes_no_mailbox() {
+        let long = format!("{}@b.c", "a".repeat(320));
+        for address in [
+            "",
+            "a",
+            "@b.c",
+            "a@",
+            "a@b@c",
+            "a b@c.d",
+            "a@b.c\r\nBcc: x@y.z",
+            "<a@b.c>",
+            "a@b.c,d@e.f",
+            &long,
+        ] {
+            assert_eq!(Mailbox::new(None, address), Err(InvalidMailbox("address")), "{address:?}");
+        }
+        assert!(Mailbox::new(None, "jürgen@exämple.org").unwrap().is_same_place("JÜRGEN@exämple.org"));
+    }
+
+    #[test]
+    fn a_hostile_name_in_a_mail_is_brought_into_shape() {
+        let read = Mailbox::lenient(Some("Eve\r\n\tBcc: x@y.z\0"), " eve@example.org ").unwrap();
+        assert_eq!((read.name(), read.address()), (Some("Eve Bcc: x@y.z"), "eve@example.org"));
+        assert_eq!(
+            Mailbox::lenient(Some(&"ü".repeat(5000)), "a@b.c").unwrap().name().unwrap().len(),
+            Mailbox::MAX_NAME
+        );
+        assert_eq!(Mailbox::lenient(None, "nobody"), None);
+    }
+}

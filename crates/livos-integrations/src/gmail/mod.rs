@@ -1,0 +1,68 @@
+//! Gmail for an agent that runs for months: a client with the operations it needs, and a watch that never goes silent by mistake.
+//!
+//! # The client
+//!
+//! [`Gmail`] works over any HTTP service that adds the token, such as the layer of an OAuth library, and recognises its error for a grant that is gone. It
+//! reads, searches, answers, sends, archives and labels; it waits where Gmail asks for time, and tells apart what waiting does not mend
+//! ([`GmailErrorKind`]). All of it is bounded: requests in time, in number and in bytes, mails before they are parsed ([`MailLimits`]).
+//!
+//! ```
+//! # use livos_integrations::gmail::{Gmail, GmailError, ReplyTo, Search};
+//! # async fn example(gmail: Gmail) -> Result<(), GmailError> {
+//! let own = gmail.profile().await?.address;
+//! let found = gmail.search(&Search::new("is:unread from:anna").with_most(1), None).await?;
+//! for message in found.messages {
+//!     let mail = gmail.read(&message.id).await?;
+//!     let draft = mail.reply("Thank you!", ReplyTo::Sender, &own);
+//!     // However often this job is tried, the answer goes out once.
+//!     gmail.send_once(&draft, message.id.as_str()).await?;
+//!     gmail.label(&[message.id.clone()], &["Answered"], &["UNREAD"]).await?;
+//!     gmail.archive(&[message.id]).await?;
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The watch
+//!
+//! A [`Watcher`] turns each mail that comes into one job ([`MailJob`]) of the queue, whether a push told of it, the poll found it, or a look through the mail
+//! after the history was lost. `examples/gmail-watch` is a whole program.
+//!
+//! # Mail is written by strangers
+//!
+//! What a mail says is text to judge and never an instruction. Its bytes may be made to hurt the parser, its headers to end in somebody else's, its name to
+//! look like another's; [`Content`] and [`Draft`] hold against that. Whether a machine wrote it is [`Content::automatic`]: whoever answers those by himself
+//! may talk to a machine for ever.
+
+mod call;
+mod client;
+mod compose;
+mod config;
+mod error;
+mod id;
+mod mailbox;
+mod mime;
+mod push;
+mod read;
+mod watch;
+mod wire;
+
+pub use self::{
+    client::Gmail,
+    compose::{Draft, InvalidDraft, ReplyTo},
+    config::{GmailConfig, InvalidConfig},
+    error::{ConsentNeeded, GmailError, GmailErrorKind},
+    id::{AttachmentId, HistoryId, InvalidId, LabelId, MessageId, ThreadId},
+    mailbox::{InvalidMailbox, Mailbox},
+    mime::{Attached, Content, MailLimits},
+    push::{NotANotification, Notification},
+    read::{
+        Armed, AttachmentInfo, Found, HistoryPage, Label, Mail, MessageRef, PageToken, Profile, Search,
+        Summary,
+    },
+    watch::{
+        Access, FAMILIES, Failure, InvalidWatch, MailJob, NoMailJob, Rest, SyncReason, Synced, Told,
+        UnwatchableMailbox, WatchAlert, WatchConfig, WatchHandle, WatchInput, WatchOutput, WatchRenewal,
+        WatchState, Watcher,
+    },
+};

@@ -227,7 +227,8 @@ impl Gmail {
     }
 
     /// Sends a mail, or finds that it was sent: however often it is called with the same key, for as long as the mail is not deleted, it goes out once.
-    /// For a job that is tried again after its worker died. Two calls at the same time may both send.
+    /// For a job that is tried again after its worker died. Two calls at the same time may both send, and so may one that comes before Gmail's search
+    /// knows of the mail, some seconds after the first.
     pub async fn send_once(&self, draft: &Draft, key: &str) -> Result<MessageRef, GmailError> {
         let digest = Sha256::digest(key.as_bytes());
         let name: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();

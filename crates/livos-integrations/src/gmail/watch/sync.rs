@@ -3,12 +3,13 @@
 //! It may be dropped at any await: messages that were enqueued are duplicates the next time, and a cursor that was not moved is moved then. Several
 //! processes may look at the same time.
 
+use std::time::Duration;
+
 use livos_core::{
     queue::{Enqueued, Queue, QueueError},
     store::{InvalidKey, Store, StoreError},
     time::{Clock, Timestamp},
 };
-use std::time::Duration;
 
 use super::{
     Failure, MailJob, Rest, Synced, WatchConfig,
@@ -133,7 +134,9 @@ impl Look<'_> {
                 return Ok(Synced { cursor: at, new, rest: Rest::Nothing, skipped: false });
             }
         }
-        Ok(Synced { cursor: at, new, rest: Rest::More, skipped: false })
+        // Pages that lead nowhere are not asked for again at once.
+        let rest = if at > start { Rest::More } else { Rest::Nothing };
+        Ok(Synced { cursor: at, new, rest, skipped: false })
     }
 
     /// Everything since the mailbox was last known to be read, where the history does not reach back so far.
@@ -171,7 +174,7 @@ impl Look<'_> {
         Ok(Synced { cursor: cursor.history_id, new, rest: Rest::Nothing, skipped })
     }
 
-    /// Oldest first, in the order of a list that is newest first or of a history that is not: the queue keeps the order of arrival roughly, not exactly.
+    /// In the order of the list: a history tells the oldest first, a search the newest.
     async fn enqueue(&self, messages: &[MessageRef]) -> Result<Taken, SyncError> {
         let mut taken = Taken::default();
         for message in messages {

@@ -631,6 +631,7 @@ impl Config {
         Zone::find(&self.usage.zone).map_err(|error| ConfigError(format!("usage.zone: {error}")))?;
         if self.budget.warn_percent > 100 {
             return Err(ConfigError("budget.warn_percent: at most 100".into()));
+        }
         if self.google.client_id.is_some() != self.google.client_secret.is_some() {
             return Err(ConfigError("google: set client_id and client_secret, or neither".into()));
         }

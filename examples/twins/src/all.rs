@@ -8,9 +8,9 @@ use crate::{
     anthropic::{self, Anthropic},
     cartesia::{self, Cartesia, Voice},
     deepgram::{self, Deepgram, Hearing},
-    google::{self, Google},
     discord::{self, Discord},
     gmail::{self, Gmail},
+    google::{self, Google},
     latency::Profile,
     serve::{self, Twin},
     telegram::{self, Telegram},
@@ -122,6 +122,7 @@ pub struct Addresses {
     pub telegram: String,
     /// `http://…`
     pub discord: String,
+    /// `http://…`
     pub gmail: String,
 }
 

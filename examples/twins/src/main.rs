@@ -13,9 +13,7 @@ use livos_twins::{
 };
 use serde_json::json;
 
-/// Twins of Deepgram, Cartesia, Anthropic, Google, Telegram and Discord, on loopback.
-/// Twins of Deepgram, Cartesia, Anthropic, Telegram and Discord, on loopback.
-/// Twins of Deepgram, Cartesia, Anthropic and Gmail, on loopback.
+/// Twins of Deepgram, Cartesia, Anthropic, Google, Gmail, Telegram and Discord, on loopback.
 #[derive(Parser)]
 #[command(version)]
 struct Args {
@@ -108,10 +106,7 @@ async fn run(args: Args) -> std::io::Result<()> {
     }
     let line = json!({
         "deepgram": addresses.deepgram, "cartesia": addresses.cartesia, "anthropic": addresses.anthropic,
-        "google": addresses.google,
-        "telegram": addresses.telegram,
-        "discord": addresses.discord,
-        "deepgram": addresses.deepgram, "cartesia": addresses.cartesia, "anthropic": addresses.anthropic, "gmail": addresses.gmail,
+        "google": addresses.google, "gmail": addresses.gmail, "telegram": addresses.telegram, "discord": addresses.discord,
     });
     writeln!(std::io::stdout(), "{line}")?;
     std::io::stdout().flush()?;

@@ -3,20 +3,23 @@
 use std::io::Write;
 
 use bytes::Bytes;
-use http::HeaderMap;
-use livos_core::secret::Secret;
-use livos_integrations::webhook::{Hmac, Verifier};
+use http::Request;
+use livos_core::{
+    secret::Secret,
+    time::{Clock, SystemClock},
+};
+use livos_integrations::webhook::{GitHub, Verifier};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let github = Hmac::github([Secret::new("It's a Secret to Everybody")])?;
-    let mut headers = HeaderMap::new();
+    let github = GitHub::new([Secret::new("It's a Secret to Everybody")])?;
     let signature = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
-    headers.insert("x-hub-signature-256", signature.parse()?);
-    headers.insert("x-github-delivery", "72d3162e-cc78-11e3-81ab-4c9367dc0958".parse()?);
+    let request = Request::post("/hooks/github").header("x-hub-signature-256", signature);
+    let (head, ()) =
+        request.header("x-github-delivery", "72d3162e-cc78-11e3-81ab-4c9367dc0958").body(())?.into_parts();
     for body in ["Hello, World!", "Hello, Mallory!"] {
-        let answer = match github.verify(&headers, Bytes::from_static(body.as_bytes())) {
+        let answer = match github.verify(SystemClock.now(), &head, Bytes::from_static(body.as_bytes())) {
             Ok(delivery) => format!("verified delivery {}", delivery.id()),
-            Err(error) => format!("refused with {}: {error}", error.status()),
+            Err(error) => format!("refused with {}: {error}", github.refuse(&error)),
         };
         writeln!(std::io::stdout(), "{body} {answer}")?;
     }

@@ -19,6 +19,7 @@ pub mod serve;
 mod stream;
 pub mod telegram;
 pub mod tones;
+pub mod webhooks;
 
 pub use all::{Twins, TwinsConfig};
 pub use fault::{Fault, Refusal, Target, When};

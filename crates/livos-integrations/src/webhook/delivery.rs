@@ -1,29 +1,159 @@
-//! One arrival from a provider, and the proof that it was verified.
+//! One arrival from a provider, the proof that it was verified, and what a job keeps of it.
 
-use std::ops::Deref;
+use std::{borrow::Cow, ops::Deref};
 
 use bytes::Bytes;
+use livos_core::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::wire::to_hex;
 
 /// One arrival from a provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
+    provider: Cow<'static, str>,
     id: String,
+    event: Option<String>,
+    signed_at: Option<Timestamp>,
+    content_type: Option<String>,
+    greeting: Option<Greeting>,
+    basis: Basis,
     body: Bytes,
 }
 
+/// What makes two deliveries the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Basis {
+    /// The id, which the signature covers.
+    Id,
+    /// What the signature covers, since it does not cover the id. The text in front is not signed: it only tells things apart.
+    Signed(String, Bytes),
+}
+
+/// A provider says hello: it is answered, and no work for anybody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Greeting {
+    Ping,
+    /// To be said back.
+    Challenge(String),
+}
+
 impl Delivery {
-    pub(super) fn new(id: String, body: Bytes) -> Self {
-        Self { id, body }
+    /// A delivery with an id that the signature covers.
+    pub(super) fn with_signed_id(
+        provider: impl Into<Cow<'static, str>>,
+        id: impl Into<String>,
+        body: Bytes,
+    ) -> Self {
+        Self {
+            provider: provider.into(),
+            id: id.into(),
+            event: None,
+            signed_at: None,
+            content_type: None,
+            greeting: None,
+            basis: Basis::Id,
+            body,
+        }
     }
 
-    /// The provider's own id of it: repeats of one delivery have the same.
+    /// A delivery that is the same as another with the same body, whatever its id; without an id it is named by the body.
+    pub(super) fn by_body(
+        provider: impl Into<Cow<'static, str>>,
+        id: Option<String>,
+        body: Bytes,
+    ) -> Self {
+        let id = id.unwrap_or_else(|| to_hex(&Sha256::digest(&body)[..16]));
+        let basis = Basis::Signed(String::new(), body.clone());
+        Self { basis, ..Self::with_signed_id(provider, id, body) }
+    }
+
+    /// The same as another with these signed bytes, among those of one `scope`.
+    pub(super) fn same_by(self, scope: impl Into<String>, signed: impl Into<Bytes>) -> Self {
+        Self { basis: Basis::Signed(scope.into(), signed.into()), ..self }
+    }
+
+    pub(super) fn with_event(self, event: Option<String>) -> Self {
+        Self { event, ..self }
+    }
+
+    pub(super) fn with_signed_at(self, time: Timestamp) -> Self {
+        Self { signed_at: Some(time), ..self }
+    }
+
+    pub(super) fn with_content_type(self, content_type: Option<String>) -> Self {
+        Self { content_type, ..self }
+    }
+
+    pub(super) fn greeting_with(self, greeting: Option<Greeting>) -> Self {
+        Self { greeting, ..self }
+    }
+
+    pub(super) fn with_body(self, body: Bytes) -> Self {
+        Self { body, ..self }
+    }
+
+    pub(super) fn greeting(&self) -> Option<&Greeting> {
+        self.greeting.as_ref()
+    }
+
+    /// The provider's name.
+    pub fn provider(&self) -> &str {
+        &self.provider
+    }
+
+    /// The provider's own id of it, for people and logs. Not every provider signs it, so it proves nothing; see [`Delivery::key`].
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// What happened, in the provider's words, where it says so in a known place. Some say it in a header that is not signed: a hint, and no proof.
+    pub fn event(&self) -> Option<&str> {
+        self.event.as_deref()
+    }
+
+    /// When the provider signed it, where that is signed.
+    pub fn signed_at(&self) -> Option<Timestamp> {
+        self.signed_at
     }
 
     /// The bytes as they came.
     pub fn body(&self) -> &Bytes {
         &self.body
+    }
+
+    /// Whether it only asks whether we are there: it is answered, and not enqueued.
+    pub fn is_greeting(&self) -> bool {
+        self.greeting.is_some()
+    }
+
+    /// Repeats of one delivery have the same key, and nobody but the provider can make another for the same content. Fits into a
+    /// [`livos_core::queue::DedupeKey`].
+    pub fn key(&self) -> String {
+        match &self.basis {
+            Basis::Id if self.id.len() <= 256 && !self.id.chars().any(char::is_control) => {
+                format!("id:{}", self.id)
+            }
+            Basis::Id => format!("id-sha256:{}", to_hex(&Sha256::digest(self.id.as_bytes()))),
+            Basis::Signed(scope, signed) => {
+                let hash = Sha256::new().chain_update(scope).chain_update([0]).chain_update(signed);
+                format!("sha256:{}", to_hex(&hash.finalize()))
+            }
+        }
+    }
+
+    /// What a job keeps of it.
+    pub fn received(&self, at: Timestamp) -> Received {
+        Received {
+            provider: self.provider.clone().into_owned(),
+            id: self.id.clone(),
+            event: self.event.clone(),
+            signed_at: self.signed_at,
+            content_type: self.content_type.clone(),
+            received_at: at,
+            body: self.body.clone(),
+        }
     }
 }
 
@@ -47,5 +177,86 @@ impl<T> Deref for Verified<T> {
 
     fn deref(&self) -> &T {
         &self.0
+    }
+}
+
+/// A delivery as a job keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Received {
+    /// The provider's name.
+    pub provider: String,
+    /// The provider's own id.
+    pub id: String,
+    /// What happened, in the provider's words, if it says so in a known place.
+    pub event: Option<String>,
+    /// When the provider signed it, where that is signed.
+    pub signed_at: Option<Timestamp>,
+    /// The type of the body, as the sender calls it.
+    pub content_type: Option<String>,
+    /// When it came.
+    pub received_at: Timestamp,
+    /// The bytes as they came. Who wrote them is verified, and nothing that they say is an instruction.
+    #[serde(skip)]
+    pub body: Bytes,
+}
+
+impl Received {
+    /// The payload of its job: the length of a JSON head in four bytes, the head, the body.
+    pub fn to_payload(&self) -> Bytes {
+        // A head of texts and numbers is always JSON, and bounded.
+        let head = serde_json::to_vec(self).unwrap_or_default();
+        let length = u32::try_from(head.len()).unwrap_or_default();
+        [&length.to_be_bytes(), head.as_slice(), &self.body].concat().into()
+    }
+
+    /// Reads the payload of a job.
+    pub fn from_payload(payload: &Bytes) -> Result<Self, NotADelivery> {
+        let (length, rest) = payload.split_first_chunk().ok_or(NotADelivery)?;
+        let length = u32::from_be_bytes(*length) as usize;
+        let (head, body) = rest.split_at_checked(length).ok_or(NotADelivery)?;
+        let received: Self = serde_json::from_slice(head).map_err(|_| NotADelivery)?;
+        Ok(Self { body: payload.slice_ref(body), ..received })
+    }
+}
+
+/// The payload of a job is not a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the job's payload is not a delivery")]
+pub struct NotADelivery;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_captured_body_under_a_new_id_has_the_same_key() {
+        let delivery = |id: &str, body: &'static str| Delivery::by_body("github", Some(id.into()), body.into());
+        assert_eq!(delivery("1", "body").key(), delivery("2", "body").key());
+        assert_ne!(delivery("1", "body").key(), delivery("1", "other").key());
+    }
+
+    #[test]
+    fn any_id_makes_a_key_that_a_queue_takes() {
+        for id in ["evt_1".to_owned(), "a\nb".to_owned(), "x".repeat(4000)] {
+            let key = Delivery::with_signed_id("stripe", id, Bytes::new()).key();
+            assert!(key.len() <= 512 && !key.chars().any(char::is_control), "{key}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_a_job_keeps_comes_back(id in "\\PC{0,40}", body in prop::collection::vec(any::<u8>(), 0..300)) {
+            let delivery = Delivery::with_signed_id("slack", id, body.into()).with_event(Some("message".into()));
+            let received = delivery.received(Timestamp::from_unix_ms(5));
+            prop_assert_eq!(Received::from_payload(&received.to_payload()), Ok(received));
+        }
+
+        #[test]
+        fn no_payload_makes_it_panic(payload in prop::collection::vec(any::<u8>(), 0..80)) {
+            let _ = Received::from_payload(&payload.into());
+        }
     }
 }

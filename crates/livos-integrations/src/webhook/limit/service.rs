@@ -1,0 +1,105 @@
+//! A service that refuses a source which keeps sending what proves nothing.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use tower_service::Service;
+
+use super::{
+    Proved, Source, lock,
+    table::{self, Key, Table},
+};
+use crate::webhook::Body;
+
+/// Answers 429 with `Retry-After` to a source without tokens, before anything of its request is read. A request takes its token when it comes in, so that a
+/// hundred slow ones at one time are counted too, and gets it back when it was verified.
+#[derive(Debug, Clone)]
+pub struct SourceLimit<S> {
+    inner: S,
+    table: Arc<Mutex<Table>>,
+    count_verified: bool,
+}
+
+impl<S> SourceLimit<S> {
+    pub(super) fn new(inner: S, table: Arc<Mutex<Table>>, count_verified: bool) -> Self {
+        Self { inner, table, count_verified }
+    }
+}
+
+/// Virtual in a test whose runtime is paused.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+impl<S, B> Service<Request<B>> for SourceLimit<S>
+where
+    S: Service<Request<B>, Response = Response<Body>>,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = Limited<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let source = request.extensions().get::<Source>().and_then(|Source(address)| table::key(*address));
+        let taken = lock(&self.table).take(now(), source);
+        match taken {
+            Ok(bucket) => {
+                let table = (!self.count_verified).then(|| Arc::clone(&self.table));
+                Limited(State::Let { inner: Box::pin(self.inner.call(request)), table, bucket })
+            }
+            Err(wait) => {
+                metrics::counter!("livos_webhook_limited_total").increment(1);
+                Limited(State::Refused(refusal(wait)))
+            }
+        }
+    }
+}
+
+fn refusal(wait: Duration) -> Response<Body> {
+    let mut response = Response::new(Body::default());
+    *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
+    let seconds = wait.as_secs_f64().ceil().max(1.0) as u64;
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    response
+}
+
+/// The answer of a limited service.
+#[derive(Debug)]
+pub struct Limited<F>(State<F>);
+
+#[derive(Debug)]
+enum State<F> {
+    /// It was let through, with a token of this bucket, which goes back to the table unless there is none.
+    Let { inner: Pin<Box<F>>, table: Option<Arc<Mutex<Table>>>, bucket: Key },
+    Refused(Response<Body>),
+}
+
+impl<F, E> Future for Limited<F>
+where
+    F: Future<Output = Result<Response<Body>, E>>,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        match &mut self.get_mut().0 {
+            State::Refused(refusal) => Poll::Ready(Ok(std::mem::take(refusal))),
+            State::Let { inner, table, bucket } => {
+                let answer = std::task::ready!(inner.as_mut().poll(cx));
+                let proved = answer.as_ref().is_ok_and(|answer| answer.extensions().get::<Proved>().is_some());
+                if let Some(table) = table.take().filter(|_| proved) {
+                    lock(&table).give_back(now(), *bucket);
+                }
+                Poll::Ready(answer)
+            }
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! From a request to a verified delivery, and from what became of that to an answer.
+
+use std::{
+    convert::Infallible,
+    fmt,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::{Buf, Bytes};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
+use http_body_util::BodyExt;
+use livos_core::{queue::Enqueued, time::Clock};
+use tower::ServiceExt;
+use tower_service::Service;
+
+use super::{Body, VerifyConfig};
+use crate::webhook::{Check, Delivery, Verified, Verifier, VerifyError, limit::Proved};
+
+/// A service over HTTP before one that takes verified deliveries, such as [`crate::webhook::Enqueue`].
+///
+/// In this order: method, length and encoding as the head states them; what the verifier says to the head; the body chunk by chunk, within its length and its
+/// time, each through the MAC; the verdict; a greeting is answered; everything else goes to the inner service, and what that made durable is answered as
+/// the provider wants it. A request that is dropped before its end may have been enqueued; its repeat is a duplicate then.
+#[derive(Clone)]
+pub struct Verify<S, C> {
+    inner: S,
+    gate: Gate<C>,
+}
+
+/// What decides whether a request is handed on.
+#[derive(Clone)]
+struct Gate<C> {
+    verifier: Arc<dyn Verifier>,
+    clock: C,
+    config: Arc<VerifyConfig>,
+}
+
+impl<S, C> Verify<S, C> {
+    pub(super) fn new(inner: S, verifier: Arc<dyn Verifier>, clock: C, config: Arc<VerifyConfig>) -> Self {
+        Self { inner, gate: Gate { verifier, clock, config } }
+    }
+}
+
+impl<S: fmt::Debug, C> fmt::Debug for Verify<S, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let provider = self.gate.verifier.provider();
+        f.debug_struct("Verify").field("provider", &provider).field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
+impl<S, C, B> Service<Request<B>> for Verify<S, C>
+where
+    S: Service<Verified<Delivery>, Response = Enqueued> + Clone + Send + 'static,
+    S::Error: fmt::Display + Send,
+    S::Future: Send,
+    C: Clock + Clone,
+    B: http_body::Body + Send + 'static,
+    B::Data: Send,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    /// Always ready: the inner service is asked when there is something for it.
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (gate, inner) = (self.gate.clone(), self.inner.clone());
+        Box::pin(async move { Ok(gate.answer(request, inner).await.map(Body::from)) })
+    }
+}
+
+/// Why there is nothing to hand on.
+enum Refusal {
+    /// The verifier's reason.
+    Verdict(VerifyError),
+    /// A bound, or the form of the request.
+    Status(StatusCode),
+}
+
+impl From<VerifyError> for Refusal {
+    fn from(error: VerifyError) -> Self {
+        Self::Verdict(error)
+    }
+}
+
+impl<C: Clock> Gate<C> {
+    async fn answer<B, S>(self, request: Request<B>, inner: S) -> Response<Bytes>
+    where
+        B: http_body::Body,
+        S: Service<Verified<Delivery>, Response = Enqueued>,
+        S::Error: fmt::Display,
+    {
+        let (head, body) = request.into_parts();
+        match self.delivery(&head, body).await {
+            Ok(delivery) => {
+                let mut answer = self.hand_on(delivery, inner).await;
+                answer.extensions_mut().insert(Proved);
+                answer
+            }
+            Err(refusal) => self.refuse(&refusal),
+        }
+    }
+
+    /// Reads and verifies.
+    async fn delivery<B: http_body::Body>(
+        &self,
+        head: &Parts,
+        body: B,
+    ) -> Result<Verified<Delivery>, Refusal> {
+        self.form(head)?;
+        let now = self.clock.now();
+        if let Some(prepared) = self.verifier.prepare(now, head) {
+            prepared.await;
+        }
+        let mut check = self.verifier.open(now, head)?;
+        let read = read(&mut check, body, self.config.max_body);
+        match tokio::time::timeout(self.config.body_timeout, read).await {
+            Ok(read) => read.map_err(Refusal::Status)?,
+            Err(_) => return Err(Refusal::Status(StatusCode::REQUEST_TIMEOUT)),
+        }
+        Ok(check.finish()?)
+    }
+
+    /// What the head alone makes impossible.
+    fn form(&self, head: &Parts) -> Result<(), Refusal> {
+        let refuse = |status| Err(Refusal::Status(status));
+        if head.method != Method::POST && !(head.method == Method::GET && self.verifier.takes_get()) {
+            return refuse(StatusCode::METHOD_NOT_ALLOWED);
+        }
+        // No provider sends one, and the signature would be over what comes out of it.
+        if head.headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+            return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE);
+        }
+        let length = head.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+        let length = length.and_then(|length| length.parse::<u64>().ok());
+        if length.is_some_and(|length| length > self.config.max_body as u64) {
+            return refuse(StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        Ok(())
+    }
+
+    async fn hand_on<S>(&self, delivery: Verified<Delivery>, inner: S) -> Response<Bytes>
+    where
+        S: Service<Verified<Delivery>, Response = Enqueued>,
+        S::Error: fmt::Display,
+    {
+        let (provider, retry_after) = (self.verifier.provider().to_owned(), self.config.retry_after);
+        let accepted = self.verifier.answer(&delivery);
+        if delivery.is_greeting() {
+            return accepted;
+        }
+        let id = delivery.id().to_owned();
+        match inner.oneshot(delivery).await {
+            Ok(Enqueued::Full { depth }) => {
+                tracing::warn!(provider, id, depth, "the queue is full: the provider is asked to come again");
+                unavailable(retry_after)
+            }
+            Ok(enqueued) => {
+                tracing::debug!(provider, id, ?enqueued, "a delivery was taken");
+                metrics::counter!("livos_webhook_taken_total", "provider" => provider).increment(1);
+                accepted
+            }
+            Err(error) => {
+                tracing::error!(provider, id, %error, "a verified delivery could not be enqueued");
+                unavailable(retry_after)
+            }
+        }
+    }
+
+    fn refuse(&self, refusal: &Refusal) -> Response<Bytes> {
+        let (status, reason) = match refusal {
+            Refusal::Verdict(error) => {
+                tracing::debug!(provider = self.verifier.provider(), %error, "a request was refused");
+                (self.verifier.refuse(error), error.reason())
+            }
+            Refusal::Status(status) => (*status, "form"),
+        };
+        let provider = self.verifier.provider().to_owned();
+        metrics::counter!("livos_webhook_refused_total", "provider" => provider, "reason" => reason).increment(1);
+        match refusal {
+            Refusal::Verdict(VerifyError::KeysUnavailable { retry_after }) => unavailable(*retry_after),
+            _ => crate::webhook::status(status),
+        }
+    }
+}
+
+/// Reads a body through a check, up to a length.
+async fn read<B: http_body::Body>(check: &mut Check, body: B, most: usize) -> Result<(), StatusCode> {
+    let mut body = pin!(body);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| StatusCode::BAD_REQUEST)?;
+        let Ok(mut data) = frame.into_data() else { continue };
+        if data.remaining() > most.saturating_sub(check.received()) {
+            return Err(StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        while data.has_remaining() {
+            let length = data.chunk().len();
+            check.update(data.copy_to_bytes(length));
+        }
+    }
+    Ok(())
+}
+
+/// Come again.
+fn unavailable(retry_after: Duration) -> Response<Bytes> {
+    let mut response = crate::webhook::status(StatusCode::SERVICE_UNAVAILABLE);
+    let seconds = HeaderValue::from(retry_after.as_secs().max(1));
+    response.headers_mut().insert(header::RETRY_AFTER, seconds);
+    response
+}

@@ -1,0 +1,311 @@
+//! The whole way from a provider's request to a job, against the sender that signs for all of them.
+
+use std::{
+    convert::Infallible,
+    net::IpAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::stream;
+use http::{Method, Request, Response, StatusCode, header::RETRY_AFTER};
+use http_body::Frame;
+use http_body_util::{BodyExt, Empty, Full, StreamBody};
+use livos_core::{
+    embedded::{Embedded, EmbeddedConfig},
+    queue::{EmbeddedQueue, Enqueued, JobKind, Queue, QueueConfig},
+    secret::Secret,
+    time::{Clock, ManualClock, Timestamp},
+};
+use livos_integrations::webhook::{
+    self, Body, Delivery, GitHub, Intake, LimitConfig, Received, Source, SourceLimitLayer, Stripe, Svix, Verified,
+    VerifyConfig, VerifyLayer,
+};
+use livos_twins::webhooks::{Account, Mischief, Outcome, Provider, Sender};
+use tower::{Layer, Service, ServiceExt};
+
+const NOW: Duration = Duration::from_secs(1_800_000_000);
+const URL: &str = "https://agent.example/hook";
+
+/// A clock that tests set, shared with the services.
+#[derive(Clone)]
+struct Shared(Arc<ManualClock>);
+
+impl Shared {
+    fn new() -> Self {
+        Self(Arc::new(ManualClock::new(Timestamp::default().plus(NOW))))
+    }
+
+    fn set(&self, time: Duration) {
+        self.0.set(Timestamp::default().plus(time));
+    }
+}
+
+impl Clock for Shared {
+    fn now(&self) -> Timestamp {
+        self.0.now()
+    }
+}
+
+fn queue(refuse_at: u64) -> Arc<EmbeddedQueue> {
+    let mut config = QueueConfig::default();
+    config.refuse_at = refuse_at;
+    Arc::new(EmbeddedQueue::new(Embedded::in_memory(EmbeddedConfig::default()).unwrap(), config))
+}
+
+fn kind() -> JobKind {
+    "webhook.test".try_into().unwrap()
+}
+
+fn github() -> Account {
+    Account::new(Provider::GitHub, URL, 1)
+}
+
+fn github_verifier() -> Arc<GitHub> {
+    Arc::new(GitHub::new([Secret::new(github().credential())]).unwrap())
+}
+
+fn github_intake(queue: &Arc<EmbeddedQueue>) -> Intake<Shared> {
+    webhook::intake(github_verifier(), Arc::<EmbeddedQueue>::clone(queue), kind(), Shared::new())
+}
+
+fn request(n: u64, mischief: Option<Mischief>) -> Request<livos_twins::webhooks::Body> {
+    let mut sender = Sender::new(github());
+    sender.deliver(NOW, github().event(n), mischief);
+    sender.poll(NOW).unwrap().request
+}
+
+async fn jobs(queue: &EmbeddedQueue) -> u64 {
+    queue.depth().await.unwrap().total()
+}
+
+async fn status<S, B>(service: &S, request: Request<B>) -> u16
+where
+    S: Service<Request<B>, Response = Response<Body>, Error = Infallible> + Clone,
+{
+    service.clone().oneshot(request).await.unwrap().status().as_u16()
+}
+
+#[tokio::test]
+async fn a_delivery_is_one_job_however_often_and_under_whichever_id_it_comes() {
+    let queue = queue(500);
+    let intake = github_intake(&queue);
+    for mischief in [None, None, Some(Mischief::Replay)] {
+        assert_eq!(status(&intake, request(1, mischief)).await, 200);
+    }
+    assert_eq!(jobs(&queue).await, 1);
+    let lease = queue.lease(Timestamp::default().plus(NOW), &[], Duration::from_secs(60)).await.unwrap().unwrap();
+    let received = Received::from_payload(&lease.payload).unwrap();
+    assert_eq!((received.provider.as_str(), received.event.as_deref()), ("github", Some("issues")));
+    assert_eq!((&received.id, &received.body), (&github().event(1).id, &github().event(1).body));
+}
+
+#[tokio::test]
+async fn what_is_not_verified_becomes_no_job() {
+    let queue = queue(500);
+    let intake = github_intake(&queue);
+    assert_eq!(status(&intake, request(1, Some(Mischief::WrongSignature))).await, 401);
+    assert_eq!(status(&intake, request(1, Some(Mischief::TwiceSigned))).await, 400);
+    assert_eq!(status(&intake, Request::post("/").body(Empty::<Bytes>::new()).unwrap()).await, 400);
+    let mut get = request(1, None);
+    *get.method_mut() = Method::GET;
+    assert_eq!(status(&intake, get).await, 405);
+    let mut packed = request(1, None);
+    packed.headers_mut().insert("content-encoding", "gzip".parse().unwrap());
+    assert_eq!(status(&intake, packed).await, 415);
+    assert_eq!(jobs(&queue).await, 0);
+}
+
+#[tokio::test]
+async fn a_full_queue_answers_503_and_takes_the_same_delivery_later() {
+    let queue = queue(1);
+    let intake = github_intake(&queue);
+    assert_eq!(status(&intake, request(1, None)).await, 200);
+    let full = intake.clone().oneshot(request(2, None)).await.unwrap();
+    assert_eq!((full.status().as_u16(), &full.headers()[RETRY_AFTER]), (503, &"30".parse().unwrap()));
+    assert_eq!(status(&intake, request(1, None)).await, 200, "what is in the queue already is a duplicate, not a refusal");
+    let now = Timestamp::default().plus(NOW);
+    let lease = queue.lease(now, &[], Duration::from_secs(60)).await.unwrap().unwrap();
+    queue.ack(now, lease.token).await.unwrap().unwrap();
+    assert_eq!(status(&intake, request(2, None)).await, 200);
+    assert_eq!(jobs(&queue).await, 1);
+}
+
+/// A body that counts what was read of it.
+fn counted(chunks: usize, size: usize, read: &Arc<Mutex<usize>>) -> impl http_body::Body<Data = Bytes, Error = Infallible> + use<> {
+    let (chunk, read) = (Bytes::from(vec![b'x'; size]), Arc::clone(read));
+    StreamBody::new(stream::iter((0..chunks).map(move |_| {
+        *read.lock().unwrap() += 1;
+        Ok(Frame::data(chunk.clone()))
+    })))
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_long_is_not_read_to_its_end() {
+    let intake = github_intake(&queue(500));
+    let read = Arc::new(Mutex::new(0));
+    let (head, _) = request(1, None).into_parts();
+    let long = Request::from_parts(head, counted(100_000, 64 * 1024, &read));
+    assert_eq!(status(&intake, long).await, 413);
+    assert!(*read.lock().unwrap() <= 16, "a chunk beyond the bound at the most");
+    // What says how long it is is not read at all.
+    let (mut head, _) = request(1, None).into_parts();
+    head.headers.insert("content-length", "2000000".parse().unwrap());
+    *read.lock().unwrap() = 0;
+    assert_eq!(status(&intake, Request::from_parts(head, counted(100, 64, &read))).await, 413);
+    // Nor is anything whose head proves nothing.
+    assert_eq!(status(&intake, Request::post("/").body(counted(100, 64, &read)).unwrap()).await, 400);
+    assert_eq!(*read.lock().unwrap(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_drips_is_given_up() {
+    let intake = github_intake(&queue(500));
+    let started = tokio::time::Instant::now();
+    let dripping = request(1, Some(Mischief::SlowBody(Duration::from_secs(3))));
+    assert_eq!(status(&intake, dripping).await, 408);
+    assert_eq!(started.elapsed(), Duration::from_secs(10));
+}
+
+/// Takes every delivery, and keeps nothing.
+#[derive(Clone)]
+struct Sink;
+
+impl Service<Verified<Delivery>> for Sink {
+    type Response = Enqueued;
+    type Error = Infallible;
+    type Future = std::future::Ready<Result<Enqueued, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Infallible>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Verified<Delivery>) -> Self::Future {
+        std::future::ready(Ok(Enqueued::Spilled))
+    }
+}
+
+type Limited = webhook::SourceLimit<webhook::Verify<Sink, Shared>>;
+
+fn limited(config: &LimitConfig) -> Limited {
+    let verify = VerifyLayer::new(github_verifier(), Shared::new(), VerifyConfig::default());
+    SourceLimitLayer::new(config).layer(verify.layer(Sink))
+}
+
+fn from(address: &str, mut request: Request<livos_twins::webhooks::Body>) -> Request<livos_twins::webhooks::Body> {
+    let address: IpAddr = address.parse().unwrap();
+    request.extensions_mut().insert(Source(address));
+    request
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_proves_nothing_is_limited_and_nobody_else_is() {
+    let service = limited(&LimitConfig::default());
+    let wrong = || from("192.0.2.1", request(1, Some(Mischief::WrongSignature)));
+    for _ in 0..30 {
+        assert_eq!(status(&service, wrong()).await, 401);
+    }
+    let limited = service.clone().oneshot(wrong()).await.unwrap();
+    assert_eq!((limited.status().as_u16(), &limited.headers()[RETRY_AFTER]), (429, &"2".parse().unwrap()));
+    assert_eq!(status(&service, from("192.0.2.2", request(1, None))).await, 200);
+    tokio::time::advance(Duration::from_secs(2)).await;
+    assert_eq!(status(&service, wrong()).await, 401);
+    assert_eq!(status(&service, wrong()).await, 429);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_verified_does_not_count_unless_one_wants_it() {
+    let service = limited(&LimitConfig::default());
+    for n in 0..100 {
+        assert_eq!(status(&service, from("192.0.2.1", request(n, None))).await, 200);
+    }
+    let mut config = LimitConfig::default();
+    config.count_verified = true;
+    let service = limited(&config);
+    let mut taken = 0;
+    for n in 0..100 {
+        taken += u32::from(status(&service, from("192.0.2.1", request(n, None))).await == 200);
+    }
+    assert_eq!(taken, 30);
+}
+
+/// One provider's storm against an agent that takes a second for each job: every answer to the first five attempts is lost. Time is played event by event.
+async fn storm(provider: Provider, deliveries: u64, over: Duration) -> (u64, u64, u64) {
+    let (queue, clock, account) = (queue(2 * deliveries), Shared::new(), Account::new(provider, URL, 7));
+    let secret = [Secret::new(account.credential())];
+    let intake = match provider {
+        Provider::Svix => webhook::intake(
+            Arc::new(Svix::new(secret).unwrap()),
+            Arc::<EmbeddedQueue>::clone(&queue),
+            kind(),
+            clock.clone(),
+        ),
+        _ => webhook::intake(
+            Arc::new(Stripe::new(secret).unwrap()),
+            Arc::<EmbeddedQueue>::clone(&queue),
+            kind(),
+            clock.clone(),
+        ),
+    };
+    let mut sender = Sender::new(account.clone());
+    for n in 0..deliveries {
+        let at = NOW + over.mul_f64(n as f64 / deliveries as f64);
+        sender.deliver(at, account.event(n), Some(Mischief::LostAnswers(5)));
+    }
+    let (mut worked_until, mut done) = (NOW, Vec::new());
+    loop {
+        let due = sender.due();
+        // The agent is slow: it does one job a second, and begins the next only then.
+        let depth = queue.depth().await.unwrap().ready;
+        if depth > 0 && due.is_none_or(|due| worked_until <= due) {
+            let now = Timestamp::default().plus(worked_until);
+            if let Some(lease) = queue.lease(now, &[], Duration::from_secs(60)).await.unwrap() {
+                worked_until += Duration::from_secs(1);
+                queue.ack(Timestamp::default().plus(worked_until), lease.token).await.unwrap().unwrap();
+                done.push(Received::from_payload(&lease.payload).unwrap().id);
+            }
+            continue;
+        }
+        let Some(due) = due else { break };
+        clock.set(due);
+        worked_until = worked_until.max(due);
+        // What is due at one time comes at one time.
+        let mut at_once = Vec::new();
+        while let Some(attempt) = sender.poll(due).filter(|_| at_once.len() < 512) {
+            let answer = intake.clone().oneshot(attempt.request);
+            at_once.push(async move { (attempt.delivery, Outcome::of(&answer.await.unwrap())) });
+        }
+        for (delivery, outcome) in futures_util::future::join_all(at_once).await {
+            sender.answered(due, delivery, outcome);
+        }
+    }
+    let report = sender.report();
+    assert_eq!((report.taken, report.given_up), (deliveries, 0));
+    let jobs = done.len() as u64;
+    done.sort_unstable();
+    done.dedup();
+    (report.attempts, jobs, done.len() as u64)
+}
+
+#[tokio::test]
+async fn a_storm_of_retries_makes_one_job_for_each_delivery() {
+    let (attempts, jobs, different) = storm(Provider::Svix, 10_000, Duration::from_secs(60)).await;
+    assert_eq!((attempts, jobs, different), (60_000, 10_000, 10_000));
+}
+
+#[tokio::test]
+async fn a_provider_that_signs_each_retry_anew_makes_one_job_too() {
+    let (attempts, jobs, different) = storm(Provider::Stripe, 500, Duration::from_secs(3600)).await;
+    assert_eq!((attempts, jobs, different), (3_000, 500, 500));
+}
+
+#[tokio::test]
+async fn answers_are_whole_and_say_their_length() {
+    let intake = github_intake(&queue(500));
+    let answer = intake.oneshot(request(1, None).map(|body| body)).await.unwrap();
+    assert_eq!(http_body::Body::size_hint(answer.body()).exact(), Some(0));
+    assert_eq!(answer.status(), StatusCode::OK);
+    let full: Full<Bytes> = Full::new(answer.into_body().collect().await.unwrap().to_bytes());
+    assert!(http_body::Body::is_end_stream(&full));
+}

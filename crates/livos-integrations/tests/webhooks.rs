@@ -253,23 +253,25 @@ async fn storm(provider: Provider, deliveries: u64, over: Duration) -> (u64, u64
         let at = NOW + over.mul_f64(n as f64 / deliveries as f64);
         sender.deliver(at, account.event(n), Some(Mischief::LostAnswers(5)));
     }
-    let (mut worked_until, mut done) = (NOW, Vec::new());
+    let (mut worked_until, mut done, mut idle) = (NOW, Vec::new(), true);
     loop {
         let due = sender.due();
         // The agent is slow: it does one job a second, and begins the next only then.
-        let depth = queue.depth().await.unwrap().ready;
-        if depth > 0 && due.is_none_or(|due| worked_until <= due) {
+        if !idle && due.is_none_or(|due| worked_until <= due) {
             let now = Timestamp::default().plus(worked_until);
-            if let Some(lease) = queue.lease(now, &[], Duration::from_secs(60)).await.unwrap() {
-                worked_until += Duration::from_secs(1);
-                queue.ack(Timestamp::default().plus(worked_until), lease.token).await.unwrap().unwrap();
-                done.push(Received::from_payload(&lease.payload).unwrap().id);
+            match queue.lease(now, &[], Duration::from_secs(60)).await.unwrap() {
+                None => idle = true,
+                Some(lease) => {
+                    worked_until += Duration::from_secs(1);
+                    queue.ack(Timestamp::default().plus(worked_until), lease.token).await.unwrap().unwrap();
+                    done.push(Received::from_payload(&lease.payload).unwrap().id);
+                }
             }
             continue;
         }
         let Some(due) = due else { break };
         clock.set(due);
-        worked_until = worked_until.max(due);
+        (worked_until, idle) = (worked_until.max(due), false);
         // What is due at one time comes at one time.
         let mut at_once = Vec::new();
         while let Some(attempt) = sender.poll(due).filter(|_| at_once.len() < 512) {

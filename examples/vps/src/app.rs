@@ -7,6 +7,7 @@
 //! | `GET /login?token=…` | who holds the one-time link | sets the session cookie |
 //! | `GET /` and files | session or token | the web client |
 //! | `GET /metrics` | session or token | Prometheus text |
+//! | `POST /hooks/{name}` | who can sign for it | a webhook of the configuration, see [`crate::hooks`] |
 //! | `WS /v1/voice` | session or token, own `Origin` | a voice session, see `livos_voice::transport::protocol` |
 //! | `POST /v1/chat` | session or token | one message, answered as server-sent events |
 //! | `GET /v1/usage` | session or token | what was used and may be used, see `usage` |
@@ -100,8 +101,8 @@ impl App {
     }
 }
 
-/// All routes.
-pub fn router(app: App) -> Router {
+/// All routes; `hooks` are those of the webhooks, which prove themselves.
+pub fn router(app: App, hooks: Router) -> Router {
     let protected = Router::new()
         .route("/metrics", get(metrics))
         .route("/v1/voice", get(voice::upgrade))
@@ -117,6 +118,7 @@ pub fn router(app: App) -> Router {
         .route("/login", get(log_in))
         .merge(app.google.as_ref().map(Google::open_to_all).unwrap_or_default())
         .merge(protected)
+        .merge(hooks.with_state(()))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn(harden))
         .layer(middleware::from_fn(catch_panic))

@@ -54,8 +54,78 @@ pub struct Config {
     pub queue: Queue,
     /// Access to a Google account.
     pub google: Google,
+    /// Endpoints of webhooks.
+    pub webhooks: Vec<Webhook>,
     /// The simulated providers that stand in where no key is set.
     pub twins: Twins,
+}
+
+/// An endpoint of webhooks, at `/hooks/{name}`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Webhook {
+    /// Its name in the path and in the kind of its jobs: 1 to 48 of `a-z`, `0-9`, `-` and `_`.
+    pub name: String,
+    /// Who sends.
+    pub provider: WebhookProvider,
+    /// The active secrets, at most four; for Discord the application's public key. Pub/Sub has none.
+    #[serde(default)]
+    pub secrets: Vec<Secret>,
+    /// What the agent is told to do with a delivery, which it reads as text from outside.
+    #[serde(default = "Webhook::task")]
+    pub task: String,
+    /// For Twilio: the URL that is configured there, without its query.
+    #[serde(default)]
+    pub url: Option<String>,
+    /// For Pub/Sub: the subscription's audience.
+    #[serde(default)]
+    pub audience: Option<String>,
+    /// For Pub/Sub: the account that the subscription signs with.
+    #[serde(default)]
+    pub email: Option<String>,
+    /// For `hmac`: where the signature is.
+    #[serde(default)]
+    pub signature_header: Option<String>,
+    /// For `hmac`: what stands before the signature in its header.
+    #[serde(default)]
+    pub prefix: Option<String>,
+    /// For `hmac`: where the id is.
+    #[serde(default)]
+    pub id_header: Option<String>,
+    /// For `hmac`: where the time is.
+    #[serde(default)]
+    pub timestamp_header: Option<String>,
+    /// For `hmac`: what is signed, such as `{timestamp}.{body}`; the body alone where absent.
+    #[serde(default)]
+    pub signed: Option<String>,
+}
+
+impl Webhook {
+    fn task() -> String {
+        "A service reported an event. Say in one or two sentences what happened and whether anything is to be done.".into()
+    }
+}
+
+/// Who sends webhooks, and by which scheme.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)] // The names say it.
+pub enum WebhookProvider {
+    Github,
+    Stripe,
+    Standard,
+    Svix,
+    Slack,
+    Discord,
+    DiscordEvents,
+    Twilio,
+    Shopify,
+    Gitlab,
+    GitlabToken,
+    Linear,
+    Telegram,
+    Pubsub,
+    Hmac,
 }
 
 /// The HTTP server.
@@ -68,6 +138,9 @@ pub struct Server {
     pub token: Option<Secret>,
     /// The address people use, where a proxy stands in front; printed in the login link and allowed as an `Origin`.
     pub public_url: Option<String>,
+    /// The header in which the proxy in front says who calls, such as `x-forwarded-for`. Its last address is believed, so name it only if the proxy adds
+    /// one to every request; without it all who come through the proxy share one limit.
+    pub forwarded_header: Option<String>,
     /// Further origins that may open a voice socket.
     pub allowed_origins: Vec<String>,
     /// Voice sessions at one time. 16: each holds two provider connections, and small provider plans allow few.
@@ -88,6 +161,7 @@ impl Default for Server {
             listen: SocketAddr::from(([127, 0, 0, 1], 8420)),
             token: None,
             public_url: None,
+            forwarded_header: None,
             allowed_origins: Vec::new(),
             max_voice_sessions: 16,
             max_connections: 512,

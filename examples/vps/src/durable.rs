@@ -61,8 +61,9 @@ pub struct Durable {
 
 impl Durable {
     /// Opens the file, and asks the Redis that is configured whether it will do. A Redis that is away does not keep the server from starting; one that
-    /// refuses does, because somebody must change something.
-    pub async fn open(config: &Config, kinds: BTreeMap<JobKind, KindPolicy>) -> Result<Self, BoxError> {
+    /// refuses does, because somebody must change something. `kinds` are those of the features that add jobs, with what each may do.
+    pub async fn open(config: &Config, mut kinds: BTreeMap<JobKind, KindPolicy>) -> Result<Self, BoxError> {
+        kinds.insert(JANITOR, JANITOR_POLICY);
         let file = open_file(&config.store).await?;
         let mut bounds = QueueConfig::default();
         (bounds.alert_at, bounds.refuse_at) = (config.queue.alert_at, config.queue.refuse_at);
@@ -252,12 +253,6 @@ impl Jobs {
     pub fn repeat(mut self, repeat: Repeat) -> Self {
         self.repeats.push(repeat);
         self
-    }
-
-    /// What each kind may do, for [`Durable::open`].
-    pub fn policies(&self) -> BTreeMap<JobKind, KindPolicy> {
-        let own = [(JANITOR, JANITOR_POLICY)];
-        self.handlers.iter().map(|(kind, (policy, _))| (kind.clone(), *policy)).chain(own).collect()
     }
 }
 

@@ -7,6 +7,7 @@ mod chat;
 mod config;
 mod durable;
 mod health;
+mod hooks;
 mod https;
 mod logs;
 mod oauth;
@@ -112,8 +113,8 @@ async fn run(config: Config) -> Result<ExitCode, BoxError> {
         .await
         .map_err(|error| format!("can't listen on {}: {error}", config.server.listen))?;
     let address = listener.local_addr()?;
-    let jobs = Jobs::default();
-    let durable = Arc::new(Durable::open(&config, jobs.policies()).await?);
+    let kinds = hooks::kinds(&config.webhooks)?;
+    let durable = Arc::new(Durable::open(&config, kinds).await?);
 
     let (supervisor, (drain, signal)) = (Supervisor::new(), Drain::new());
     let store = Arc::clone(&durable.store);
@@ -128,6 +129,10 @@ async fn run(config: Config) -> Result<ExitCode, BoxError> {
     });
     let google =
         Google::open(&config.google, &base(&config, address), durable.secrets.clone(), &supervisor)?;
+    let forwarded = config.server.forwarded_header.as_deref().map(http::HeaderName::try_from).transpose();
+    let forwarded = forwarded.map_err(|error| format!("server.forwarded_header: {error}"))?;
+    let hooks = hooks::router(&durable.queue, &config.webhooks, forwarded)?;
+    let jobs = hooks::jobs(Jobs::default(), &config.webhooks, &providers.responder)?;
     Arc::clone(&durable).start(jobs, &config, &supervisor, &load, &signal);
     let auth = Arc::new(auth(&config));
     announce(&config, address, &auth, &providers)?;
@@ -151,7 +156,7 @@ async fn run(config: Config) -> Result<ExitCode, BoxError> {
     };
     let serving = serve::serve(
         listener,
-        app::router(app),
+        app::router(app, hooks),
         config.server.max_connections,
         signal.clone(),
         config.server.drain_timeout,

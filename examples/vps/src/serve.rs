@@ -13,6 +13,8 @@ use livos_core::drain::DrainSignal;
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
 use tower::ServiceExt;
 
+use crate::hooks::Peer;
+
 /// How long a client may take to send its headers. 10 s: a browser takes milliseconds, an attacker for ever.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait when the process is out of file descriptors before accepting again.
@@ -36,10 +38,10 @@ pub async fn serve(
             Ok(permit) = Arc::clone(&permits).acquire_owned() => permit,
             Some(_) = connections.join_next() => continue,
         };
-        let stream = tokio::select! {
+        let (stream, peer) = tokio::select! {
             () = drain.draining() => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -50,8 +52,10 @@ pub async fn serve(
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "nodelay could not be set");
         }
-        let service =
-            router.clone().map_request(|request: http::Request<Incoming>| request.map(axum::body::Body::new));
+        let service = router.clone().map_request(move |mut request: http::Request<Incoming>| {
+            request.extensions_mut().insert(Peer(peer));
+            request.map(axum::body::Body::new)
+        });
         let service = TowerToHyperService::new(service);
         let mut builder = auto::Builder::new(hyper_util::rt::TokioExecutor::new());
         builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);

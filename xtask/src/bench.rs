@@ -30,6 +30,16 @@ const BENCHES: &[Bench] = &[
         "durable enqueues a second beside BullMQ, memory of a job, recovery",
         &["run", "--release", "-p", "livos-benches", "--bin", "queue_table"],
     ),
+    (
+        "webhook",
+        "verifying and refusing one delivery, beside the public crates",
+        &["bench", "-p", "livos-benches", "--bench", "webhook"],
+    ),
+    (
+        "load",
+        "deliveries verified, durable and acknowledged over TCP, with a slow agent",
+        &["run", "--release", "-p", "livos-benches", "--bin", "load"],
+    ),
 ];
 
 /// Runs the benches that are named, or all; what follows `--` goes to the one that is named.

@@ -17,8 +17,8 @@ use livos_core::{
     time::{Clock, SystemClock},
 };
 use livos_integrations::webhook::{
-    self, Discord, GitHub, GitLab, Linear, PubSub, PubSubConfig, Shopify, Slack, Source, StandardWebhooks, Stripe, Svix,
-    Telegram, Twilio, Verifier,
+    self, Discord, GitHub, GitLab, Linear, PubSub, PubSubConfig, Shopify, Slack, Source, StandardWebhooks,
+    Stripe, Svix, Telegram, Twilio, Verifier,
     jwks::{Jwks, JwksConfig},
 };
 use livos_twins::webhooks::{Account, Event, Provider, jwks};
@@ -39,7 +39,9 @@ fn request(account: &Account, runtime: &Runtime) -> (Parts, Bytes) {
         Provider::Twilio => pad("MessageSid=SM1&Body=", ""),
         // Its twin adds the time to the body.
         Provider::Linear => Bytes::from(format!("{{\"pad\":\"{}\"}}", "x".repeat(SIZE - 47))),
-        Provider::PubSub => pad("{\"subscription\":\"s\",\"message\":{\"messageId\":\"1\",\"data\":\"", "\"}}"),
+        Provider::PubSub => {
+            pad("{\"subscription\":\"s\",\"message\":{\"messageId\":\"1\",\"data\":\"", "\"}}")
+        }
         Provider::DiscordInteractions => pad("{\"id\":\"1\",\"type\":2,\"pad\":\"", "\"}"),
         _ => pad("{\"id\":\"1\",\"type\":\"x\",\"event_id\":\"1\",\"update_id\":1,\"pad\":\"", "\"}"),
     };
@@ -107,10 +109,14 @@ fn verify(c: &mut Criterion) {
             let secret = webhook_verify::Secret::new(account.credential());
             let form: Vec<(String, String)> = form_urlencoded::parse(&body).into_owned().collect();
             let options = || match provider {
-                Provider::Twilio => VerifyOptions::default().with_request_url(URL).with_form_params(form.clone()),
+                Provider::Twilio => {
+                    VerifyOptions::default().with_request_url(URL).with_form_params(form.clone())
+                }
                 _ => VerifyOptions::default(),
             };
-            let check = || webhook_verify::verify(theirs, black_box(&head.headers), black_box(&body), &secret, options());
+            let check = || {
+                webhook_verify::verify(theirs, black_box(&head.headers), black_box(&body), &secret, options())
+            };
             // What refuses the request is not compared.
             match check() {
                 Ok(()) => drop(group.bench_function("webhook-verify", |b| b.iter(|| check().unwrap()))),
@@ -131,14 +137,16 @@ fn verify(c: &mut Criterion) {
 fn refuse(c: &mut Criterion) {
     let runtime = Runtime::new().unwrap();
     let account = Account::new(Provider::GitHub, URL, 1);
-    let queue = EmbeddedQueue::new(Embedded::in_memory(EmbeddedConfig::default()).unwrap(), QueueConfig::default());
+    let queue =
+        EmbeddedQueue::new(Embedded::in_memory(EmbeddedConfig::default()).unwrap(), QueueConfig::default());
     let kind = JobKind::try_from("webhook.bench").unwrap();
     let service = webhook::intake(verifier(&account, &runtime), Arc::new(queue), kind, SystemClock);
     let (head, body) = request(&Account::new(Provider::GitHub, URL, 2), &runtime);
     let mut source = 0u32;
     let mut group = c.benchmark_group("refuse");
     group.throughput(Throughput::Elements(1));
-    for (name, limited, signed) in [("no signature", false, false), ("wrong signature", false, true), ("limited source", true, true)]
+    for (name, limited, signed) in
+        [("no signature", false, false), ("wrong signature", false, true), ("limited source", true, true)]
     {
         group.bench_function(name, |b| {
             b.iter_batched(

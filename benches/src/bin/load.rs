@@ -62,8 +62,13 @@ const KIND: JobKind = JobKind::from_static("webhook.github");
 async fn main() {
     let args = Args::parse();
     std::fs::create_dir_all(&args.folder).unwrap();
-    println!("\nDeliveries of {} bytes, an agent of {} ms, {} s each\n", args.body, args.agent_ms, args.seconds);
-    println!("| where | senders | a second | ack p50 ms | ack p99 ms | MiB at first | half-way | at the end |");
+    println!(
+        "\nDeliveries of {} bytes, an agent of {} ms, {} s each\n",
+        args.body, args.agent_ms, args.seconds
+    );
+    println!(
+        "| where | senders | a second | ack p50 ms | ack p99 ms | MiB at first | half-way | at the end |"
+    );
     println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
     for senders in SENDERS {
         let folder = tempfile::tempdir_in(&args.folder).unwrap();
@@ -126,7 +131,9 @@ async fn serve(listener: TcpListener, intake: Intake<SystemClock>) {
         stream.set_nodelay(true).unwrap();
         let service = TowerToHyperService::new(intake.clone());
         tokio::spawn(async move {
-            let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+            let _ = auto::Builder::new(TokioExecutor::new())
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
         });
     }
 }

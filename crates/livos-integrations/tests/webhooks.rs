@@ -1,5 +1,7 @@
 //! The whole way from a provider's request to a job, against the sender that signs for all of them.
 
+#![allow(clippy::unwrap_used)]
+
 use std::{
     convert::Infallible,
     net::IpAddr,
@@ -19,8 +21,8 @@ use livos_core::{
     time::{Clock, ManualClock, Timestamp},
 };
 use livos_integrations::webhook::{
-    self, Body, Delivery, GitHub, Intake, LimitConfig, Received, Source, SourceLimitLayer, Stripe, Svix, Verified,
-    VerifyConfig, VerifyLayer,
+    self, Body, Delivery, GitHub, Intake, LimitConfig, Received, Source, SourceLimitLayer, Stripe, Svix,
+    Verified, VerifyConfig, VerifyLayer,
 };
 use livos_twins::webhooks::{Account, Mischief, Outcome, Provider, Sender};
 use tower::{Layer, Service, ServiceExt};
@@ -95,7 +97,8 @@ async fn a_delivery_is_one_job_however_often_and_under_whichever_id_it_comes() {
         assert_eq!(status(&intake, request(1, mischief)).await, 200);
     }
     assert_eq!(jobs(&queue).await, 1);
-    let lease = queue.lease(Timestamp::default().plus(NOW), &[], Duration::from_secs(60)).await.unwrap().unwrap();
+    let lease =
+        queue.lease(Timestamp::default().plus(NOW), &[], Duration::from_secs(60)).await.unwrap().unwrap();
     let received = Received::from_payload(&lease.payload).unwrap();
     assert_eq!((received.provider.as_str(), received.event.as_deref()), ("github", Some("issues")));
     assert_eq!((&received.id, &received.body), (&github().event(1).id, &github().event(1).body));
@@ -124,7 +127,11 @@ async fn a_full_queue_answers_503_and_takes_the_same_delivery_later() {
     assert_eq!(status(&intake, request(1, None)).await, 200);
     let full = intake.clone().oneshot(request(2, None)).await.unwrap();
     assert_eq!((full.status().as_u16(), &full.headers()[RETRY_AFTER]), (503, &"30".parse().unwrap()));
-    assert_eq!(status(&intake, request(1, None)).await, 200, "what is in the queue already is a duplicate, not a refusal");
+    assert_eq!(
+        status(&intake, request(1, None)).await,
+        200,
+        "what is in the queue already is a duplicate, not a refusal"
+    );
     let now = Timestamp::default().plus(NOW);
     let lease = queue.lease(now, &[], Duration::from_secs(60)).await.unwrap().unwrap();
     queue.ack(now, lease.token).await.unwrap().unwrap();
@@ -133,7 +140,11 @@ async fn a_full_queue_answers_503_and_takes_the_same_delivery_later() {
 }
 
 /// A body that counts what was read of it.
-fn counted(chunks: usize, size: usize, read: &Arc<Mutex<usize>>) -> impl http_body::Body<Data = Bytes, Error = Infallible> + use<> {
+fn counted(
+    chunks: usize,
+    size: usize,
+    read: &Arc<Mutex<usize>>,
+) -> impl http_body::Body<Data = Bytes, Error = Infallible> + use<> {
     let (chunk, read) = (Bytes::from(vec![b'x'; size]), Arc::clone(read));
     StreamBody::new(stream::iter((0..chunks).map(move |_| {
         *read.lock().unwrap() += 1;
@@ -193,7 +204,10 @@ fn limited(config: &LimitConfig) -> Limited {
     SourceLimitLayer::new(config).layer(verify.layer(Sink))
 }
 
-fn from(address: &str, mut request: Request<livos_twins::webhooks::Body>) -> Request<livos_twins::webhooks::Body> {
+fn from(
+    address: &str,
+    mut request: Request<livos_twins::webhooks::Body>,
+) -> Request<livos_twins::webhooks::Body> {
     let address: IpAddr = address.parse().unwrap();
     request.extensions_mut().insert(Source(address));
     request
@@ -228,6 +242,45 @@ async fn what_is_verified_does_not_count_unless_one_wants_it() {
         taken += u32::from(status(&service, from("192.0.2.1", request(n, None))).await == 200);
     }
     assert_eq!(taken, 30);
+}
+
+/// Takes every delivery, some time.
+#[derive(Clone)]
+struct Slow;
+
+impl Service<Verified<Delivery>> for Slow {
+    type Response = Enqueued;
+    type Error = Infallible;
+    type Future = futures_util::future::BoxFuture<'static, Result<Enqueued, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Infallible>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Verified<Delivery>) -> Self::Future {
+        Box::pin(async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            Ok(Enqueued::Spilled)
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_of_one_provider_is_taken_although_the_queue_is_slow() {
+    let verify = VerifyLayer::new(github_verifier(), Shared::new(), VerifyConfig::default());
+    let service = SourceLimitLayer::default().layer(verify.layer(Slow));
+    let burst = (0..200).map(|n| status(&service, from("192.0.2.1", request(n, None))));
+    let statuses = futures_util::future::join_all(burst).await;
+    assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_slowly_counts_while_it_comes() {
+    let service = limited(&LimitConfig::default());
+    let drip = || from("192.0.2.1", request(1, Some(Mischief::SlowBody(Duration::from_secs(1)))));
+    let statuses = futures_util::future::join_all((0..40).map(|_| status(&service, drip()))).await;
+    let count = |wanted| statuses.iter().filter(|status| **status == wanted).count();
+    assert_eq!((count(408), count(429)), (30, 10));
 }
 
 /// One provider's storm against an agent that takes a second for each job: every answer to the first five attempts is lost. Time is played event by event.

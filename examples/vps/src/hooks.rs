@@ -20,13 +20,15 @@ use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
 };
 use livos_core::{
-    conversation::{Channel, ConversationId, Heard, Inbound, ReplyError, ReplyErrorKind, ReplyEvent, Speaker},
+    conversation::{
+        Channel, ConversationId, Heard, Inbound, ReplyError, ReplyErrorKind, ReplyEvent, Speaker,
+    },
     queue::{JobKind, KindPolicy, Lease, Outcome, Queue},
     time::SystemClock,
 };
 use livos_integrations::webhook::{
-    self, Discord, GitHub, GitLab, Hmac, HmacConfig, Linear, PubSub, PubSubConfig, Received, Shopify, Slack, Source,
-    StandardWebhooks, Stripe, Svix, Telegram, Twilio, Verifier,
+    self, Discord, GitHub, GitLab, Hmac, HmacConfig, Linear, PubSub, PubSubConfig, Received, Shopify, Slack,
+    Source, StandardWebhooks, Stripe, Svix, Telegram, Twilio, Verifier,
     jwks::{Jwks, JwksConfig},
 };
 use tower::{BoxError, ServiceExt};
@@ -53,7 +55,9 @@ fn kind(name: &str) -> Result<JobKind, ConfigError> {
     let plain = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '-' | '_');
     let sound = !name.is_empty() && name.len() <= 48 && name.chars().all(plain);
     let kind = sound.then(|| JobKind::try_from(format!("webhook.{name}")).ok()).flatten();
-    kind.ok_or_else(|| ConfigError(format!("webhooks: the name {name:?} is not 1 to 48 of a-z, 0-9, - and _")))
+    kind.ok_or_else(|| {
+        ConfigError(format!("webhooks: the name {name:?} is not 1 to 48 of a-z, 0-9, - and _"))
+    })
 }
 
 /// The routes of the endpoints. `forwarded` is the header in which a trusted proxy says who calls; without it the peer of the connection counts.
@@ -71,7 +75,8 @@ pub fn router(
             return Err(ConfigError(format!("webhooks: two have the name {name:?}")).into());
         }
         names.push(name);
-        let verifier = verifier(endpoint, &mut keys).map_err(|why| ConfigError(format!("webhooks, {name}: {why}")))?;
+        let verifier =
+            verifier(endpoint, &mut keys).map_err(|why| ConfigError(format!("webhooks, {name}: {why}")))?;
         let intake = webhook::intake(verifier, Arc::clone(queue), kind(name)?, SystemClock);
         router = router.route_service(&format!("/hooks/{name}"), intake);
     }
@@ -131,7 +136,8 @@ fn verifier(endpoint: &Webhook, keys: &mut Option<Jwks>) -> Result<Arc<dyn Verif
         WebhookProvider::Linear => Arc::new(Linear::new(secrets)?),
         WebhookProvider::Telegram => Arc::new(Telegram::new(secrets)?),
         WebhookProvider::Pubsub => {
-            let config = PubSubConfig::new(needed("audience", &endpoint.audience)?, needed("email", &endpoint.email)?);
+            let config =
+                PubSubConfig::new(needed("audience", &endpoint.audience)?, needed("email", &endpoint.email)?);
             let keys = match keys {
                 Some(keys) => keys.clone(),
                 None => keys.insert(google_keys()?).clone(),
@@ -163,7 +169,8 @@ fn google_keys() -> Result<Jwks, BoxError> {
         .enable_http1()
         .enable_http2()
         .wrap_connector(tcp);
-    let client = Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build::<_, Full<Bytes>>(https);
+    let client =
+        Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build::<_, Full<Bytes>>(https);
     Ok(Jwks::new(JwksConfig::default(), client))
 }
 

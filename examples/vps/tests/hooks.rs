@@ -38,7 +38,11 @@ fn a_delivery_is_worked_on_once_and_a_forged_one_never() {
         assert_eq!(post(&server, "/hooks/repo", &account, n), 200);
     }
     assert_eq!(post(&server, "/hooks/repo", &Account::new(Provider::GitHub, "", 2), 3), 401);
-    assert_eq!(post(&server, "/hooks/other", &account, 1), 401, "nothing is there, and a stranger is not told");
+    assert_eq!(
+        post(&server, "/hooks/other", &account, 1),
+        401,
+        "nothing is there, and a stranger is not told"
+    );
     server.metrics_when(|metrics| metrics.contains("livos_webhook_worked_total{provider=\"github\"} 2"));
     let log = server.stop();
     assert_eq!(log.matches("the agent worked on a delivery").count(), 2, "{log}");

@@ -50,7 +50,12 @@ async fn work(lease: Lease) -> Result<Outcome, Infallible> {
     Ok(match Received::from_payload(&lease.payload) {
         Ok(delivery) => {
             let event = delivery.event.as_deref().unwrap_or("something");
-            println!("{} says {event} happened ({}, {} bytes)", delivery.provider, delivery.id, delivery.body.len());
+            println!(
+                "{} says {event} happened ({}, {} bytes)",
+                delivery.provider,
+                delivery.id,
+                delivery.body.len()
+            );
             Outcome::Done
         }
         Err(error) => Outcome::Dead { reason: error.to_string() },
@@ -65,7 +70,8 @@ fn providers(github: Secret, stripe: Secret) -> Result<Vec<Arc<dyn Verifier>>, B
 async fn simulate(app: Router, accounts: [Account; 2]) -> Vec<webhooks::Report> {
     let mut reports = Vec::new();
     for account in accounts {
-        let (mut sender, now) = (Sender::new(account.clone()), SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default());
+        let (mut sender, now) =
+            (Sender::new(account.clone()), SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default());
         sender.deliver(now, account.event(1), None);
         sender.deliver(now, account.event(2), None);
         sender.deliver(now, account.event(2), Some(Mischief::Replay));
@@ -91,11 +97,13 @@ async fn main() -> Result<(), BoxError> {
     let file = Embedded::open(file, EmbeddedConfig::default())?;
     let queue: Arc<dyn Queue> = Arc::new(EmbeddedQueue::new(file, QueueConfig::default()));
     let (drain, signal) = Drain::new();
-    let worker = Worker::new(Arc::clone(&queue), tower::service_fn(work), SystemClock, WorkerConfig::default());
+    let worker =
+        Worker::new(Arc::clone(&queue), tower::service_fn(work), SystemClock, WorkerConfig::default());
     let working = tokio::spawn(worker.run(signal));
     if let Some((listen, secret)) = real {
         let secret = || Secret::new(secret.as_str());
-        let app = app(&queue, providers(secret(), secret())?)?.into_make_service_with_connect_info::<SocketAddr>();
+        let app =
+            app(&queue, providers(secret(), secret())?)?.into_make_service_with_connect_info::<SocketAddr>();
         return Ok(axum::serve(tokio::net::TcpListener::bind(listen).await?, app).await?);
     }
     let accounts = [Provider::GitHub, Provider::Stripe]

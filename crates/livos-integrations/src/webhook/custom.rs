@@ -121,7 +121,9 @@ impl Hmac {
             return Err(InvalidHmac::Signed("it has an {id}, and no header holds one"));
         }
         if parts.contains(&Part::Timestamp) != timestamp_header.is_some() {
-            return Err(InvalidHmac::Signed("a time counts if it is signed: {timestamp} and its header go together"));
+            return Err(InvalidHmac::Signed(
+                "a time counts if it is signed: {timestamp} and its header go together",
+            ));
         }
         Ok(Self {
             keys,
@@ -234,8 +236,12 @@ mod tests {
         let text = |text: &str| Part::Text(text.to_owned());
         assert_eq!(parts("{body}"), Ok(vec![]));
         assert_eq!(parts("v1:{timestamp}:{body}"), Ok(vec![text("v1:"), Part::Timestamp, text(":")]));
-        assert_eq!(parts("{id}.{timestamp}.{body}"), Ok(vec![Part::Id, text("."), Part::Timestamp, text(".")]));
-        let bad = ["", "{timestamp}", "{body}{id}", "{timestamp}{body}", "{id}{timestamp}.{body}", "{url}.{body}"];
+        assert_eq!(
+            parts("{id}.{timestamp}.{body}"),
+            Ok(vec![Part::Id, text("."), Part::Timestamp, text(".")])
+        );
+        let bad =
+            ["", "{timestamp}", "{body}{id}", "{timestamp}{body}", "{id}{timestamp}.{body}", "{url}.{body}"];
         for bad in bad.iter().chain(&["{id}.{id}.{body}", "{id.{body}"]) {
             assert!(parts(bad).is_err(), "{bad}");
         }
@@ -250,8 +256,14 @@ mod tests {
         };
         assert_eq!(with(|_| {}), None);
         assert!(matches!(with(|config| config.signed = "{id}.{body}".into()), Some(InvalidHmac::Signed(_))));
-        assert!(matches!(with(|config| config.timestamp_header = Some("x-time".into())), Some(InvalidHmac::Signed(_))));
-        assert!(matches!(with(|config| config.signature_header = "a b".into()), Some(InvalidHmac::Header(_))));
+        assert!(matches!(
+            with(|config| config.timestamp_header = Some("x-time".into())),
+            Some(InvalidHmac::Signed(_))
+        ));
+        assert!(matches!(
+            with(|config| config.signature_header = "a b".into()),
+            Some(InvalidHmac::Header(_))
+        ));
         let base64 = |config: &mut HmacConfig| config.base64_secrets = true;
         assert!(matches!(with(base64), Some(InvalidHmac::Secret(InvalidSecret::Malformed(_)))));
     }

@@ -59,11 +59,7 @@ impl Delivery {
     }
 
     /// A delivery that is the same as another with the same body, whatever its id; without an id it is named by the body.
-    pub(super) fn by_body(
-        provider: impl Into<Cow<'static, str>>,
-        id: Option<String>,
-        body: Bytes,
-    ) -> Self {
+    pub(super) fn by_body(provider: impl Into<Cow<'static, str>>, id: Option<String>, body: Bytes) -> Self {
         let id = id.unwrap_or_else(|| to_hex(&Sha256::digest(&body)[..16]));
         let basis = Basis::Signed(String::new(), body.clone());
         Self { basis, ..Self::with_signed_id(provider, id, body) }
@@ -233,7 +229,8 @@ mod tests {
 
     #[test]
     fn a_captured_body_under_a_new_id_has_the_same_key() {
-        let delivery = |id: &str, body: &'static str| Delivery::by_body("github", Some(id.into()), body.into());
+        let delivery =
+            |id: &str, body: &'static str| Delivery::by_body("github", Some(id.into()), body.into());
         assert_eq!(delivery("1", "body").key(), delivery("2", "body").key());
         assert_ne!(delivery("1", "body").key(), delivery("1", "other").key());
     }

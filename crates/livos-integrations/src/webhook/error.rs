@@ -18,7 +18,9 @@ pub enum VerifyError {
     #[error("the sender's {0} header stands twice")]
     Repeated(HeaderName),
     /// No active secret made this signature.
-    #[error("the delivery's signature is by no active secret: the sender's fault, or a secret here is not the sender's")]
+    #[error(
+        "the delivery's signature is by no active secret: the sender's fault, or a secret here is not the sender's"
+    )]
     WrongSignature,
     /// It was signed too long ago, or in the future.
     #[error("the delivery was signed outside the tolerated time: it is a replay, or a clock is wrong")]

@@ -88,9 +88,9 @@ impl Verifier for Linear {
             let delivery = Delivery::by_body("linear", Some(id), body.clone());
             let delivery = delivery.with_event(event).with_content_type(content_type);
             Ok(match signed {
-                Some(time) => delivery
-                    .same_by("", timeless(&body, time))
-                    .with_signed_at(Timestamp::from_unix_ms(time)),
+                Some(time) => {
+                    delivery.same_by("", timeless(&body, time)).with_signed_at(Timestamp::from_unix_ms(time))
+                }
                 None => delivery,
             })
         };

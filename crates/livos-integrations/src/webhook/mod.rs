@@ -57,7 +57,7 @@ pub use self::{
     error::{Fault, InvalidSecret, VerifyError},
     github::GitHub,
     gitlab::GitLab,
-    limit::{LimitConfig, Source, SourceLimit, SourceLimitLayer},
+    limit::{LimitConfig, Limited, Source, SourceLimit, SourceLimitLayer},
     linear::Linear,
     pubsub::{PubSub, PubSubConfig},
     shopify::Shopify,

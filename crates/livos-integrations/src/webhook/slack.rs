@@ -117,8 +117,7 @@ impl Verifier for Slack {
         let (time, signed_at) = wire::timely(headers, &TIME, now, self.tolerance)?;
         let content_type = wire::hint(headers, &header::CONTENT_TYPE);
         let macs = self.keys.begin(&[b"v0:", time.as_bytes(), b":"]);
-        let read =
-            move |body| Ok(read(body).with_signed_at(signed_at).with_content_type(content_type));
+        let read = move |body| Ok(read(body).with_signed_at(signed_at).with_content_type(content_type));
         Ok(Check::new(MacJudge::new(macs, vec![signature], read)))
     }
 

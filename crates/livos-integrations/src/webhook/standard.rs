@@ -131,7 +131,8 @@ impl Judge for StandardJudge {
         let Self { macs, tags, public, signatures, head, delivery } = *self;
         let by_key = || {
             let signed = [head.as_bytes(), &body].concat();
-            let pairs = public.iter().flat_map(|key| signatures.iter().map(move |signature| (key, signature)));
+            let pairs =
+                public.iter().flat_map(|key| signatures.iter().map(move |signature| (key, signature)));
             // One pair is enough: there is no secret in a public key.
             pairs.take(MAX_SIGNATURES).any(|(key, signature)| key.verify_strict(&signed, signature).is_ok())
         };

@@ -71,8 +71,7 @@ impl Verifier for Stripe {
 
     fn open(&self, now: Timestamp, request: &Parts) -> Result<Check, VerifyError> {
         let malformed = || VerifyError::Malformed(SIGNATURE.clone());
-        let (time, signatures) =
-            items(wire::one(&request.headers, &SIGNATURE)?).ok_or_else(malformed)?;
+        let (time, signatures) = items(wire::one(&request.headers, &SIGNATURE)?).ok_or_else(malformed)?;
         let signed_at = wire::seconds(time).ok_or_else(malformed)?;
         wire::within(now, signed_at, self.tolerance)?;
         let content_type = wire::hint(&request.headers, &header::CONTENT_TYPE);

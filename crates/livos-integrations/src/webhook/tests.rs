@@ -97,7 +97,8 @@ impl Endpoint {
 #[tokio::test]
 async fn what_a_provider_sends_is_verified_under_any_active_secret() {
     for endpoint in Endpoint::all().await {
-        let (one, other) = (endpoint.receive(1, None).await.unwrap(), endpoint.receive(2, None).await.unwrap());
+        let (one, other) =
+            (endpoint.receive(1, None).await.unwrap(), endpoint.receive(2, None).await.unwrap());
         assert_ne!((one.id(), one.key()), (other.id(), other.key()), "{:?}", endpoint.provider());
         assert_eq!(endpoint.receive(1, None).await.unwrap().key(), one.key(), "{:?}", endpoint.provider());
         assert!(!one.is_greeting());
@@ -123,7 +124,12 @@ async fn a_tampered_delivery_is_refused_and_the_error_holds_no_secret() {
     for endpoint in Endpoint::all().await {
         let (right, _) = request(&endpoint.account, 1, None).await;
         let error = endpoint.receive(1, Some(Mischief::WrongSignature)).await.unwrap_err();
-        assert_eq!(endpoint.verifier.refuse(&error), StatusCode::UNAUTHORIZED, "{:?}: {error}", endpoint.provider());
+        assert_eq!(
+            endpoint.verifier.refuse(&error),
+            StatusCode::UNAUTHORIZED,
+            "{:?}: {error}",
+            endpoint.provider()
+        );
         let said = format!("{error} {error:?}");
         let credential = endpoint.account.credential();
         assert!(credential.is_empty() || !said.contains(&credential));
@@ -185,8 +191,14 @@ async fn a_captured_delivery_under_a_new_id_is_a_duplicate() {
 #[tokio::test]
 async fn a_retry_that_is_signed_anew_is_a_duplicate() {
     for endpoint in Endpoint::all().await {
-        let (first, later) = (endpoint.receive(1, None).await.unwrap(), Mischief::Old(Duration::from_secs(60)));
-        assert_eq!(endpoint.receive(1, Some(later)).await.unwrap().key(), first.key(), "{:?}", endpoint.provider());
+        let (first, later) =
+            (endpoint.receive(1, None).await.unwrap(), Mischief::Old(Duration::from_secs(60)));
+        assert_eq!(
+            endpoint.receive(1, Some(later)).await.unwrap().key(),
+            first.key(),
+            "{:?}",
+            endpoint.provider()
+        );
     }
 }
 
@@ -205,7 +217,15 @@ async fn a_body_may_be_cut_anywhere() {
 
 #[tokio::test]
 async fn no_header_may_be_left_out_unless_it_proves_nothing() {
-    let hints = ["content-type", "x-github-event", "x-gitlab-event", "linear-event", "linear-timestamp", "i-twilio-idempotency-token", "idempotency-key"];
+    let hints = [
+        "content-type",
+        "x-github-event",
+        "x-gitlab-event",
+        "linear-event",
+        "linear-timestamp",
+        "i-twilio-idempotency-token",
+        "idempotency-key",
+    ];
     for endpoint in Endpoint::all().await {
         let (head, body) = request(&endpoint.account, 1, None).await;
         for name in head.headers.keys() {

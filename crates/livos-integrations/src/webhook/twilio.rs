@@ -3,7 +3,8 @@
 //! <https://www.twilio.com/docs/usage/security#validating-requests>. The URL is configured, because behind a proxy the server can't know it; the query is the
 //! request's own. Twilio writes the port or leaves it out, so both are tried. A body that is no form is covered only by the `bodySHA256` of the signed
 //! query: without that it is refused. No time is signed. Names and values are signed without anything between them (`Digits=1234` and `Digits1=234`
-//! sign the same), so read only the parameters you expect.
+//! sign the same), so read only the parameters you expect. Two requests with the same URL and parameters are one delivery, as a voice menu that is answered
+//! twice alike would be; those want an answer at once anyway, and not a queue.
 
 use ::hmac::{Hmac, Mac as _};
 use bytes::Bytes;
@@ -35,7 +36,8 @@ impl Twilio {
     /// By any of these auth tokens, for the URL that is configured at Twilio, such as `https://agent.example/hooks/twilio`; its query is taken from each
     /// request.
     pub fn new(tokens: impl IntoIterator<Item = Secret>, url: &str) -> Result<Self, InvalidSecret> {
-        let urls = spellings(url).ok_or(InvalidSecret::Malformed("the URL is not http or https, with a host"))?;
+        let urls =
+            spellings(url).ok_or(InvalidSecret::Malformed("the URL is not http or https, with a host"))?;
         Ok(Self { keys: Keys::text(tokens)?, urls })
     }
 }
@@ -118,11 +120,8 @@ impl Verifier for Twilio {
         let content_type = wire::hint(headers, &header::CONTENT_TYPE);
         let query = request.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
         // A MAC for each key and each spelling of the URL.
-        let macs: Vec<Hmac<Sha1>> = self
-            .urls
-            .iter()
-            .flat_map(|url| self.keys.begin(&[url.as_bytes(), query.as_bytes()]))
-            .collect();
+        let macs: Vec<Hmac<Sha1>> =
+            self.urls.iter().flat_map(|url| self.keys.begin(&[url.as_bytes(), query.as_bytes()])).collect();
         Ok(Check::new(move |body: Bytes| {
             let parameters = match hash {
                 Some(hash) if bool::from(Sha256::digest(&body).as_slice().ct_eq(&hash)) => Vec::new(),

@@ -24,7 +24,8 @@ use crate::random::Random;
 pub type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// Keys for tests only, made for this file.
-const RSA_KEYS: [&str; 2] = [include_str!("test_only_rsa_key_1.pem"), include_str!("test_only_rsa_key_2.pem")];
+const RSA_KEYS: [&str; 2] =
+    [include_str!("test_only_rsa_key_1.pem"), include_str!("test_only_rsa_key_2.pem")];
 /// How long a token of Pub/Sub is valid.
 const TOKEN_SECONDS: u64 = 3600;
 
@@ -78,7 +79,11 @@ impl Account {
     /// The `n`-th thing that happens there.
     pub fn event(&self, n: u64) -> Event {
         let (id, json) = match self.provider {
-            Provider::GitHub | Provider::Shopify | Provider::Linear | Provider::GitLab | Provider::GitLabToken => {
+            Provider::GitHub
+            | Provider::Shopify
+            | Provider::Linear
+            | Provider::GitLab
+            | Provider::GitLabToken => {
                 let id = Random::derive(n, self.provider.name(), 1).uuid().to_string();
                 (id, json!({ "action": "opened", "number": n, "title": format!("Issue {n}") }))
             }
@@ -92,7 +97,10 @@ impl Account {
             Provider::Slack => {
                 let id = format!("Ev{n:09}");
                 let event = json!({ "type": "message", "text": format!("hello {n}") });
-                (id.clone(), json!({ "type": "event_callback", "team_id": "T1", "event_id": id, "event": event }))
+                (
+                    id.clone(),
+                    json!({ "type": "event_callback", "team_id": "T1", "event_id": id, "event": event }),
+                )
             }
             Provider::DiscordInteractions => {
                 let id = format!("11{n:016}");
@@ -100,11 +108,16 @@ impl Account {
             }
             Provider::DiscordEvents => {
                 let event = json!({ "type": "APPLICATION_AUTHORIZED", "timestamp": "2026-11-24T07:00:00", "data": { "n": n } });
-                (format!("event-{n}"), json!({ "version": 1, "application_id": "1", "type": 1, "event": event }))
+                (
+                    format!("event-{n}"),
+                    json!({ "version": 1, "application_id": "1", "type": 1, "event": event }),
+                )
             }
             Provider::Twilio => {
                 let id = format!("SM{n:032x}");
-                let form = format!("MessageSid={id}&From=%2B15550001111&To=%2B15550002222&Body=hello+%26+{n}&Media=");
+                let form = format!(
+                    "MessageSid={id}&From=%2B15550001111&To=%2B15550002222&Body=hello+%26+{n}&Media="
+                );
                 return Event { id, body: form.into() };
             }
             Provider::TwilioJson => (format!("EV{n:032x}"), json!({ "n": n })),
@@ -113,7 +126,8 @@ impl Account {
                 (n.to_string(), json!({ "update_id": n, "message": message }))
             }
             Provider::PubSub => {
-                let data = STANDARD.encode(json!({ "emailAddress": "me@example.com", "historyId": n }).to_string());
+                let data =
+                    STANDARD.encode(json!({ "emailAddress": "me@example.com", "historyId": n }).to_string());
                 let message = json!({ "data": data, "messageId": n.to_string(), "message_id": n.to_string(), "publishTime": "2026-11-24T07:00:00Z" });
                 (n.to_string(), json!({ "message": message, "subscription": "projects/p/subscriptions/s" }))
             }
@@ -209,10 +223,9 @@ impl Account {
                 ("x-signature-ed25519", hex(&self.ed25519(&[time.as_bytes(), body].concat()))),
                 ("x-signature-timestamp", time.into()),
             ],
-            Provider::Twilio | Provider::TwilioJson => vec![
-                ("x-twilio-signature", self.twilio(url, body)),
-                ("i-twilio-idempotency-token", id),
-            ],
+            Provider::Twilio | Provider::TwilioJson => {
+                vec![("x-twilio-signature", self.twilio(url, body)), ("i-twilio-idempotency-token", id)]
+            }
             Provider::Shopify => vec![
                 ("x-shopify-hmac-sha256", STANDARD.encode(keyed(text.as_bytes(), &[body]))),
                 ("x-shopify-topic", "orders/create".into()),
@@ -280,7 +293,8 @@ pub fn jwt(header: &Value, claims: &Value, key: usize) -> String {
     let signed = format!("{}.{}", part(header), part(claims));
     let signature = rsa(key).map(|pair| {
         let mut signature = vec![0; pair.public().modulus_len()];
-        let _ = pair.sign(&signature::RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature);
+        let _ =
+            pair.sign(&signature::RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature);
         signature
     });
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature.unwrap_or_default()))

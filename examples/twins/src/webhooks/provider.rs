@@ -102,9 +102,17 @@ impl Provider {
         match self {
             Self::GitHub | Self::DiscordInteractions | Self::GitLab | Self::GitLabToken => None,
             Self::Stripe => doubling(secs(MINUTE), secs(12 * HOUR), secs(3 * DAY)),
-            Self::Standard | Self::StandardEd25519 => {
-                listed(&[5, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 5 * HOUR, 10 * HOUR, 14 * HOUR, 20 * HOUR, 24 * HOUR])
-            }
+            Self::Standard | Self::StandardEd25519 => listed(&[
+                5,
+                5 * MINUTE,
+                30 * MINUTE,
+                2 * HOUR,
+                5 * HOUR,
+                10 * HOUR,
+                14 * HOUR,
+                20 * HOUR,
+                24 * HOUR,
+            ]),
             Self::Svix => listed(&[5, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 5 * HOUR, 10 * HOUR, 10 * HOUR]),
             Self::Slack => listed(&[0, MINUTE, 5 * MINUTE]),
             Self::DiscordEvents => doubling(secs(5), secs(2 * MINUTE), secs(10 * MINUTE)),

@@ -58,7 +58,8 @@ pub enum Outcome {
 impl Outcome {
     /// What a response says.
     pub fn of<B>(response: &Response<B>) -> Self {
-        let after = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let after =
+            response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         Self::Answered(response.status(), after.map(Duration::from_secs))
     }
 }
@@ -152,7 +153,8 @@ impl Sender {
     pub fn answered(&mut self, now: Duration, delivery: usize, outcome: Outcome) {
         let provider = self.account.provider;
         let entry = &self.deliveries[delivery];
-        let lost = matches!(entry.mischief, Some(Mischief::LostAnswers(attempts)) if entry.number <= attempts);
+        let lost =
+            matches!(entry.mischief, Some(Mischief::LostAnswers(attempts)) if entry.number <= attempts);
         let mut least = Duration::ZERO;
         match outcome {
             Outcome::Answered(status, _) if provider.takes(status) && !lost => {
@@ -224,7 +226,8 @@ fn tampered(request: Request<Body>) -> Request<Body> {
 /// Byte by byte.
 fn slow(request: Request<Body>, pause: Duration) -> Request<Body> {
     request.map(|body| {
-        let chunks = stream::once(async move { body.collect().await.map(http_body_util::Collected::to_bytes) });
+        let chunks =
+            stream::once(async move { body.collect().await.map(http_body_util::Collected::to_bytes) });
         let bytes = chunks.flat_map(|whole| {
             let whole = whole.unwrap_or_else(|never| match never {});
             stream::iter((0..whole.len()).map(move |n| whole.slice(n..=n)))

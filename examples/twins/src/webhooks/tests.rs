@@ -22,7 +22,9 @@ fn schedules_reach_as_far_as_the_providers_say() {
     for (provider, expected) in table {
         assert_eq!(horizon(provider), expected, "{provider:?}");
     }
-    assert!((239 * 60..=240 * 60).contains(&horizon(Provider::Shopify).1) || horizon(Provider::Shopify).0 == 9);
+    assert!(
+        (239 * 60..=240 * 60).contains(&horizon(Provider::Shopify).1) || horizon(Provider::Shopify).0 == 9
+    );
     assert!((2 * 86_400..=3 * 86_400).contains(&horizon(Provider::Stripe).1));
     assert!((6 * 86_400..=7 * 86_400).contains(&horizon(Provider::PubSub).1));
 }

@@ -105,7 +105,8 @@ mod tests {
 
     #[test]
     fn the_age_is_one_directive_of_several() {
-        let age = |text: &str| max_age(&[(header::CACHE_CONTROL, text.parse().unwrap())].into_iter().collect());
+        let age =
+            |text: &str| max_age(&[(header::CACHE_CONTROL, text.parse().unwrap())].into_iter().collect());
         assert_eq!(age("public, max-age=19845, must-revalidate"), Some(Duration::from_secs(19845)));
         assert_eq!(age("no-store"), None);
         assert_eq!(age("max-age=-1"), None);

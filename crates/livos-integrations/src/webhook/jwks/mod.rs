@@ -82,7 +82,9 @@ impl Jwks {
         B::Error: Into<BoxError>,
     {
         let http = http
-            .map_response(|response: Response<B>| response.map(|body| body.map_err(Into::into).boxed_unsync()))
+            .map_response(|response: Response<B>| {
+                response.map(|body| body.map_err(Into::into).boxed_unsync())
+            })
             .map_err(Into::into);
         let cache = KeyCache::new(config.min_interval, config.max_stale).into();
         Self(Arc::new(Inner { config, http: HttpClient::new(http), cache, flight: Arc::default() }))

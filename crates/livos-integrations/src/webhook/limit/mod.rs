@@ -10,7 +10,11 @@ use std::{
     time::Duration,
 };
 
-pub use self::{layer::SourceLimitLayer, service::SourceLimit};
+pub(super) use self::service::Token;
+pub use self::{
+    layer::SourceLimitLayer,
+    service::{Limited, SourceLimit},
+};
 
 /// Who sent a request: an extension that the server inserts, from its socket or from a proxy that it trusts. Requests without it count as one source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,10 +40,6 @@ impl Default for LimitConfig {
         Self { requests: 30, per: Duration::from_secs(60), count_verified: false, sources: 10_000 }
     }
 }
-
-/// Marks a response to a request that proved to be the provider's.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Proved;
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

@@ -1,6 +1,7 @@
 //! A service that refuses a source which keeps sending what proves nothing.
 
 use std::{
+    fmt,
     pin::Pin,
     sync::{Arc, Mutex},
     task::{Context, Poll},
@@ -11,13 +12,13 @@ use http::{HeaderValue, Request, Response, StatusCode, header};
 use tower_service::Service;
 
 use super::{
-    Proved, Source, lock,
+    Source, lock,
     table::{self, Key, Table},
 };
 use crate::webhook::Body;
 
 /// Answers 429 with `Retry-After` to a source without tokens, before anything of its request is read. A request takes its token when it comes in, so that a
-/// hundred slow ones at one time are counted too, and gets it back when it was verified.
+/// hundred slow ones at one time are counted too, and gets it back from [`crate::webhook::Verify`] at the moment it is verified.
 #[derive(Debug, Clone)]
 pub struct SourceLimit<S> {
     inner: S,
@@ -28,6 +29,20 @@ pub struct SourceLimit<S> {
 impl<S> SourceLimit<S> {
     pub(super) fn new(inner: S, table: Arc<Mutex<Table>>, count_verified: bool) -> Self {
         Self { inner, table, count_verified }
+    }
+}
+
+/// The token of a request, as one of its extensions.
+#[derive(Clone)]
+pub(in super::super) struct Token {
+    table: Arc<Mutex<Table>>,
+    bucket: Key,
+}
+
+impl Token {
+    /// The request proved to be the provider's. Called once.
+    pub(in super::super) fn give_back(&self) {
+        lock(&self.table).give_back(now(), self.bucket);
     }
 }
 
@@ -48,13 +63,15 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let source = request.extensions().get::<Source>().and_then(|Source(address)| table::key(*address));
         let taken = lock(&self.table).take(now(), source);
         match taken {
             Ok(bucket) => {
-                let table = (!self.count_verified).then(|| Arc::clone(&self.table));
-                Limited(State::Let { inner: Box::pin(self.inner.call(request)), table, bucket })
+                if !self.count_verified {
+                    request.extensions_mut().insert(Token { table: Arc::clone(&self.table), bucket });
+                }
+                Limited(State::Let(Box::pin(self.inner.call(request))))
             }
             Err(wait) => {
                 metrics::counter!("livos_webhook_limited_total").increment(1);
@@ -73,14 +90,18 @@ fn refusal(wait: Duration) -> Response<Body> {
 }
 
 /// The answer of a limited service.
-#[derive(Debug)]
 pub struct Limited<F>(State<F>);
 
-#[derive(Debug)]
 enum State<F> {
-    /// It was let through, with a token of this bucket, which goes back to the table unless there is none.
-    Let { inner: Pin<Box<F>>, table: Option<Arc<Mutex<Table>>>, bucket: Key },
+    Let(Pin<Box<F>>),
     Refused(Response<Body>),
+}
+
+impl<F> fmt::Debug for Limited<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let refused = matches!(self.0, State::Refused(_));
+        f.debug_struct("Limited").field("refused", &refused).finish_non_exhaustive()
+    }
 }
 
 impl<F, E> Future for Limited<F>
@@ -92,14 +113,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         match &mut self.get_mut().0 {
             State::Refused(refusal) => Poll::Ready(Ok(std::mem::take(refusal))),
-            State::Let { inner, table, bucket } => {
-                let answer = std::task::ready!(inner.as_mut().poll(cx));
-                let proved = answer.as_ref().is_ok_and(|answer| answer.extensions().get::<Proved>().is_some());
-                if let Some(table) = table.take().filter(|_| proved) {
-                    lock(&table).give_back(now(), *bucket);
-                }
-                Poll::Ready(answer)
-            }
+            State::Let(inner) => inner.as_mut().poll(cx),
         }
     }
 }

@@ -33,7 +33,13 @@ pub(super) struct Table {
 impl Table {
     pub(super) fn new(config: &LimitConfig) -> Self {
         let each = config.per / config.requests.max(1);
-        Self { each, per: each * config.requests.max(1), most: config.sources, full_at: HashMap::new(), swept_at: None }
+        Self {
+            each,
+            per: each * config.requests.max(1),
+            most: config.sources,
+            full_at: HashMap::new(),
+            swept_at: None,
+        }
     }
 
     /// Takes a token of this source, or says when there is one.
@@ -81,6 +87,7 @@ impl Table {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods)] // Any instant will do to count from.
 mod tests {
     use proptest::prelude::*;
 

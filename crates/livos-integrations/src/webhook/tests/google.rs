@@ -28,7 +28,8 @@ fn head(header: &Value, claims: &Value) -> Parts {
     Request::post("/").header("authorization", format!("Bearer {token}")).body(()).unwrap().into_parts().0
 }
 
-const BODY: &str = r#"{"message":{"data":"e30","message_id":"7"},"subscription":"projects/p/subscriptions/s"}"#;
+const BODY: &str =
+    r#"{"message":{"data":"e30","message_id":"7"},"subscription":"projects/p/subscriptions/s"}"#;
 
 #[tokio::test]
 async fn everything_that_the_token_says_is_checked() {
@@ -99,7 +100,10 @@ struct Server {
 impl Server {
     fn keys(&self) -> Jwks {
         let server = self.clone();
-        Jwks::new(JwksConfig::default(), tower::service_fn(move |_: Request<Full<Bytes>>| server.clone().answer()))
+        Jwks::new(
+            JwksConfig::default(),
+            tower::service_fn(move |_: Request<Full<Bytes>>| server.clone().answer()),
+        )
     }
 
     async fn answer(self) -> Result<Response<Full<Bytes>>, Infallible> {
@@ -126,10 +130,12 @@ fn is_found(lookup: &Lookup) -> bool {
 async fn a_hundred_requests_share_one_fetch() {
     let server = Server::default();
     let keys = server.keys();
-    let asking = (0..100).map(|_| tokio::spawn({
-        let keys = keys.clone();
-        async move { keys.prepare(at(NOW), "test-key-1".into()).await }
-    }));
+    let asking = (0..100).map(|_| {
+        tokio::spawn({
+            let keys = keys.clone();
+            async move { keys.prepare(at(NOW), "test-key-1".into()).await }
+        })
+    });
     for asked in asking.collect::<Vec<_>>() {
         asked.await.unwrap();
     }
@@ -141,7 +147,8 @@ async fn a_hundred_requests_share_one_fetch() {
 async fn a_stranger_who_hangs_up_cuts_off_nobodys_fetch() {
     let server = Server::default();
     let keys = server.keys();
-    let hasty = tokio::time::timeout(Duration::from_millis(10), keys.prepare(at(NOW), "test-key-1".into())).await;
+    let hasty =
+        tokio::time::timeout(Duration::from_millis(10), keys.prepare(at(NOW), "test-key-1".into())).await;
     assert!(hasty.is_err());
     keys.prepare(at(NOW), "test-key-1".into()).await;
     tokio::time::sleep(Duration::from_secs(2)).await;

@@ -3,8 +3,13 @@
 use super::*;
 
 /// A right request of this provider, with one header changed.
-async fn with(provider: Provider, name: &'static str, change: impl Fn(&str) -> String) -> Result<Verified<Delivery>, VerifyError> {
-    let endpoint = Endpoint::all().await.into_iter().find(|endpoint| endpoint.provider() == provider).unwrap();
+async fn with(
+    provider: Provider,
+    name: &'static str,
+    change: impl Fn(&str) -> String,
+) -> Result<Verified<Delivery>, VerifyError> {
+    let endpoint =
+        Endpoint::all().await.into_iter().find(|endpoint| endpoint.provider() == provider).unwrap();
     let (mut head, body) = request(&endpoint.account, 1, None).await;
     let value = change(head.headers[name].to_str().unwrap());
     head.headers.insert(name, value.parse().unwrap());
@@ -13,7 +18,8 @@ async fn with(provider: Provider, name: &'static str, change: impl Fn(&str) -> S
 
 #[tokio::test]
 async fn encodings_other_than_the_providers_are_refused() {
-    let cases: [(Provider, &'static str, fn(&str) -> String); 14] = [
+    type Case = (Provider, &'static str, fn(&str) -> String);
+    let cases: [Case; 14] = [
         (Provider::GitHub, "x-hub-signature-256", |value| value.replace("sha256=", "sha1=")),
         (Provider::GitHub, "x-hub-signature-256", |value| value.replace("sha256=", "")),
         (Provider::GitHub, "x-hub-signature-256", |value| value[..70].to_owned()),
@@ -59,7 +65,10 @@ async fn stripe_counts_only_version_one_and_one_time() {
 async fn standard_webhooks_never_mixes_versions_or_families() {
     let name = "webhook-signature";
     let shared = async |change: fn(&str) -> String| with(Provider::Standard, name, change).await;
-    assert!(shared(|value| format!("v1,junk v2,AAAA {value} v1a,AAAA")).await.is_ok(), "one of several is enough");
+    assert!(
+        shared(|value| format!("v1,junk v2,AAAA {value} v1a,AAAA")).await.is_ok(),
+        "one of several is enough"
+    );
     assert!(shared(|value| value.replace("v1,", "v1a,")).await.is_err());
     assert!(shared(|value| value.replace("v1,", "")).await.is_err());
     assert!(shared(|value| format!("{}{value}", "v1,junk ".repeat(20))).await.is_err(), "too many");
@@ -69,8 +78,16 @@ async fn standard_webhooks_never_mixes_versions_or_families() {
     // A public key is no shared secret, even where somebody signs with its text.
     let account = Account::new(Provider::StandardEd25519, URL, 1);
     let public_key = account.credential().replace("whpk_", "whsec_");
-    assert!(StandardWebhooks::new([Secret::new(public_key)]).is_ok(), "32 bytes of base64 are a secret, if one says so");
-    assert_eq!(StandardWebhooks::new([Secret::new("whsk_AAAA")]).err().map(|error| error.to_string().contains("Ed25519")), Some(true));
+    assert!(
+        StandardWebhooks::new([Secret::new(public_key)]).is_ok(),
+        "32 bytes of base64 are a secret, if one says so"
+    );
+    assert_eq!(
+        StandardWebhooks::new([Secret::new("whsk_AAAA")])
+            .err()
+            .map(|error| error.to_string().contains("Ed25519")),
+        Some(true)
+    );
     // Svix: the id of one family and the signature of the other are no delivery.
     let endpoint = Account::new(Provider::Svix, URL, 1);
     let (mut head, body) = request(&endpoint, 1, None).await;
@@ -154,7 +171,7 @@ fn a_verifier_that_anybody_could_satisfy_is_not_made() {
     let good = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
     for (name, make) in makers {
         let with = |secrets: &[&str]| make(secrets.iter().map(|secret| Secret::new(*secret)).collect());
-        assert_eq!(with(&[good]).is_some(), false, "{name}");
+        assert!(with(&[good]).is_none(), "{name}");
         assert_eq!(with(&[]), Some(InvalidSecret::None), "{name}");
         assert_eq!(with(&[good, ""]), Some(InvalidSecret::Blank), "{name}");
         assert_eq!(with(&["  \n"]), Some(InvalidSecret::Blank), "{name}");
@@ -193,7 +210,8 @@ fn a_configured_scheme_verifies_what_it_says() {
         request.header("x-acme-time", time).body(()).unwrap().into_parts().0
     };
     let now = Timestamp::from_unix_ms(1_614_265_330_000);
-    let verify = |id: &str, time: &str, body: &'static str| verifier.verify(now, &head(id, time), body.into());
+    let verify =
+        |id: &str, time: &str, body: &'static str| verifier.verify(now, &head(id, time), body.into());
     let (id, body) = ("msg_p5jXN8AQM9LWM0D4loKWxJek", r#"{"test": 2432232314}"#);
     let delivery = verify(id, "1614265330", body).unwrap();
     assert_eq!((delivery.provider(), delivery.key()), ("acme", format!("id:{id}")));

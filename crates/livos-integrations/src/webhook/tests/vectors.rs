@@ -11,7 +11,8 @@ fn head(uri: &str, headers: &[(&'static str, &str)]) -> Parts {
 }
 
 fn check(verifier: &impl Verifier, now: i64, head: &Parts, body: &'static str) -> String {
-    let verified = |body: &str| verifier.verify(Timestamp::from_unix_ms(now * 1000), head, body.to_owned().into());
+    let verified =
+        |body: &str| verifier.verify(Timestamp::from_unix_ms(now * 1000), head, body.to_owned().into());
     let other = verified(&format!("{body}?")).unwrap_err();
     assert!(matches!(other, VerifyError::WrongSignature), "{other}");
     verified(body).unwrap().id().to_owned()
@@ -27,7 +28,8 @@ fn github() {
 
 #[test]
 fn standard_webhooks() {
-    let keys = ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4="];
+    let keys =
+        ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4="];
     let signatures = [
         "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
         "v1a,hnO3f9T8Ytu9HwrXslvumlUpqtNVqkhqw/enGzPCXe5BdqzCInXqYXFymVJaA7AZdpXwVLPo3mNl8EM+m7TBAg==",
@@ -35,7 +37,8 @@ fn standard_webhooks() {
     for (key, signature) in keys.iter().zip(signatures) {
         let verifier = StandardWebhooks::new([Secret::new(*key)]).unwrap();
         let id = "msg_p5jXN8AQM9LWM0D4loKWxJek";
-        let headers = [("webhook-id", id), ("webhook-timestamp", "1614265330"), ("webhook-signature", signature)];
+        let headers =
+            [("webhook-id", id), ("webhook-timestamp", "1614265330"), ("webhook-signature", signature)];
         assert_eq!(check(&verifier, 1_614_265_330, &head("/", &headers), r#"{"test": 2432232314}"#), id);
     }
 }
@@ -63,8 +66,13 @@ fn twilio_with_and_without_a_port() {
         ("content-type", "application/x-www-form-urlencoded"),
     ];
     let head = head("/myapp.php?foo=1&bar=2", &headers);
-    let body = "CallSid=CA1234567890ABCDE&Caller=%2B14158675309&Digits=1234&From=%2B14158675309&To=%2B18005551212";
-    for url in ["https://mycompany.com/myapp.php", "https://mycompany.com:443/myapp.php", "https://mycompany.com:8443/myapp.php"] {
+    let body =
+        "CallSid=CA1234567890ABCDE&Caller=%2B14158675309&Digits=1234&From=%2B14158675309&To=%2B18005551212";
+    for url in [
+        "https://mycompany.com/myapp.php",
+        "https://mycompany.com:443/myapp.php",
+        "https://mycompany.com:8443/myapp.php",
+    ] {
         assert_eq!(check(&Twilio::new(token(), url).unwrap(), 0, &head, body), "CA1234567890ABCDE", "{url}");
     }
     let other = Twilio::new(token(), "https://mycompany.com/other.php").unwrap();

@@ -17,7 +17,7 @@ use tower::ServiceExt;
 use tower_service::Service;
 
 use super::{Body, VerifyConfig};
-use crate::webhook::{Check, Delivery, Verified, Verifier, VerifyError, limit::Proved};
+use crate::webhook::{Check, Delivery, Verified, Verifier, VerifyError, limit::Token};
 
 /// A service over HTTP before one that takes verified deliveries, such as [`crate::webhook::Enqueue`].
 ///
@@ -47,7 +47,10 @@ impl<S, C> Verify<S, C> {
 impl<S: fmt::Debug, C> fmt::Debug for Verify<S, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let provider = self.gate.verifier.provider();
-        f.debug_struct("Verify").field("provider", &provider).field("inner", &self.inner).finish_non_exhaustive()
+        f.debug_struct("Verify")
+            .field("provider", &provider)
+            .field("inner", &self.inner)
+            .finish_non_exhaustive()
     }
 }
 
@@ -99,9 +102,10 @@ impl<C: Clock> Gate<C> {
         let (head, body) = request.into_parts();
         match self.delivery(&head, body).await {
             Ok(delivery) => {
-                let mut answer = self.hand_on(delivery, inner).await;
-                answer.extensions_mut().insert(Proved);
-                answer
+                if let Some(token) = head.extensions.get::<Token>() {
+                    token.give_back();
+                }
+                self.hand_on(delivery, inner).await
             }
             Err(refusal) => self.refuse(&refusal),
         }
@@ -182,7 +186,8 @@ impl<C: Clock> Gate<C> {
             Refusal::Status(status) => (*status, "form"),
         };
         let provider = self.verifier.provider().to_owned();
-        metrics::counter!("livos_webhook_refused_total", "provider" => provider, "reason" => reason).increment(1);
+        metrics::counter!("livos_webhook_refused_total", "provider" => provider, "reason" => reason)
+            .increment(1);
         match refusal {
             Refusal::Verdict(VerifyError::KeysUnavailable { retry_after }) => unavailable(*retry_after),
             _ => crate::webhook::status(status),

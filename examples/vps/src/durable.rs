@@ -108,7 +108,7 @@ impl Durable {
         }
         let (store, secrets) = (Arc::clone(&self.store), self.secrets.clone());
         let sweeper = tower::service_fn(move |_| sweep(Arc::clone(&store), secrets.clone()));
-        let jobs = jobs.on(JANITOR, JANITOR_POLICY, sweeper).repeat(Repeat::new(
+        let jobs = jobs.on(JANITOR, sweeper).repeat(Repeat::new(
             "janitor",
             JANITOR,
             "",
@@ -232,19 +232,19 @@ pub type Handler = BoxCloneSyncService<Lease, Outcome, BoxError>;
 /// What works on the jobs of each kind, and which jobs repeat.
 #[derive(Default)]
 pub struct Jobs {
-    handlers: BTreeMap<JobKind, (KindPolicy, Handler)>,
+    handlers: BTreeMap<JobKind, Handler>,
     repeats: Vec<Repeat>,
 }
 
 impl Jobs {
-    /// Jobs of `kind` go to `handler`, as many and as fast as `policy` allows over all processes.
+    /// Jobs of `kind` go to `handler`, as many and as fast as the policy allows with which [`Durable::open`] was told of the kind.
     #[must_use]
-    pub fn on<S>(mut self, kind: JobKind, policy: KindPolicy, handler: S) -> Self
+    pub fn on<S>(mut self, kind: JobKind, handler: S) -> Self
     where
         S: Service<Lease, Response = Outcome, Error = BoxError> + Clone + Send + Sync + 'static,
         S::Future: Send,
     {
-        self.handlers.insert(kind, (policy, BoxCloneSyncService::new(handler)));
+        self.handlers.insert(kind, BoxCloneSyncService::new(handler));
         self
     }
 
@@ -258,7 +258,7 @@ impl Jobs {
 
 /// Gives a lease to the handler of its kind.
 #[derive(Clone)]
-struct Router(Arc<BTreeMap<JobKind, (KindPolicy, Handler)>>);
+struct Router(Arc<BTreeMap<JobKind, Handler>>);
 
 impl Service<Lease> for Router {
     type Response = Outcome;
@@ -271,7 +271,7 @@ impl Service<Lease> for Router {
 
     fn call(&mut self, lease: Lease) -> Self::Future {
         match self.0.get(&lease.kind) {
-            Some((_, handler)) => tower::ServiceExt::oneshot(handler.clone(), lease).boxed(),
+            Some(handler) => tower::ServiceExt::oneshot(handler.clone(), lease).boxed(),
             None => {
                 let reason = format!("nothing here works on {}", lease.kind);
                 std::future::ready(Ok(Outcome::Dead { reason })).boxed()
@@ -297,8 +297,8 @@ mod tests {
             let told = done.send(lease.payload);
             async move { told.map(|()| Outcome::Done).map_err(BoxError::from) }
         });
-        let jobs = Jobs::default().on(KIND, KindPolicy::DEFAULT, handler);
-        let durable = Arc::new(Durable::open(&config, jobs.policies()).await.unwrap());
+        let jobs = Jobs::default().on(KIND, handler);
+        let durable = Arc::new(Durable::open(&config, [(KIND, KindPolicy::DEFAULT)].into()).await.unwrap());
         let (supervisor, (drain, signal)) = (Supervisor::new(), Drain::new());
         Arc::clone(&durable).start(jobs, &config, &supervisor, &Load::new(), &signal);
         for kind in [KIND, JANITOR] {

@@ -111,7 +111,7 @@ pub fn jobs(jobs: Jobs, endpoints: &[Webhook], responder: &Responder) -> Result<
     endpoints.iter().try_fold(jobs, |jobs, endpoint| {
         let (responder, task) = (responder.clone(), Arc::<str>::from(endpoint.task.as_str()));
         let work = tower::service_fn(move |lease| work(lease, responder.clone(), Arc::clone(&task)));
-        Ok(jobs.on(kind(&endpoint.name)?, POLICY, work))
+        Ok(jobs.on(kind(&endpoint.name)?, work))
     })
 }
 

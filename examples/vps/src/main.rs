@@ -25,8 +25,6 @@ use std::{io::Write, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Ar
 use clap::Parser;
 use livos_core::{
     drain::{Drain, Termination},
-    embedded::{Embedded, EmbeddedConfig},
-    store::{EmbeddedStore, Store},
     supervise::{Load, Supervisor, install_panic_hook},
 };
 use tokio::{net::TcpListener, sync::Semaphore};
@@ -127,8 +125,7 @@ async fn run(config: Config) -> Result<ExitCode, BoxError> {
     supervisor.spawn_restarting("provider probes", signal.clone(), move || {
         watched.clone().watch(interval, watch_signal.clone())
     });
-    let google =
-        Google::open(&config.google, &base(&config, address), durable.secrets.clone(), &supervisor)?;
+    let google = Google::open(&config.google, &base(&config, address), durable.secrets.clone(), &supervisor)?;
     let forwarded = config.server.forwarded_header.as_deref().map(http::HeaderName::try_from).transpose();
     let forwarded = forwarded.map_err(|error| format!("server.forwarded_header: {error}"))?;
     let hooks = hooks::router(&durable.queue, &config.webhooks, forwarded)?;

@@ -19,8 +19,8 @@ use async_trait::async_trait;
 use tokio::sync::RwLock;
 
 use super::{
-    Advance, Advanced, Cursor, DeadLetter, Depth, EmbeddedQueue, Enqueued, JobId, JobKind, Lease, LeaseLost, Nack, NewJob, News, Queue,
-    QueueConfig, QueueError, RedisQueue, Repeat, Token,
+    Advance, Advanced, Cursor, DeadLetter, Depth, EmbeddedQueue, Enqueued, JobId, JobKind, Lease, LeaseLost,
+    Nack, NewJob, News, Queue, QueueConfig, QueueError, RedisQueue, Repeat, Token,
 };
 use crate::{
     breaker::BreakerState,

@@ -108,7 +108,7 @@ impl<C: Clock + Clone> SpillQueue<C> {
             let _ = spill.nack(later, first.token, Nack::Release).await?;
         }
         let spilled = spill.depth().await?.total();
-        Ok(Self {
+        let queue = Self {
             redis,
             spill,
             marks: EmbeddedStore::new(file),
@@ -120,7 +120,10 @@ impl<C: Clock + Clone> SpillQueue<C> {
             passing: 0.into(),
             refusal: Mutex::default(),
             emptied: 0.into(),
-        })
+        };
+        // A server that is emptied before it was known would not be noticed.
+        queue.watch().await;
+        Ok(queue)
     }
 
     /// How it stands, for `/readyz`.

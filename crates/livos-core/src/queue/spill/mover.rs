@@ -59,7 +59,7 @@ impl<C: Clock + Clone> SpillQueue<C> {
     }
 
     /// Asks Redis whether it is there, and whether it is still the one that it was.
-    async fn watch(&self) {
+    pub(super) async fn watch(&self) {
         let Ok(epoch) = self.gate.through(self.redis.epoch()).await else { return };
         if let Err(error) = self.compare(self.clock.now(), &epoch).await {
             tracing::error!(%error, "the mark of Redis could not be kept");

@@ -92,7 +92,7 @@ pub(super) const EPOCH: Family = Family::new(
 
 impl<C: Clock + Clone> SpillQueue<C> {
     /// A queue over `redis`, which is behind `gate`, with `file` for this process alone. Jobs of an earlier run that are still in the file are moved when
-    /// [`SpillQueue::run`] begins.
+    /// [`SpillQueue::run`] begins. Redis is asked once for its mark; where it is away, that is known from here on.
     pub async fn new(
         redis: RedisQueue,
         gate: Gate,
@@ -102,7 +102,8 @@ impl<C: Clock + Clone> SpillQueue<C> {
     ) -> Result<Self, QueueError> {
         let bounds = QueueConfig { refuse_at: config.most, alert_at: config.most, ..QueueConfig::default() };
         let spill = EmbeddedQueue::new(file.clone(), bounds);
-        // What an earlier run was moving when it ended goes first again.
+        // What an earlier run was moving when it ended goes first again, also where the clock was set back since.
+        let _ = spill.tick(clock.now()).await?;
         let later = clock.now().plus(mover::MOVING);
         if let Some(first) = spill.lease(later, &[], mover::MOVING).await? {
             let _ = spill.nack(later, first.token, Nack::Release).await?;

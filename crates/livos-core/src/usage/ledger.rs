@@ -259,7 +259,10 @@ impl Shared {
         });
         match decided.await {
             Ok((near, resets_at)) => {
-                self.warn(user, &near, resets_at);
+                // What is reserved ahead comes near to nothing by itself.
+                if room == 1 {
+                    self.warn(user, &near, resets_at);
+                }
                 Ok(if near.is_empty() { Level::Ok } else { Level::Warn })
             }
             Err(error) => {

@@ -172,6 +172,20 @@ fn a_spoken_question_is_counted_in_seconds_and_characters() {
 }
 
 #[test]
+fn what_was_used_is_known_after_a_kill() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("livos.redb");
+    let start = || Server::start_with("", &[("LIVOS_STORE", store.to_str().unwrap())]);
+    let server = start();
+    assert_eq!(chat(&server).status, 200);
+    let before = usage_when(&server, |usage| usage["today"]["used"]["turns"] == 1);
+    server.signal("KILL");
+    assert!(!server.wait().0.success());
+    let after = usage(&start(), "").json();
+    assert_eq!(after["week"]["used"], before["week"]["used"]);
+}
+
+#[test]
 fn a_voice_without_a_budget_is_told_so() {
     let server = Server::start("[budget]\nvoice_characters = 5\n");
     let mut socket = server.open_voice();

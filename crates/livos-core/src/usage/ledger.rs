@@ -250,6 +250,8 @@ impl Shared {
     ) -> Result<Level, UsageError> {
         let config = &self.config;
         let decided = self.change_holds(user, |now, holds, spent| {
+            // It is there already where an answer of the store was lost.
+            holds.remove(id);
             if holds.len() >= config.most_holds {
                 return Err(UsageError::TooMany(holds.len()));
             }

@@ -210,7 +210,8 @@ impl Delivery<'_> {
             if let Some(after) = self.gives_up {
                 return Err(DeliverError::Later { after });
             }
-            let Some(due) = self.draft.poll_timeout() else { return Ok(()) };
+            // Nothing is due only where all is shown; should that ever be wrong, the answer must not be given up silently.
+            let Some(due) = self.draft.poll_timeout() else { return Err(DeliverError::Later { after: AGAIN }) };
             sleep_until(Instant::from_std(due)).await;
             self.draft.handle_timeout(now());
         }

@@ -1,7 +1,6 @@
 //! What of an answer is shown when: it grows by edits, no faster than allowed, and its end always lands.
 //!
-//! A model says some words a hundred times a second apart; a provider allows a change a second. So a change shows all that was said until then, whatever
-//! came in between, and the last change shows the whole answer. What is longer than a message goes on in the next; where a message ends does not change once
+//! A model says a word every few milliseconds; a provider allows a change a second. So a change shows all that was said until then, whatever came in between, and the last change shows the whole answer. What is longer than a message goes on in the next; where a message ends does not change once
 //! the next is there.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 

@@ -211,7 +211,9 @@ impl Delivery<'_> {
                 return Err(DeliverError::Later { after });
             }
             // Nothing is due only where all is shown; should that ever be wrong, the answer must not be given up silently.
-            let Some(due) = self.draft.poll_timeout() else { return Err(DeliverError::Later { after: AGAIN }) };
+            let Some(due) = self.draft.poll_timeout() else {
+                return Err(DeliverError::Later { after: AGAIN });
+            };
             sleep_until(Instant::from_std(due)).await;
             self.draft.handle_timeout(now());
         }

@@ -13,7 +13,7 @@ pub(crate) use self::split::Fence;
 pub use self::{
     deliver::{DeliverConfig, DeliverError, deliver},
     draft::{Draft, DraftConfig, DraftInput, DraftOutput},
-    outbox::{Outbox, OutboxError},
+    outbox::{FAMILIES, Outbox, OutboxError},
     outlet::{Failure, Outlet, SendError},
     split::{Limit, Unit, split},
 };

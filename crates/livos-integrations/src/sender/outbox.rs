@@ -12,6 +12,9 @@ use livos_core::{
 };
 use serde::{Deserialize, Serialize};
 
+/// What the outbox keeps in the store, for the janitor and the documentation.
+pub const FAMILIES: [Family; 1] = [ANSWERS];
+
 const ANSWERS: Family = Family::new(
     "outbox",
     "answer",

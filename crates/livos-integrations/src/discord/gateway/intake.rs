@@ -311,7 +311,11 @@ pub(super) async fn fetch(
     let (from, guild) = (mark.message.max(oldest), mark.guild);
     match rest.messages_after(channel, from).await {
         Ok(messages) => {
-            let complete = messages.len() < Rest::PAGE || last_page;
+            let whole = messages.len() < Rest::PAGE;
+            if last_page && !whole {
+                tracing::warn!(%channel, "a channel of discord missed more than is fetched");
+            }
+            let complete = whole || last_page;
             Ok(Step::Past { channel, guild, messages, complete })
         }
         // A channel that the bot was removed from has nothing for it.

@@ -248,7 +248,7 @@ struct Run<C> {
     /// The last event that was put there, and its session.
     queued: Option<(Arc<str>, u64)>,
     fetching: Option<BoxFuture<'static, Result<Step, RestError>>>,
-    /// The channel that is fetched, and how many pages of it were.
+    /// The channel that is being fetched, and how many pages of it were.
     pages: (Option<Id>, u32),
     /// After a page that failed: not before then.
     fetch_at: Option<std::time::Instant>,
@@ -315,7 +315,9 @@ impl<C: Clock> Run<C> {
                 tracing::warn!("the session of discord is over");
                 self.backlog.push_back(Step::Forgot);
             }
-            GatewayOutput::Wait { delay } => tracing::info!(?delay, "discord's gateway is connected again"),
+            GatewayOutput::Wait { delay } => {
+                tracing::info!(?delay, "discord's gateway will be connected again");
+            }
             GatewayOutput::Stop(stop) => return Some(stop),
         }
         None
@@ -451,8 +453,7 @@ impl<C: Clock> Run<C> {
         if self.pages.0 != Some(channel) {
             self.pages = (Some(channel), 0);
         }
-        self.pages.1 += 1;
-        let last_page = self.pages.1 >= self.config.catch_up_pages;
+        let last_page = self.pages.1 + 1 >= self.config.catch_up_pages;
         let oldest = intake.clock.now().unix_ms()
             - i64::try_from(self.config.catch_up_age.as_millis()).unwrap_or(i64::MAX);
         let oldest = Id::at(livos_core::time::Timestamp::from_unix_ms(oldest));
@@ -462,7 +463,14 @@ impl<C: Clock> Run<C> {
     fn fetched(&mut self, page: Result<Step, RestError>) {
         self.fetching = None;
         match page {
-            Ok(step) => self.backlog.push_front(step),
+            Ok(step) => {
+                self.pages.1 += 1;
+                if matches!(step, Step::Past { complete: true, .. }) {
+                    // The next gap of the same channel has its own pages.
+                    self.pages = (None, 0);
+                }
+                self.backlog.push_front(step);
+            }
             Err(error) => {
                 let wait = error.retry_after().unwrap_or_default().max(self.config.retry.longest);
                 tracing::warn!(%error, ?wait, "what a channel of discord missed is fetched later");

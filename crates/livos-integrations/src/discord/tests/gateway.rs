@@ -165,6 +165,24 @@ async fn a_kill_while_fetching_fetches_the_rest() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn many_small_gaps_leave_the_pages_of_a_large_one() {
+    let house = House::new();
+    let _running = house.started().await;
+    house.anna("before");
+    house.until("the first", || house.texts().len() == 1).await;
+    for gap in 1..=30 {
+        house.twin.forget_sessions();
+        house.twin.kill_connections();
+        let missed = if gap == 30 { 250 } else { 1 };
+        let before = house.texts().len();
+        (0..missed).for_each(|n| {
+            house.anna(&n.to_string());
+        });
+        house.until("what was missed", || house.texts().len() == before + missed).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_full_queue_holds_the_gateway_back_and_loses_nothing() {
     let mut house = House::new();
     house.config.backlog = 10;

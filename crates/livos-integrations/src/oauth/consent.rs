@@ -156,9 +156,9 @@ impl Consents {
         }
         let code = answer.code?;
         let tokens = self.endpoint.exchange(&code, &pending.verifier.0).await?;
-        let granted = |scope: &&String| tokens.scopes.is_empty() || tokens.scopes.contains(scope);
-        let missing: Vec<String> = provider.scopes.iter().filter(|scope| !granted(scope)).cloned().collect();
-        if !missing.iter().all(|scope| is_identity(scope, &tokens.scopes)) {
+        let missing: Vec<String> =
+            provider.scopes.iter().filter(|scope| !is_granted(scope, &tokens.scopes)).cloned().collect();
+        if !missing.is_empty() {
             return Err(ConsentError::MissingScopes(missing));
         }
         if provider.requires_refresh_token && tokens.refresh_token.is_none() {
@@ -183,12 +183,10 @@ impl Consents {
     }
 }
 
-/// Google names the scopes of identity in another way in its answers than they are asked for.
-fn is_identity(scope: &str, granted: &[String]) -> bool {
-    matches!(scope, "email" | "profile")
-        && granted
-            .iter()
-            .any(|granted| *granted == format!("https://www.googleapis.com/auth/userinfo.{scope}"))
+/// Whether a scope was granted: all are where the provider names none. Google names those of identity in another way than they are asked for.
+fn is_granted(scope: &str, granted: &[String]) -> bool {
+    let alias = format!("https://www.googleapis.com/auth/userinfo.{scope}");
+    granted.is_empty() || granted.iter().any(|granted| granted == scope || *granted == alias)
 }
 
 /// The query of a callback.

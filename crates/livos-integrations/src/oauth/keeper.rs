@@ -250,12 +250,18 @@ impl Keeper {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Want(answer) if self.waiting.len() < self.world.config.most_waiting => {
-                self.waiting.push(answer);
-                self.drive.input(GrantInput::Wanted);
-            }
             Command::Want(answer) => {
-                let _ = answer.send(Err(TokenError::Busy));
+                let most = self.world.config.most_waiting;
+                if self.waiting.len() >= most {
+                    // Some of them may have gone.
+                    self.waiting.retain(|waiting| !waiting.is_closed());
+                }
+                if self.waiting.len() < most {
+                    self.waiting.push(answer);
+                    self.drive.input(GrantInput::Wanted);
+                } else {
+                    let _ = answer.send(Err(TokenError::Busy));
+                }
             }
             Command::Rejected(serial, answer) => {
                 self.noting.push(answer);
@@ -278,38 +284,41 @@ impl Keeper {
             self.effects.push(self.world.act(output));
         }
         let machine = self.drive.machine();
-        let (access, status) = (machine.access(self.world.clock.now()), machine.status());
-        if let Some(saved) = machine.is_saved() {
-            for answer in self.settling.drain(..) {
-                let _ = answer.send(saved);
-            }
+        let (access, status, saved) =
+            (machine.access(self.world.clock.now()), machine.status(), machine.is_saved());
+        let (token, answer) = match access {
+            Access::Ready(token) => (Some(token.clone()), Some(Ok(token))),
+            Access::Refused(error) => (None, Some(Err(error))),
+            Access::Wait => (None, None),
+        };
+        self.show(token, status);
+        // Whoever is answered sees what is shown by now.
+        answer_all(&mut self.noting, &());
+        if let Some(saved) = saved {
+            answer_all(&mut self.settling, &saved);
         }
-        let token = match &access {
-            Access::Ready(token) => Some(token.clone()),
-            _ => None,
-        };
-        let answer = match access {
-            Access::Ready(token) => Some(Ok(token)),
-            Access::Refused(error) => Some(Err(error)),
-            Access::Wait => None,
-        };
         if let Some(answer) = answer {
-            for waiting in self.waiting.drain(..) {
-                let _ = waiting.send(answer.clone());
-            }
+            answer_all(&mut self.waiting, &answer);
         }
+    }
+
+    fn show(&self, token: Option<AccessToken>, status: GrantStatus) {
         self.shown.send_if_modified(|shown| {
-            let same_token = shown.token.as_ref().map(AccessToken::serial) == token.as_ref().map(AccessToken::serial);
-            let same = same_token && shown.status == status;
+            let serial = |token: &Option<AccessToken>| token.as_ref().map(AccessToken::serial);
+            let same = serial(&shown.token) == serial(&token) && shown.status == status;
             if shown.status.state != status.state {
                 tracing::info!(grant = self.world.config.id, state = ?status.state, "the grant stands differently");
             }
             *shown = Shown { token, status };
             !same
         });
-        for answer in self.noting.drain(..) {
-            let _ = answer.send(());
-        }
+    }
+}
+
+/// Whoever does not wait any more is not told.
+fn answer_all<T: Clone>(waiting: &mut Vec<oneshot::Sender<T>>, answer: &T) {
+    for one in waiting.drain(..) {
+        let _ = one.send(answer.clone());
     }
 }
 

@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use http_body_util::Full;
 use tower_service::Service;
 
-use super::{Begun, ConsentError, Consents, Ending, FinishedBy, GrantState, TokenError, TokenSource};
+use super::{Begun, ConsentError, Consents, FinishedBy, TokenSource};
 
 /// The name of the cookie by which the browser that began a consent is known.
 pub const COOKIE: &str = "livos_oauth";
@@ -35,9 +35,7 @@ impl StartPage {
 
     async fn answer(&self) -> Page {
         let status = self.source.status();
-        let account =
-            status.account.as_ref().filter(|_| status.state != GrantState::NeedsConsent(Ending::NeverGiven));
-        match self.consents.begin(self.source.id(), account, FinishedBy::SameBrowser).await {
+        match self.consents.begin(self.source.id(), status.account.as_ref(), FinishedBy::SameBrowser).await {
             Ok(begun) => self.redirect(&begun),
             Err(error) => refused(&error),
         }
@@ -95,7 +93,7 @@ impl CallbackPage {
                 "Connected, but not saved yet",
                 "The server could not write it down. It works until the server restarts, and the server keeps trying.",
             ),
-            Err(TokenError::Closed | _) => page(
+            Err(_) => page(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "Not connected",
                 "The server is stopping. Begin again in a minute.",

@@ -240,5 +240,9 @@ async fn a_disconnected_account_is_gone_here_and_there() {
     assert!(!world.is_good(token.secret()).await);
     assert_eq!(world.alerts(), [], "the person did it, and knows");
     world.connect(&process).await;
-    assert!(world.is_good(process.source.token().await.unwrap().secret()).await);
+    let first = process.source.token().await.unwrap();
+    assert!(world.is_good(first.secret()).await);
+    world.connect(&process).await;
+    let second = process.source.token().await.unwrap();
+    assert!(second.serial() > first.serial(), "once a consent is taken, its token is the one that is given");
 }

@@ -26,15 +26,21 @@ async fn ask(world: &World, processes: &[&Process], callers: usize) -> usize {
     tokens.len()
 }
 
+/// Connected for two minutes, and an API refused the token: the refresh takes so long as the provider likes.
+async fn refreshing(world: &World, answer: Answer) -> Process {
+    let process = world.process();
+    world.connect(&process).await;
+    tokio::time::sleep(2 * MINUTE).await;
+    let token = process.source.token().await.unwrap();
+    world.twin.answer_next(answer);
+    process.source.rejected(&token).await.unwrap();
+    process
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_hundred_callers_cause_one_refresh() {
     let world = World::new(Config::default());
-    let process = world.process();
-    world.connect(&process).await;
-    let token = process.source.token().await.unwrap();
-    tokio::time::sleep(2 * MINUTE).await;
-    world.twin.answer_next(Answer::Slow(3 * SECOND));
-    process.source.rejected(&token).await.unwrap();
+    let process = refreshing(&world, Answer::Slow(3 * SECOND)).await;
     assert_eq!(ask(&world, &[&process], 100).await, 1);
     assert_eq!(world.twin.stats().refreshes, 1);
 }
@@ -159,13 +165,7 @@ async fn a_token_goes_to_its_own_hosts_and_over_protected_ways_only() {
 #[tokio::test(start_paused = true)]
 async fn a_process_that_dies_in_the_middle_of_a_refresh_holds_the_others_up_for_two_minutes_at_most() {
     let world = World::new(Config::default());
-    let first = world.process();
-    world.connect(&first).await;
-    tokio::time::sleep(2 * MINUTE).await;
-    world.twin.forget_access_tokens();
-    let token = first.source.token().await.unwrap();
-    world.twin.answer_next(Answer::Mute);
-    first.source.rejected(&token).await.unwrap();
+    let first = refreshing(&world, Answer::Mute).await;
     tokio::time::sleep(SECOND).await;
     assert_eq!(first.source.status().state, GrantState::Refreshing);
     first.keeper.abort();
@@ -182,12 +182,7 @@ async fn a_process_that_dies_in_the_middle_of_a_refresh_holds_the_others_up_for_
 #[tokio::test(start_paused = true)]
 async fn a_keeper_that_nobody_uses_any_more_ends_after_it_has_saved_everything() {
     let world = World::new(Config::default());
-    let process = world.process();
-    world.connect(&process).await;
-    tokio::time::sleep(2 * MINUTE).await;
-    let token = process.source.token().await.unwrap();
-    world.twin.answer_next(Answer::Slow(5 * SECOND));
-    process.source.rejected(&token).await.unwrap();
+    let process = refreshing(&world, Answer::Slow(5 * SECOND)).await;
     tokio::time::sleep(SECOND).await;
     world.store.set_fails(true);
     drop(process.source);
@@ -201,12 +196,7 @@ async fn a_keeper_that_nobody_uses_any_more_ends_after_it_has_saved_everything()
 #[tokio::test(start_paused = true)]
 async fn more_callers_than_may_wait_are_told_so() {
     let world = World::new(Config::default());
-    let process = world.process();
-    world.connect(&process).await;
-    tokio::time::sleep(2 * MINUTE).await;
-    let token = process.source.token().await.unwrap();
-    world.twin.answer_next(Answer::Slow(5 * SECOND));
-    process.source.rejected(&token).await.unwrap();
+    let process = refreshing(&world, Answer::Slow(5 * SECOND)).await;
     let answers = futures_util::future::join_all((0..1_100).map(|_| process.source.token())).await;
     let busy = answers.iter().filter(|answer| matches!(answer, Err(TokenError::Busy))).count();
     assert_eq!((busy, answers.len() - busy), (76, 1_024));

@@ -61,12 +61,11 @@ impl GrantLifecycle {
 
     /// Whether all that was told to this machine is in the store: none while that is not decided yet.
     pub fn is_saved(&self) -> Option<bool> {
+        let is_taken = self.granted.is_none() && !self.is_disconnecting;
         match self.doing {
-            Doing::LoadLater { .. } | Doing::SaveLater { .. } => {
-                Some(!self.is_unsaved && self.granted.is_none())
-            }
+            Doing::LoadLater { .. } | Doing::SaveLater { .. } => Some(!self.is_unsaved && is_taken),
             Doing::Saving { .. } | Doing::Loading => None,
-            _ => self.granted.is_none().then_some(!self.is_unsaved),
+            _ => is_taken.then_some(!self.is_unsaved),
         }
     }
 

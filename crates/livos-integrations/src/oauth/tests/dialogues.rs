@@ -489,6 +489,16 @@ fn a_disconnection_is_written_down_before_the_provider_is_told_and_told_until_it
 }
 
 #[test]
+fn a_disconnection_during_a_refresh_is_not_taken_for_done_before_it_is_written() {
+    let mut process = Process::connected(config());
+    process.wait(30 * MINUTE);
+    process.input(GrantInput::Disconnect);
+    assert_eq!(process.machine.is_saved(), None);
+    assert_eq!(process.input(GrantInput::Refreshed(tokens("a2", None))), ["revoke r1"]);
+    assert_eq!(process.machine.is_saved(), Some(true));
+}
+
+#[test]
 fn a_clock_that_was_set_back_does_not_keep_an_old_token() {
     let mut process = Process::connected(config());
     process.wait(10 * MINUTE);

@@ -25,6 +25,7 @@ use livos_core::{
     supervise::{Load, Supervisor},
     time::{Clock, SystemClock},
 };
+use livos_integrations::{gmail, oauth, pairing, sender};
 use serde_json::{Value, json};
 use tower::{BoxError, util::BoxCloneSyncService};
 use tower_service::Service;
@@ -43,8 +44,9 @@ const JANITOR: JobKind = JobKind::from_static("janitor");
 const JANITOR_POLICY: KindPolicy = KindPolicy::DEFAULT.with_concurrency(1);
 const JANITOR_EVERY: Duration = Duration::from_secs(3600);
 
-/// The families of keys of this program, beside those of the crates.
-const FAMILIES: &[Family] = &[];
+/// The families of keys that the deployment uses beside those of the core.
+const FAMILIES: &[&[Family]] =
+    &[&[oauth::GRANTS, oauth::PENDING], &gmail::FAMILIES, &pairing::FAMILIES, &sender::FAMILIES];
 
 /// The store, the queue, and what is behind them.
 pub struct Durable {
@@ -214,7 +216,7 @@ fn private_folder(folder: &Path) -> std::io::Result<()> {
 }
 
 async fn sweep(store: Arc<dyn Store>, secrets: SealedStore) -> Result<Outcome, BoxError> {
-    let families = [store::families().as_slice(), FAMILIES].concat();
+    let families = [store::families(), FAMILIES.concat()].concat();
     let report = store::sweep(&*store, SystemClock.now(), &families).await?;
     tracing::info!(
         keys = report.keys,

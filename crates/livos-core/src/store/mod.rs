@@ -32,10 +32,10 @@ use crate::{embedded::StorageError, time::Timestamp};
 /// All families of this crate. A program joins them with its own, for [`sweep`] and for the table in its documentation.
 pub fn families() -> Vec<Family> {
     let families: &[&[Family]] = &[
+        &[guard::GUARDS],
         #[cfg(feature = "redis")]
         crate::queue::FAMILIES,
         &crate::usage::FAMILIES,
-        &[guard::GUARDS],
     ];
     families.concat()
 }

@@ -16,8 +16,8 @@ use bytes::Bytes;
 use livos_core::{
     embedded::{Embedded, EmbeddedConfig},
     queue::{
-        DeadLetter, Depth, EmbeddedQueue, Enqueued, JobId, JobKind, Lease, LeaseLost, Nack, NewJob, News,
-        Queue, QueueConfig, QueueError, Repeat, Token,
+        Advance, Advanced, Cursor, DeadLetter, Depth, EmbeddedQueue, Enqueued, JobId, JobKind, Lease,
+        LeaseLost, Nack, NewJob, News, Queue, QueueConfig, QueueError, Repeat, Token,
     },
     store::{EmbeddedStore, Entry, Found, Key, Put, Store, StoreError},
     time::Timestamp,
@@ -87,6 +87,14 @@ async fn hold<T>(fuse: &Fuse, work: impl Future<Output = T> + Send) -> T {
 impl Queue for Held<EmbeddedQueue> {
     async fn enqueue(&self, now: Timestamp, job: NewJob) -> Result<Enqueued, QueueError> {
         hold(&self.1, self.0.enqueue(now, job)).await
+    }
+
+    async fn advance(&self, now: Timestamp, advance: Advance) -> Result<Advanced, QueueError> {
+        hold(&self.1, self.0.advance(now, advance)).await
+    }
+
+    async fn cursor(&self, name: &str) -> Result<Option<Cursor>, QueueError> {
+        hold(&self.1, self.0.cursor(name)).await
     }
 
     async fn lease(

@@ -31,10 +31,9 @@ fn configured(google: &str, folder: &std::path::Path) -> String {
     let known = Config::default();
     format!(
         "[google]\nclient_id = \"{}\"\nclient_secret = \"{}\"\nurl = \"http://{google}\"\n\
-         [store]\npath = \"{}\"\n[secrets]\nkey_file = \"{}\"\n",
+         [secrets]\nkey_file = \"{}\"\n",
         known.client_id,
         known.client_secret,
-        folder.join("livos.redb").display(),
         folder.join("livos.keys").display()
     )
 }
@@ -66,7 +65,9 @@ fn an_account_is_connected_through_the_browser_and_stays_connected_after_a_resta
     let (_runtime, google, address) = twin();
     let folder = tempfile::tempdir().unwrap();
     let config = configured(&address, folder.path());
-    let server = Server::start(&config);
+    let file = folder.path().join("livos.redb");
+    let start = || Server::start_with(&config, &[("LIVOS_STORE", file.to_str().unwrap())]);
+    let server = start();
     for path in ["/oauth/google/start", "/oauth/google"] {
         assert_eq!(server.get(path).status, 401, "{path}");
     }
@@ -84,12 +85,12 @@ fn an_account_is_connected_through_the_browser_and_stays_connected_after_a_resta
     assert_eq!(shown["unsaved"], false);
     let log = server.stop();
     assert!(!log.contains("ya29") && !log.contains("GOCSPX") && !log.contains("1//0"), "{log}");
-    let stored = std::fs::read(folder.path().join("livos.redb")).unwrap();
+    let stored = std::fs::read(&file).unwrap();
     for secret in [&b"ya29"[..], b"1//0"] {
         assert!(!stored.windows(secret.len()).any(|window| window == secret), "a token lies in the clear");
     }
 
-    let server = Server::start(&config);
+    let server = start();
     let shown = (0..500).map(|_| status(&server)).find(|shown| shown["state"] != "unknown").unwrap();
     assert_eq!(shown["state"], "fresh");
     assert_eq!(google.stats().exchanges, 1);

@@ -48,7 +48,8 @@ impl Usage {
     /// and counts what was spent. So a stop holds across processes, and each process keeps one portion from all other work while it runs: a quarter of what is
     /// left of every limit at the most, so that portions become smaller towards the stop. Units other than audio and characters are admitted and not counted.
     ///
-    /// Returns once the first portion is there or refused, which the meter then says. Fails where the store does.
+    /// Returns once the first portion is there or refused, which the meter then says. While the store is away the meter has nothing to spend; a store that
+    /// fails for good is an error.
     pub async fn meter(&self, user: UserId, config: DrawConfig) -> Result<(Meter, Keeper), UsageError> {
         let shared = Arc::new(Drawn::default());
         let (meter, gone) = Meter::drawn(Arc::clone(&shared));
@@ -63,7 +64,12 @@ impl Usage {
             dry: false,
             renewed_at: self.now(),
         };
-        keeper.top_up().await?;
+        match keeper.top_up().await {
+            Err(UsageError::Store(error)) if error.is_temporary() => {
+                tracing::error!(%error, "the voice has no budget until the store is there");
+            }
+            topped_up => topped_up?,
+        }
         Ok((meter, keeper))
     }
 }

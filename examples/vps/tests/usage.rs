@@ -178,7 +178,7 @@ fn what_was_used_is_known_after_a_kill() {
     let start = || Server::start_with("", &[("LIVOS_STORE", store.to_str().unwrap())]);
     let server = start();
     assert_eq!(chat(&server).status, 200);
-    let before = usage_when(&server, |usage| usage["today"]["used"]["turns"] == 1);
+    let before = usage_when(&server, |usage| usage["week"]["used"]["turns"] == 1);
     server.signal("KILL");
     assert!(!server.wait().0.success());
     let after = usage(&start(), "").json();

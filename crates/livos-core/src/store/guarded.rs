@@ -150,6 +150,20 @@ impl Store for GuardedStore {
         Ok(after)
     }
 
+    /// Like [`Store::add`], where the writes were dropped.
+    async fn add_all(
+        &self,
+        now: Timestamp,
+        key: &Key,
+        deltas: &[(String, i64)],
+    ) -> Result<Vec<i64>, StoreError> {
+        let dropped = deltas.iter().map(|(_, delta)| *delta).collect();
+        let after = self.write(key, || self.store.add_all(now, key, deltas), dropped).await?;
+        // What was known of them is of before.
+        self.note(now, key, |seen| seen.counters = None);
+        Ok(after)
+    }
+
     async fn counters(&self, now: Timestamp, key: &Key) -> Result<Vec<(String, i64)>, StoreError> {
         let call = async {
             let counters = self.store.counters(now, key).await?;

@@ -11,7 +11,7 @@ use tower::ServiceExt;
 use super::*;
 use crate::{
     discord::{EndpointError, Interactions, JobConfig},
-    webhook::{Hmac, Verifier},
+    webhook::{self, Verifier},
 };
 
 impl House {
@@ -26,33 +26,30 @@ impl House {
         Event::from_bytes(&payloads[0]).unwrap()
     }
 
-    /// The endpoint as it is mounted behind a verifier; which one does not matter here.
+    /// The endpoint as it is mounted: behind the verifier of Discord's signatures.
     fn endpoint(
         &self,
     ) -> impl Service<Request<Full<Bytes>>, Response = Response<Full<Bytes>>, Error = BoxError> + Clone {
         let queue: Arc<dyn Queue> = Arc::clone(&self.queue) as _;
         let endpoint = Interactions::new(JobConfig::default(), queue, self.clock);
+        let verifier = Arc::new(webhook::Discord::interactions([self.twin.public_key()]).unwrap());
+        let clock = self.clock;
         service_fn(move |request: Request<Full<Bytes>>| {
-            let endpoint = endpoint.clone();
+            let (endpoint, verifier) = (endpoint.clone(), Arc::clone(&verifier));
             async move {
-                let body = request.into_body().collect().await?.to_bytes();
-                let verifier = Hmac::github([Secret::new("secret")])?;
-                let mac = hmac(&body);
-                let mut headers = http::HeaderMap::new();
-                headers.insert("x-hub-signature-256", format!("sha256={mac}").parse()?);
-                headers.insert("x-github-delivery", "1".parse()?);
-                let verified = verifier.verify(&headers, body)?;
-                Ok(endpoint.oneshot(verified).await?)
+                let (head, body) = request.into_parts();
+                let body = body.collect().await?.to_bytes();
+                match verifier.verify(clock.now(), &head, body) {
+                    Ok(verified) => Ok(endpoint.oneshot(verified).await?),
+                    Err(refused) => {
+                        let mut response = Response::new(Full::default());
+                        *response.status_mut() = refused.status();
+                        Ok(response)
+                    }
+                }
             }
         })
     }
-}
-
-fn hmac(body: &[u8]) -> String {
-    use hmac::{KeyInit, Mac};
-    let mut mac = hmac::Hmac::<sha2::Sha256>::new_from_slice(b"secret").unwrap();
-    mac.update(body);
-    mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -157,4 +154,10 @@ async fn an_endpoint_answers_a_ping_and_refuses_what_is_no_interaction() {
     let error = house.endpoint().oneshot(house.twin.signed(&json!([1]))).await.unwrap_err();
     assert!(error.downcast_ref::<EndpointError>().is_some(), "{error}");
     assert_eq!(house.texts(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_endpoint_passes_the_probe_that_discord_makes_of_it() {
+    let house = House::new();
+    house.twin.probe(house.endpoint()).await.unwrap();
 }

@@ -13,6 +13,7 @@
 //! | `GET /v1/usage` | session or token | what was used and may be used, see `usage` |
 //! | `GET /v1/usage/days` | session or token | finished days |
 //! | `/oauth/google…` | see there | access to Google, see `oauth` |
+//! | `/v1/pairing…` | session or token | who may talk in chat apps, see `pairing` |
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
@@ -46,6 +47,7 @@ use crate::{
     durable::Durable,
     health::Dependencies,
     oauth::Google,
+    pairing::Desk,
     usage::{self, Accounts},
     voice,
 };
@@ -71,6 +73,8 @@ pub struct App {
     pub accounts: Accounts,
     /// Access to Google, where it is configured.
     pub google: Option<Google>,
+    /// Who is paired, where a chat app is configured.
+    pub pairing: Option<Desk>,
     /// The agent.
     pub responder: Responder,
     /// Speech to text.
@@ -110,6 +114,7 @@ pub fn router(app: App, hooks: Router) -> Router {
         .route("/v1/usage", get(usage::show))
         .route("/v1/usage/days", get(usage::days))
         .merge(app.google.as_ref().map(Google::protected).unwrap_or_default())
+        .merge(app.pairing.as_ref().map(Desk::protected).unwrap_or_default())
         .fallback(get(files))
         .layer(middleware::from_fn_with_state(app.clone(), authenticate));
     Router::new()

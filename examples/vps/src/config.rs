@@ -54,6 +54,12 @@ pub struct Config {
     pub queue: Queue,
     /// Access to a Google account.
     pub google: Google,
+    /// A bot in Telegram.
+    pub telegram: ChatApp,
+    /// A bot in Discord.
+    pub discord: ChatApp,
+    /// How people in chat apps are paired.
+    pub pairing: Pairing,
     /// Endpoints of webhooks.
     pub webhooks: Vec<Webhook>,
     /// The simulated providers that stand in where no key is set.
@@ -605,6 +611,43 @@ pub struct Google {
     pub url: Option<String>,
 }
 
+/// A bot in a chat app.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ChatApp {
+    /// The bot's token; `TELEGRAM_BOT_TOKEN` or `DISCORD_TOKEN` overrides it. Without it there is no bot.
+    pub token: Option<Secret>,
+    /// `https://…` or `http://…` on loopback, in the place of the provider: a twin, or one's own Bot API server.
+    pub url: Option<String>,
+    /// Whom the bot answers. `pairing`: nobody whom the operator has not let in.
+    pub policy: Admission,
+    /// With `allow_list`: the ids of people and groups, as the provider writes them. Names change hands and are no ids.
+    pub allow: Vec<String>,
+}
+
+/// Whom a bot answers.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Admission {
+    /// Who is paired.
+    #[default]
+    Pairing,
+    /// Who is paired, and who is listed.
+    AllowList,
+    /// Anybody.
+    Open,
+    /// Nobody: what is written is dropped.
+    Closed,
+}
+
+/// How people in chat apps are paired.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pairing {
+    /// Whether the operator must also approve who came with a right code. Off: the code was the operator's word.
+    pub approval: bool,
+}
+
 /// The simulated providers.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -645,6 +688,8 @@ pub fn resolve(path: Option<&Path>, env: impl Fn(&str) -> Option<String>) -> Res
     secret(&mut config.secrets.keys, "LIVOS_KEYS");
     secret(&mut config.usage.archive, "LIVOS_ARCHIVE");
     secret(&mut config.google.client_secret, "GOOGLE_CLIENT_SECRET");
+    secret(&mut config.telegram.token, "TELEGRAM_BOT_TOKEN");
+    secret(&mut config.discord.token, "DISCORD_TOKEN");
     let text = |slot: &mut Option<String>, name| {
         if let Some(value) = env(name) {
             *slot = Some(value);
@@ -697,6 +742,8 @@ impl Config {
             ("anthropic.url", &self.anthropic.url, "https", "http"),
             ("telemetry.endpoint", &self.telemetry.endpoint, "https", "http"),
             ("google.url", &self.google.url, "https", "http"),
+            ("telegram.url", &self.telegram.url, "https", "http"),
+            ("discord.url", &self.discord.url, "https", "http"),
         ] {
             if let Some(url) = url {
                 provider_url(url, secure, plain).map_err(|why| ConfigError(format!("{key}: {why}")))?;
@@ -708,6 +755,13 @@ impl Config {
         }
         if self.google.client_id.is_some() != self.google.client_secret.is_some() {
             return Err(ConfigError("google: set client_id and client_secret, or neither".into()));
+        }
+        for (name, app) in [("telegram", &self.telegram), ("discord", &self.discord)] {
+            if !app.allow.is_empty() && app.policy != Admission::AllowList {
+                return Err(ConfigError(format!(
+                    "{name}.allow: is only read where policy is \"allow_list\""
+                )));
+            }
         }
         if self.server.max_voice_sessions == 0 || self.server.max_connections == 0 {
             return Err(ConfigError(

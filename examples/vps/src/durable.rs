@@ -31,6 +31,7 @@ use tower::{BoxError, util::BoxCloneSyncService};
 use tower_service::Service;
 
 use crate::{
+    channels,
     config::{self, Config},
     ops, secrets,
 };
@@ -45,8 +46,13 @@ const JANITOR_POLICY: KindPolicy = KindPolicy::DEFAULT.with_concurrency(1);
 const JANITOR_EVERY: Duration = Duration::from_secs(3600);
 
 /// The families of keys that the deployment uses beside those of the core.
-const FAMILIES: &[&[Family]] =
-    &[&[oauth::GRANTS, oauth::PENDING], &gmail::FAMILIES, &pairing::FAMILIES, &sender::FAMILIES];
+const FAMILIES: &[&[Family]] = &[
+    &[oauth::GRANTS, oauth::PENDING],
+    &gmail::FAMILIES,
+    &pairing::FAMILIES,
+    &[crate::pairing::KEY, channels::TOLD],
+    &sender::FAMILIES,
+];
 
 /// The store, the queue, and what is behind them.
 pub struct Durable {

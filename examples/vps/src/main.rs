@@ -3,8 +3,10 @@
 mod app;
 mod assets;
 mod auth;
+mod channels;
 mod chat;
 mod config;
+mod discord;
 mod durable;
 mod health;
 mod hooks;
@@ -12,9 +14,11 @@ mod https;
 mod logs;
 mod oauth;
 mod ops;
+mod pairing;
 mod providers;
 mod secrets;
 mod serve;
+mod telegram;
 #[cfg(feature = "otel")]
 mod telemetry;
 mod usage;
@@ -38,13 +42,14 @@ use crate::{
     health::Dependencies,
     logs::Logs,
     oauth::Google,
+    pairing::Desk,
     providers::Providers,
 };
 
 /// A voice-first personal agent for a small server.
 ///
 /// Keys and addresses come from the configuration file or the environment: DEEPGRAM_API_KEY, CARTESIA_API_KEY, ANTHROPIC_API_KEY,
-/// DEEPGRAM_URL, CARTESIA_URL, ANTHROPIC_BASE_URL, GOOGLE_CLIENT_ID, GOOGLE_CLIENT_SECRET, GOOGLE_URL, LIVOS_LISTEN, LIVOS_TOKEN, LIVOS_STORE, LIVOS_KEYS,
+/// DEEPGRAM_URL, CARTESIA_URL, ANTHROPIC_BASE_URL, GOOGLE_CLIENT_ID, GOOGLE_CLIENT_SECRET, GOOGLE_URL, TELEGRAM_BOT_TOKEN, DISCORD_TOKEN, LIVOS_LISTEN, LIVOS_TOKEN, LIVOS_STORE, LIVOS_KEYS,
 /// LIVOS_ARCHIVE, REDIS_URL. The environment overrides the file. A provider with neither key nor address is simulated. RUST_LOG sets what is logged,
 /// LIVOS_LOG_FORMAT (text or json) how.
 ///
@@ -111,7 +116,9 @@ async fn run(config: Config) -> Result<ExitCode, BoxError> {
         .await
         .map_err(|error| format!("can't listen on {}: {error}", config.server.listen))?;
     let address = listener.local_addr()?;
-    let kinds = hooks::kinds(&config.webhooks)?;
+    let apps = channels::apps(&config)?;
+    let mut kinds = hooks::kinds(&config.webhooks)?;
+    kinds.extend(channels::kinds(&apps));
     let durable = Arc::new(Durable::open(&config, kinds).await?);
 
     let (supervisor, (drain, signal)) = (Supervisor::new(), Drain::new());
@@ -129,7 +136,12 @@ async fn run(config: Config) -> Result<ExitCode, BoxError> {
     let forwarded = config.server.forwarded_header.as_deref().map(http::HeaderName::try_from).transpose();
     let forwarded = forwarded.map_err(|error| format!("server.forwarded_header: {error}"))?;
     let hooks = hooks::router(&durable.queue, &config.webhooks, forwarded)?;
-    let jobs = hooks::jobs(Jobs::default(), &config.webhooks, &providers.responder)?;
+    let mut jobs = hooks::jobs(Jobs::default(), &config.webhooks, &providers.responder)?;
+    let pairing = Desk::open(&config.pairing, apps, &durable, &supervisor).await?;
+    if let Some(desk) = &pairing {
+        channels::listen(desk.apps(), &durable, &config, &supervisor, &signal)?;
+        jobs = channels::jobs(jobs, desk, &durable, &providers.responder);
+    }
     Arc::clone(&durable).start(jobs, &config, &supervisor, &load, &signal);
     let auth = Arc::new(auth(&config));
     announce(&config, address, &auth, &providers)?;
@@ -141,6 +153,7 @@ async fn run(config: Config) -> Result<ExitCode, BoxError> {
         durable: Arc::clone(&durable),
         accounts,
         google,
+        pairing,
         responder,
         stt,
         tts,

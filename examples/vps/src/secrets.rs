@@ -10,10 +10,10 @@ use livos_core::{
 use livos_integrations::oauth;
 use tower::BoxError;
 
-use crate::config;
+use crate::{config, pairing};
 
 /// The families of keys whose values are sealed. Whoever keeps something in one of them does so through [`open`]'s store.
-const SEALED: &[Family] = &[oauth::GRANTS, oauth::PENDING];
+const SEALED: &[Family] = &[oauth::GRANTS, oauth::PENDING, pairing::KEY];
 
 /// The store of secrets, with the keys of the configuration. A key file that is not there is made, which is right at the first start, and told, because it is
 /// wrong at any later one.

@@ -1,0 +1,244 @@
+//! Chat apps in which people talk to the agent: what they write becomes a durable job, and the job an answer in the same chat.
+//!
+//! Whoever is let in by the channel's policy talks to the agent. A stranger in private is told how to pair, at most once an hour, and pairs by sending a
+//! code that `pairing` issued. All others are left without an answer.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use futures_util::{future::BoxFuture, stream};
+use livos_core::{
+    conversation::{Finish, Heard, Inbound, Reply, ReplyControl, ReplyError, ReplyErrorKind, ReplyEvent},
+    drain::DrainSignal,
+    queue::{JobKind, KindPolicy, Lease, Outcome},
+    store::{Family, Lifetime, Put},
+    supervise::Supervisor,
+    time::{Clock, SystemClock},
+};
+use livos_integrations::{
+    pairing::{Access, Arrival, ChannelName, PairingCode, PairingState, Policy, Sender},
+    sender::{DeliverConfig, Outbox, Outlet, deliver},
+};
+use tower::{BoxError, ServiceExt, service_fn};
+
+use crate::{
+    app::Responder,
+    config::{Admission, ChatApp, Config},
+    discord::Discord,
+    durable::{Durable, Jobs},
+    pairing::{Desk, PAIRED},
+    telegram::Telegram,
+};
+
+/// How often a stranger is told how to pair. An hour: a person who reads it once knows, and a program that writes on is not worth an answer.
+const TELL_EVERY: Duration = Duration::from_secs(3600);
+/// Strangers who were told how to pair.
+pub const TOLD: Family = Family::new(
+    "pairing",
+    "told",
+    Lifetime::For(TELL_EVERY),
+    "a stranger was told how to pair, and by which job",
+);
+/// All that a stranger is told: nothing about whose server this is.
+const HOW_TO_PAIR: &str =
+    "I don't know you yet. If you were given a pairing code, such as K7MP-2XWD, send it here.";
+
+/// Something that somebody wrote, on its way to a decision.
+pub struct Said {
+    /// The same for every attempt of the job, and for no other one.
+    pub name: String,
+    /// Who, by the provider's id.
+    pub sender: String,
+    /// What the sender calls itself.
+    pub label: String,
+    /// In which group, by the provider's id.
+    pub group: Option<String>,
+    /// Whether it mentions the agent or answers it.
+    pub mentioned: bool,
+    /// The text, in its conversation; the speaker is not decided yet.
+    pub inbound: Inbound,
+    /// Where an answer goes.
+    pub outlet: Box<dyn Outlet>,
+}
+
+/// A chat app with a bot in it.
+pub trait App: Send + Sync {
+    /// Its name in pairings, in the log and in metrics.
+    fn name(&self) -> &'static str;
+    /// The kind of its jobs.
+    fn kind(&self) -> JobKind;
+    /// Whom it lets in.
+    fn policy(&self) -> &Policy;
+    /// Makes jobs of what people write, in a task of the supervisor, until the drain. `holder` is this process's name among those that share the queue.
+    fn listen(
+        &self,
+        durable: &Durable,
+        holder: &str,
+        supervisor: &Supervisor,
+        drain: &DrainSignal,
+    ) -> Result<(), BoxError>;
+    /// What was said in a job; nothing where nobody said anything to be answered. The error is what becomes of the job.
+    fn read<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<Option<Said>, Outcome>>;
+    /// The private chat with somebody, for news.
+    fn reach<'a>(&'a self, sender: &'a str) -> BoxFuture<'a, Result<Box<dyn Outlet>, BoxError>>;
+}
+
+/// The apps by their names in pairings.
+pub type Apps = BTreeMap<ChannelName, Arc<dyn App>>;
+
+/// The apps that are configured. Nothing is asked of a provider yet.
+pub fn apps(config: &Config) -> Result<Apps, BoxError> {
+    let telegram = Telegram::open(&config.telegram)?.map(|app| Arc::new(app) as Arc<dyn App>);
+    let discord = Discord::open(&config.discord)?.map(|app| Arc::new(app) as Arc<dyn App>);
+    let apps = telegram.into_iter().chain(discord);
+    apps.map(|app| Ok((ChannelName::try_from(app.name())?, app))).collect()
+}
+
+/// The kinds of jobs that the apps make. Only the worker's own bound limits them: somebody waits for each.
+pub fn kinds(apps: &Apps) -> BTreeMap<JobKind, KindPolicy> {
+    apps.values().map(|app| (app.kind(), KindPolicy::DEFAULT)).collect()
+}
+
+/// The policy that the configuration names.
+pub fn policy(config: &ChatApp) -> Policy {
+    match config.policy {
+        Admission::Pairing => Policy::Pairing,
+        Admission::AllowList => Policy::AllowList(config.allow.iter().cloned().collect()),
+        Admission::Open => Policy::Open,
+        Admission::Closed => Policy::Closed,
+    }
+}
+
+/// Has every app listen. Processes that share a Redis take turns under names of their own; one alone goes on under its old name at once.
+pub fn listen(
+    apps: &Apps,
+    durable: &Durable,
+    config: &Config,
+    supervisor: &Supervisor,
+    drain: &DrainSignal,
+) -> Result<(), BoxError> {
+    let holder = match config.redis.url {
+        Some(_) => format!("livos-{}", uuid::Uuid::now_v7().simple()),
+        None => "livos".to_owned(),
+    };
+    apps.values().try_for_each(|app| app.listen(durable, &holder, supervisor, drain))
+}
+
+/// The work on the jobs of all apps.
+pub fn jobs(jobs: Jobs, desk: &Desk, durable: &Durable, responder: &Responder) -> Jobs {
+    let outbox = Outbox::new(Arc::clone(&durable.store), SystemClock);
+    desk.apps().iter().fold(jobs, |jobs, (channel, app)| {
+        let door = Arc::new(Door {
+            channel: channel.clone(),
+            app: Arc::clone(app),
+            desk: desk.clone(),
+            outbox: outbox.clone(),
+            responder: responder.clone(),
+        });
+        jobs.on(app.kind(), service_fn(move |lease| Arc::clone(&door).work(lease)))
+    })
+}
+
+/// What stands between an app and the agent.
+struct Door {
+    channel: ChannelName,
+    app: Arc<dyn App>,
+    desk: Desk,
+    outbox: Outbox,
+    responder: Responder,
+}
+
+/// What a message is answered with.
+enum Answer {
+    Agent(Box<Inbound>),
+    Redeem(PairingCode),
+    Sentence(&'static str),
+}
+
+impl Door {
+    async fn work(self: Arc<Self>, lease: Lease) -> Result<Outcome, BoxError> {
+        let said = match self.app.read(&lease).await {
+            Ok(Some(said)) => said,
+            Ok(None) => return Ok(Outcome::Done),
+            Err(outcome) => return Ok(outcome),
+        };
+        let sender = Sender::new(self.channel.clone(), said.sender.as_str())?;
+        let state = self.desk.state().await?;
+        let arrival = Arrival { sender: &sender, group: said.group.as_deref(), mentioned: said.mentioned };
+        let access = self.app.policy().decide(&state, arrival);
+        let Some(answer) = self.answer(access, &state, &sender, &said, &lease).await? else {
+            return Ok(Outcome::Done);
+        };
+        // Asked only where no earlier attempt got the whole answer: a code is not redeemed twice.
+        let ask = || async {
+            match answer {
+                Answer::Agent(inbound) => self.responder.clone().oneshot(*inbound).await,
+                Answer::Sentence(text) => Ok(sentence(text.to_owned())),
+                Answer::Redeem(code) => {
+                    let told = self.desk.redeem(sender.clone(), said.label.clone(), code).await;
+                    told.map(sentence).map_err(|error| {
+                        ReplyError::new(ReplyErrorKind::Unavailable, "the code could not be checked")
+                            .with_source(error)
+                    })
+                }
+            }
+        };
+        let delivered = deliver(&*said.outlet, &self.outbox, &said.name, DeliverConfig::default(), ask).await;
+        Ok(delivered.map_or_else(|error| error.outcome(), |()| Outcome::Done))
+    }
+
+    /// What the message is answered with; nothing where it is not.
+    async fn answer(
+        &self,
+        access: Access,
+        state: &PairingState,
+        sender: &Sender,
+        said: &Said,
+        lease: &Lease,
+    ) -> Result<Option<Answer>, BoxError> {
+        let code = PairingCode::parse(&said.inbound.text);
+        let (outcome, answer) = match (access, code) {
+            (Access::Ignored, _) => ("ignored", None),
+            // An earlier attempt redeemed it, and ended before it said so.
+            (Access::Granted(_), Some(_)) if lease.attempt > 1 && paired_since(state, sender, lease) => {
+                ("paired", Some(Answer::Sentence(PAIRED)))
+            }
+            (Access::Granted(speaker), _) => {
+                ("granted", Some(Answer::Agent(Box::new(said.inbound.clone().from_speaker(speaker)))))
+            }
+            (Access::NeedsPairing, Some(code)) => ("code", Some(Answer::Redeem(code))),
+            (Access::NeedsPairing, None) => {
+                let tell = self.tells(sender, &said.name).await?;
+                ("stranger", tell.then_some(Answer::Sentence(HOW_TO_PAIR)))
+            }
+        };
+        metrics::counter!("livos_chat_messages_total", "channel" => self.app.name(), "access" => outcome)
+            .increment(1);
+        Ok(answer)
+    }
+
+    /// Whether this job is the one that tells the sender how to pair in this hour. The first one is, and a further attempt of it.
+    async fn tells(&self, sender: &Sender, job: &str) -> Result<bool, BoxError> {
+        let (now, key) = (SystemClock.now(), TOLD.key(&sender.to_string())?);
+        let store = self.desk.store();
+        Ok(match store.put_if(now, &key, job.to_owned().into(), None).await? {
+            Put::Written(_) => true,
+            Put::Conflict(_) => store.get(now, &key).await?.is_some_and(|told| told.value == job.as_bytes()),
+        })
+    }
+}
+
+fn paired_since(state: &PairingState, sender: &Sender, lease: &Lease) -> bool {
+    state.devices().iter().any(|device| device.sender == *sender && device.since >= lease.enqueued_at)
+}
+
+/// One sentence of the server's own as a reply.
+fn sentence(text: String) -> Reply {
+    /// Remembers nothing.
+    struct Forgetful;
+    impl ReplyControl for Forgetful {
+        fn commit(&mut self) {}
+        fn heard(&mut self, _: Heard) {}
+    }
+    let events = [ReplyEvent::Text(text), ReplyEvent::Finished(Finish::Complete)];
+    Reply::new(stream::iter(events.map(Ok)), Forgetful)
+}

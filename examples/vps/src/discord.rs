@@ -1,0 +1,131 @@
+//! Discord as a channel, by the gateway.
+
+use std::sync::Arc;
+
+use futures_util::{FutureExt, future::BoxFuture};
+use livos_core::{
+    conversation::Speaker,
+    drain::DrainSignal,
+    queue::{JobKind, Lease, Outcome},
+    supervise::Supervisor,
+    time::SystemClock,
+};
+use livos_integrations::{
+    discord::{DiscordOutlet, Event, JobConfig, Listener, ListenerConfig, Rest, RestConfig},
+    pairing::Policy,
+    sender::Outlet,
+};
+use tower::BoxError;
+
+use crate::{
+    channels::{self, App, Said},
+    config::ChatApp,
+    durable::Durable,
+};
+
+/// The bot.
+pub struct Discord {
+    rest: Rest,
+    /// Where the gateway of a stand-in is.
+    gateway: Option<String>,
+    policy: Policy,
+}
+
+impl Discord {
+    /// The bot that is configured; none without a token.
+    pub fn open(config: &ChatApp) -> Result<Option<Self>, BoxError> {
+        let Some(token) = &config.token else { return Ok(None) };
+        let mut settings = RestConfig::new(token.clone());
+        let url = config.url.as_deref().map(|url| url.trim_end_matches('/'));
+        if let Some(url) = url {
+            settings.base_url = format!("{url}/api/v10").parse()?;
+        }
+        // `http` becomes `ws`, and `https` becomes `wss`.
+        let gateway = url.and_then(|url| url.strip_prefix("http")).map(|rest| format!("ws{rest}"));
+        let rest = Rest::over_tls(settings)?;
+        Ok(Some(Self { rest, gateway, policy: channels::policy(config) }))
+    }
+
+    fn said(&self, lease: &Lease) -> Result<Option<Said>, BoxError> {
+        let event = Event::from_bytes(&lease.payload)?;
+        // Trusted with nothing until the policy has decided.
+        let inbound = event.inbound(Speaker::GroupMember)?;
+        if inbound.text.trim().is_empty() {
+            return Ok(None);
+        }
+        let (group, mentioned) = match &event {
+            Event::Message(message) => (message.guild, message.addressed),
+            Event::Interaction(interaction) => (interaction.guild, true),
+            _ => return Ok(None),
+        };
+        let author = event.author();
+        Ok(Some(Said {
+            name: format!("discord/{}", event.dedupe_key()),
+            sender: author.id.to_string(),
+            label: author.name.clone(),
+            group: group.map(|group| group.to_string()),
+            mentioned,
+            inbound,
+            outlet: Box::new(DiscordOutlet::answering(self.rest.clone(), SystemClock, &event)),
+        }))
+    }
+}
+
+impl App for Discord {
+    fn name(&self) -> &'static str {
+        "discord"
+    }
+
+    fn kind(&self) -> JobKind {
+        JobConfig::default().kind
+    }
+
+    fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    fn listen(
+        &self,
+        durable: &Durable,
+        holder: &str,
+        supervisor: &Supervisor,
+        drain: &DrainSignal,
+    ) -> Result<(), BoxError> {
+        let mut config = ListenerConfig::default();
+        config.holder = holder.to_owned();
+        if let Some(gateway) = &self.gateway {
+            config.url.clone_from(gateway);
+        }
+        let (rest, signal) = (self.rest.clone(), drain.clone());
+        let (queue, store) = (Arc::clone(&durable.queue), Arc::clone(&durable.store));
+        supervisor.spawn_restarting("discord", drain.clone(), move || {
+            let (config, rest, signal) = (config.clone(), rest.clone(), signal.clone());
+            let listener =
+                Listener::over_tls(config, rest, Arc::clone(&queue), Arc::clone(&store), SystemClock);
+            async move {
+                let ended: Result<(), BoxError> = match listener {
+                    Ok(listener) => listener.run(signal).await.map_err(BoxError::from),
+                    Err(error) => Err(error),
+                };
+                if let Err(error) = ended {
+                    tracing::error!(error = crate::explain(&*error), "discord is not listened to");
+                }
+            }
+        });
+        Ok(())
+    }
+
+    fn read<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<Option<Said>, Outcome>> {
+        let said = self.said(lease).map_err(|error| Outcome::Dead { reason: error.to_string() });
+        std::future::ready(said).boxed()
+    }
+
+    fn reach<'a>(&'a self, sender: &'a str) -> BoxFuture<'a, Result<Box<dyn Outlet>, BoxError>> {
+        async move {
+            let channel = self.rest.direct_channel(sender.parse()?).await?;
+            let outlet = DiscordOutlet::channel(self.rest.clone(), SystemClock, channel);
+            Ok(Box::new(outlet) as Box<dyn Outlet>)
+        }
+        .boxed()
+    }
+}

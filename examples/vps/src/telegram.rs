@@ -1,0 +1,117 @@
+//! Telegram as a channel, by long polling.
+
+use std::sync::Arc;
+
+use futures_util::{FutureExt, future::BoxFuture};
+use livos_core::{
+    conversation::Speaker,
+    drain::DrainSignal,
+    queue::{JobKind, Lease, Outcome},
+    supervise::Supervisor,
+    time::SystemClock,
+};
+use livos_integrations::{
+    pairing::Policy,
+    sender::Outlet,
+    telegram::{self, Bot, Incoming, Poller, PollerConfig, TelegramConfig, TelegramOutlet, User},
+};
+use tokio::sync::OnceCell;
+use tower::BoxError;
+
+use crate::{
+    channels::{self, App, Said},
+    config::ChatApp,
+    durable::Durable,
+};
+
+/// The bot.
+pub struct Telegram {
+    bot: Bot,
+    /// Who it is, once it was asked.
+    me: OnceCell<User>,
+    kind: JobKind,
+    policy: Policy,
+}
+
+impl Telegram {
+    /// The bot that is configured; none without a token.
+    pub fn open(config: &ChatApp) -> Result<Option<Self>, BoxError> {
+        let Some(token) = &config.token else { return Ok(None) };
+        let mut settings = TelegramConfig::new(token.clone());
+        if let Some(url) = &config.url {
+            settings.base_url = url.trim_end_matches('/').parse()?;
+        }
+        let (bot, kind) = (Bot::over_tls(settings)?, telegram::kind()?);
+        Ok(Some(Self { bot, me: OnceCell::new(), kind, policy: channels::policy(config) }))
+    }
+
+    async fn said(&self, lease: &Lease) -> Result<Option<Said>, Outcome> {
+        let dead = |reason: String| Outcome::Dead { reason };
+        let update = telegram::update(&lease.payload).map_err(|error| dead(error.to_string()))?;
+        let me = self.me.get_or_try_init(|| self.bot.me()).await;
+        let me =
+            me.map_err(|error| Outcome::Retry { after: error.retry_after(), reason: error.to_string() })?;
+        let Some(said) = Incoming::of(&update, me) else { return Ok(None) };
+        let Some(person) = said.from.as_ref().filter(|person| !person.is_bot) else { return Ok(None) };
+        if said.text.trim().is_empty() {
+            return Ok(None);
+        }
+        // Trusted with nothing until the policy has decided.
+        let inbound = said.inbound(self.bot.id(), Speaker::GroupMember);
+        Ok(Some(Said {
+            name: format!("telegram/{}/{}", self.bot.id(), said.update),
+            sender: person.id.to_string(),
+            label: person.name.clone(),
+            group: said.group.then(|| said.chat.to_string()),
+            mentioned: said.addressed,
+            inbound: inbound.map_err(|error| dead(error.to_string()))?,
+            outlet: Box::new(TelegramOutlet::answering(self.bot.clone(), &said)),
+        }))
+    }
+}
+
+impl App for Telegram {
+    fn name(&self) -> &'static str {
+        "telegram"
+    }
+
+    fn kind(&self) -> JobKind {
+        self.kind.clone()
+    }
+
+    fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    fn listen(
+        &self,
+        durable: &Durable,
+        holder: &str,
+        supervisor: &Supervisor,
+        drain: &DrainSignal,
+    ) -> Result<(), BoxError> {
+        let mut config = PollerConfig::default();
+        config.holder = holder.to_owned();
+        // What was edited was answered before, and nothing here makes buttons.
+        config.allowed_updates = vec!["message".to_owned()];
+        let (queue, store) = (Arc::clone(&durable.queue), Arc::clone(&durable.store));
+        let poller = Arc::new(Poller::new(self.bot.clone(), queue, store, SystemClock, config)?);
+        let signal = drain.clone();
+        supervisor.spawn_restarting("telegram", drain.clone(), move || {
+            let (poller, signal) = (Arc::clone(&poller), signal.clone());
+            // The poller has logged why it can't go on.
+            async move { drop(poller.run(signal).await) }
+        });
+        Ok(())
+    }
+
+    fn read<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<Option<Said>, Outcome>> {
+        self.said(lease).boxed()
+    }
+
+    fn reach<'a>(&'a self, sender: &'a str) -> BoxFuture<'a, Result<Box<dyn Outlet>, BoxError>> {
+        // The private chat with a person has the person's number.
+        let outlet = sender.parse().map(|chat| TelegramOutlet::new(self.bot.clone(), chat, false));
+        async move { Ok(Box::new(outlet?) as Box<dyn Outlet>) }.boxed()
+    }
+}

@@ -1,0 +1,247 @@
+//! Chat apps, as people and an operator meet them through the built server, with the providers' twins on loopback.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+
+use std::{path::Path, time::Instant};
+
+use common::{Answer, PATIENCE, Server};
+use livos_twins::{Twin, discord, serve, telegram};
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, runtime::Runtime};
+
+/// Two people.
+const ANNA: i64 = 7;
+const BEN: i64 = 8;
+const HELLO: &str = "hello";
+/// How the simulated model ends its answer to that.
+const ANSWER: &str = "a little arithmetic.";
+const HOW_TO_PAIR: &str = "If you were given a pairing code";
+
+/// A twin on a free port, and the runtime that it lives in.
+fn twin<T: Twin + Clone>(make: impl FnOnce() -> T) -> (Runtime, T, String) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (twin, address) = runtime.block_on(async {
+        let twin = make();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(serve::listen(listener, twin.clone(), std::future::pending()));
+        (twin, address)
+    });
+    (runtime, twin, format!("http://{address}"))
+}
+
+fn telegram() -> (Runtime, telegram::Telegram, String) {
+    // How fast one may write is the client's own test.
+    twin(|| telegram::Telegram::new(telegram::Config { floods: false, ..Default::default() }))
+}
+
+/// With a file of its own, which outlives a server.
+fn configured(app: &str, url: &str, token: &str, more: &str, folder: &Path) -> String {
+    format!(
+        "[{app}]\nurl = \"{url}\"\ntoken = \"{token}\"\n{more}\n[secrets]\nkey_file = \"{}\"\n",
+        folder.join("livos.keys").display()
+    )
+}
+
+const TOKEN: &str = "4242:a-token-for-a-simulated-server";
+
+fn start(config: &str, folder: &Path) -> Server {
+    Server::start_with(config, &[("LIVOS_STORE", folder.join("livos.redb").to_str().unwrap())])
+}
+
+/// Waits until a message after the first `before` of them has this text in it: an answer is shown before it is whole.
+fn once(before: usize, wanted: &str, written: impl Fn() -> Vec<String>) {
+    let limit = Instant::now() + PATIENCE;
+    loop {
+        let found = written();
+        if found.iter().skip(before).any(|text| text.contains(wanted)) {
+            return;
+        }
+        assert!(Instant::now() < limit, "{wanted:?} is awaited after {before} messages: {found:?}");
+        std::thread::yield_now();
+    }
+}
+
+/// Somebody at a Telegram twin.
+struct Person<'a>(&'a telegram::Telegram, i64);
+
+impl Person<'_> {
+    fn heard(&self) -> Vec<String> {
+        self.0.written(self.1).into_iter().map(|message| message.text).collect()
+    }
+
+    /// Says something, and is answered with this in a message of its own.
+    fn is_told(&self, text: &str, wanted: &str) {
+        let before = self.heard().len();
+        self.0.say(self.1, text);
+        once(before, wanted, || self.heard());
+    }
+}
+
+/// How many messages ended in this way.
+fn messages(server: &Server, access: &str, count: u32) {
+    let wanted = format!("livos_chat_messages_total{{channel=\"telegram\",access=\"{access}\"}} {count}");
+    server.metrics_when(|metrics| metrics.contains(&wanted));
+}
+
+fn issue(server: &Server, rights: &str) -> Answer {
+    let body = json!({ "channel": "telegram", "rights": rights }).to_string();
+    server.authorized("POST", "/v1/pairing/codes", &[("content-type", "application/json")], &body)
+}
+
+fn code(server: &Server, rights: &str) -> String {
+    let issued = issue(server, rights);
+    assert_eq!(issued.status, 201, "{}", issued.body);
+    assert!(issued.json()["expires_at_ms"].as_i64().unwrap() > 0);
+    issued.json()["code"].as_str().unwrap().to_owned()
+}
+
+fn devices(server: &Server) -> Vec<Value> {
+    let shown = server.authorized("GET", "/v1/pairing", &[], "");
+    assert_eq!(shown.status, 200, "{}", shown.body);
+    shown.json()["devices"].as_array().unwrap().clone()
+}
+
+#[test]
+fn a_stranger_pairs_with_a_code_is_remembered_and_is_a_stranger_again_once_revoked() {
+    let (_runtime, twin, url) = telegram();
+    let folder = tempfile::tempdir().unwrap();
+    let config = configured("telegram", &url, TOKEN, "", folder.path());
+    let (anna, ben) = (Person(&twin, ANNA), Person(&twin, BEN));
+
+    let server = start(&config, folder.path());
+    anna.is_told(HELLO, HOW_TO_PAIR);
+    twin.say(ANNA, "why don't you talk to me?");
+    messages(&server, "stranger", 2);
+    anna.is_told("ZZZZ-ZZZZ", "4 more times");
+    assert_eq!(anna.heard().len(), 2, "how to pair is told once an hour");
+    let owners = code(&server, "owner");
+    anna.is_told(&owners.to_lowercase(), "You are paired");
+    // The agent answers.
+    anna.is_told(HELLO, ANSWER);
+    // A code is good for one.
+    ben.is_told(&owners, "This code is wrong, was used before");
+    let known = devices(&server);
+    let [device] = known.as_slice() else { panic!("{known:?}") };
+    assert_eq!(
+        (&device["sender"], &device["rights"], &device["standing"]),
+        (&json!("7"), &json!("owner"), &json!("paired"))
+    );
+    let log = server.stop();
+    assert!(!log.contains(&owners) && !log.contains(TOKEN), "{log}");
+
+    let server = start(&config, folder.path());
+    assert_eq!(devices(&server), known, "a restart forgets nobody");
+    anna.is_told(HELLO, ANSWER);
+    let before = anna.heard().len();
+    ben.is_told(&code(&server, "paired"), "You are paired");
+    once(before, "on telegram was paired, as device 2", || anna.heard());
+    let bens = ben.heard().len();
+    assert_eq!(server.authorized("DELETE", "/v1/pairing/devices/1", &[], "").status, 204);
+    once(bens, "The pairing of", || ben.heard());
+    twin.say(ANNA, HELLO);
+    messages(&server, "stranger", 1);
+    // The other one stays.
+    ben.is_told(HELLO, ANSWER);
+    assert_eq!(anna.heard().len(), before + 1, "she was told how to pair less than an hour ago");
+    assert_eq!(server.authorized("DELETE", "/v1/pairing/devices", &[], "").status, 204);
+    assert_eq!(devices(&server), Vec::<Value>::new());
+    server.stop();
+}
+
+#[test]
+fn an_approval_lets_in_who_came_with_a_code() {
+    let (_runtime, twin, url) = telegram();
+    let folder = tempfile::tempdir().unwrap();
+    let config = configured("telegram", &url, TOKEN, "[pairing]\napproval = true", folder.path());
+    let (server, anna) = (start(&config, folder.path()), Person(&twin, ANNA));
+    anna.is_told(&code(&server, "paired"), "the owner is asked");
+    // Not yet.
+    anna.is_told(HELLO, HOW_TO_PAIR);
+    assert_eq!(devices(&server)[0]["standing"], "awaiting_approval");
+    let approve = || server.authorized("POST", "/v1/pairing/devices/1/approve", &[], "");
+    assert_eq!(approve().status, 204);
+    once(2, "You are paired", || anna.heard());
+    anna.is_told(HELLO, ANSWER);
+    let again = approve();
+    assert_eq!((again.status, &again.json()["kind"]), (404, &json!("unknown_device")));
+    server.stop();
+}
+
+#[test]
+fn the_routes_of_pairing_are_the_operator_s_and_say_why_not() {
+    let (_runtime, _twin, url) = telegram();
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(&configured("telegram", &url, TOKEN, "", folder.path()), folder.path());
+    for (method, path) in [
+        ("GET", "/v1/pairing"),
+        ("POST", "/v1/pairing/codes"),
+        ("POST", "/v1/pairing/devices/1/approve"),
+        ("DELETE", "/v1/pairing/devices/1"),
+        ("DELETE", "/v1/pairing/devices"),
+    ] {
+        assert_eq!(server.request(method, path, &[], "").status, 401, "{method} {path}");
+    }
+    (0..3).for_each(|_| drop(code(&server, "paired")));
+    let full = issue(&server, "paired");
+    assert_eq!((full.status, &full.json()["kind"]), (429, &json!("too_many_codes")));
+    assert!(full.json()["retry_after_ms"].as_u64().is_some_and(|wait| (1..=300_000).contains(&wait)));
+    let json = [("content-type", "application/json")];
+    for (body, kind) in [
+        (json!({ "channel": "discord", "rights": "paired" }), "unknown_channel"),
+        (json!({ "channel": "telegram", "rights": "root" }), "rejected"),
+        (json!({ "channel": "telegram" }), "rejected"),
+    ] {
+        let answer = server.authorized("POST", "/v1/pairing/codes", &json, &body.to_string());
+        assert_eq!((answer.status, answer.json()["kind"].as_str()), (422, Some(kind)), "{body}");
+    }
+    for id in ["99", "x"] {
+        let answer = server.authorized("DELETE", &format!("/v1/pairing/devices/{id}"), &[], "");
+        assert_eq!((answer.status, &answer.json()["kind"]), (404, &json!("unknown_device")), "{id}");
+    }
+    server.stop();
+}
+
+#[test]
+fn nothing_starts_where_nothing_is_configured_and_a_setting_without_effect_is_refused() {
+    let server = Server::start("[telegram]\npolicy = \"open\"\n");
+    assert_eq!(server.authorized("GET", "/v1/pairing", &[], "").status, 404);
+    server.stop();
+    for (config, expected) in [
+        ("[telegram]\nallow = [\"7\"]\n", "telegram.allow: is only read where policy is \"allow_list\""),
+        ("[discord]\npolicy = \"opne\"\n", "line 2: "),
+        ("[telegram]\ntokn = \"4242:secret-secret\"\n", "the nearest known one is `token`"),
+        ("[telegram]\ntoken = \"secret-secret\"\n", "the token is not of the form"),
+        ("[discord]\nurl = \"http://example.com\"\n", "discord.url: http:// is for loopback only"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("livos.toml");
+        std::fs::write(&file, config).unwrap();
+        let output = common::bare().arg("--config").arg(&file).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && said.contains(expected), "{said}");
+        assert!(!said.contains("secret-secret"), "{said}");
+    }
+}
+
+#[test]
+fn discord_answers_whom_the_list_names_and_tells_others_how_to_pair() {
+    let (_runtime, twin, url) = twin(|| discord::Discord::new(discord::Config::default()));
+    let folder = tempfile::tempdir().unwrap();
+    let more = format!("policy = \"allow_list\"\nallow = [\"{}\"]", discord::ANNA);
+    let server = start(&configured("discord", &url, "bot-token", &more, folder.path()), folder.path());
+    // What is said to a bot before its first session, nobody hears.
+    let limit = Instant::now() + PATIENCE;
+    while twin.connected_sessions() == 0 {
+        assert!(Instant::now() < limit, "the gateway is not reached");
+        std::thread::yield_now();
+    }
+    let (annas, bens) = (twin.direct_channel(discord::ANNA), twin.direct_channel(discord::BEN));
+    twin.say(annas, discord::ANNA, HELLO);
+    once(0, ANSWER, || twin.said_by_bot(annas));
+    twin.say(bens, discord::BEN, HELLO);
+    once(0, HOW_TO_PAIR, || twin.said_by_bot(bens));
+    server.stop();
+}

@@ -433,7 +433,7 @@ def gmail(urls):
     return build("gmail", "v1", credentials=Credentials("token"), static_discovery=True, client_options=options).users()
 
 
-def order(url, name, body):
+def gmail_order(url, name, body):
     request = urllib.request.Request(f"{url}/twin/{name}", data=json.dumps(body).encode(), method="POST")
     return json.loads(urllib.request.urlopen(request, timeout=5).read())
 
@@ -454,7 +454,7 @@ def gmail_session(urls, pushes):
     watch = users.watch(userId="me", body={"topicName": TOPIC, "labelIds": ["INBOX"], "labelFilterBehavior": "include"}).execute()
     assert int(watch["expiration"]) > time.time() * 1000 + 6 * 86_400_000, watch
     letters = [letter(f"Lunch {n}", "Schön?", Message_ID=f"<{n}@example.org>") for n in range(3)]
-    ids = [order(urls["gmail"], "deliver", {"raw": one.as_string()})["id"] for one in letters]
+    ids = [gmail_order(urls["gmail"], "deliver", {"raw": one.as_string()})["id"] for one in letters]
     history = users.history()
     request = history.list(userId="me", startHistoryId=start, historyTypes=["messageAdded"], labelId="INBOX", maxResults=2)
     added = []
@@ -491,7 +491,7 @@ def gmail_labels(urls):
     label = users.labels().create(userId="me", body={"name": "Bills"}).execute()
     names = {one["name"] for one in users.labels().list(userId="me").execute()["labels"]}
     assert {"Bills", "INBOX"} <= names, names
-    ids = [order(urls["gmail"], "deliver", {"from": "bob@example.org", "subject": "Bill", "text": "x"})["id"] for _ in range(2)]
+    ids = [gmail_order(urls["gmail"], "deliver", {"from": "bob@example.org", "subject": "Bill", "text": "x"})["id"] for _ in range(2)]
     change = {"ids": ids, "addLabelIds": [label["id"]], "removeLabelIds": ["INBOX"]}
     users.messages().batchModify(userId="me", body=change).execute()
     found = users.messages().list(userId="me", q="label:bills from:bob").execute()["messages"]
@@ -503,7 +503,7 @@ def gmail_labels(urls):
 
 def gmail_errors(urls):
     users = gmail(urls)
-    order(urls["gmail"], "forget-history", {})
+    gmail_order(urls["gmail"], "forget-history", {})
     calls = [
         (404, "notFound", users.history().list(userId="me", startHistoryId="1")),
         (404, "notFound", users.messages().get(userId="me", id="ffff")),
@@ -519,7 +519,7 @@ def gmail_errors(urls):
             raise AssertionError(f"{reason}: it was answered")
     # The client waits and asks again, as Google's reasons tell it to.
     body = {"fault": "refuse", "count": 1, "status": 403}
-    order(urls["gmail"], "faults", body)
+    gmail_order(urls["gmail"], "faults", body)
     assert users.getProfile(userId="me").execute(num_retries=2)["emailAddress"] == "anna@example.org"
 
 

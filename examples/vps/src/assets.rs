@@ -40,6 +40,7 @@ pub fn serve(path: &str) -> Response {
 pub fn page(status: StatusCode, title: &'static str, sentence: &'static str) -> Response {
     let html = format!(
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\">\
+         <link rel=icon href=\"data:,\">\
          <title>LivOS: {title}</title><main><h1>{title}</h1><p>{sentence}</p></main></html>\n"
     );
     (status, [(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"))], html)

@@ -100,6 +100,17 @@ fn deep_but_allowed_nesting_neither_hangs_nor_overflows() {
 }
 
 #[test]
+fn a_mail_in_a_mail_in_a_part_does_not_end_the_program() {
+    let mail = parse(
+        "From: a@b.c\r\nSubject: outer\r\nContent-Type: multipart/mixed; boundary=m\r\n\r\n\
+         --m\r\nContent-Type: text/plain\r\n\r\nhello\r\n\
+         --m\r\nContent-Type: message/rfc822\r\n\r\nSubject: middle\r\nContent-Type: message/rfc822\r\n\r\n\
+         Subject: inner\r\n\r\ninner text\r\n--m--\r\n",
+    );
+    assert_eq!((mail.subject.as_str(), mail.from.unwrap().address()), ("outer", "a@b.c"));
+}
+
+#[test]
 fn long_texts_and_lists_are_cut_at_their_bounds() {
     let limits = MailLimits { text: 10, addresses: 2, attachments: 1, ..MailLimits::default() };
     let part = "--m\r\nContent-Type: image/png\r\nContent-Disposition: attachment\r\n\r\nx\r\n";

@@ -151,7 +151,7 @@ async fn an_endpoint_answers_a_ping_and_refuses_what_is_no_interaction() {
     let response = house.endpoint().oneshot(house.twin.signed(&ping)).await.unwrap();
     assert_eq!(response.headers()["content-type"], "application/json");
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), r#"{"type":1}"#);
-    let error = house.endpoint().oneshot(house.twin.signed(&json!([1]))).await.unwrap_err();
+    let error = house.endpoint().oneshot(house.twin.signed(&json!({ "type": 2 }))).await.unwrap_err();
     assert!(error.downcast_ref::<EndpointError>().is_some(), "{error}");
     assert_eq!(house.texts(), Vec::<String>::new());
 }

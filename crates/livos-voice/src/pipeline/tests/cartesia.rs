@@ -26,7 +26,7 @@ fn speaker(twin: &twin::Cartesia) -> Arc<dyn TextToSpeech> {
     Arc::new(Cartesia::new(config, connector).unwrap())
 }
 
-/// What comes out of a loudspeaker that plays each sample when it can, and can't take back what it played.
+/// What comes out of a loudspeaker that plays each sample when it can, is silent while it has none, and can't take back what it played.
 fn played(call: &Call) -> Vec<i16> {
     const RATE: f64 = 24_000.0;
     enum Step<'a> {
@@ -44,6 +44,7 @@ fn played(call: &Call) -> Vec<i16> {
         let could = ((at - clock).as_secs_f64() * RATE) as usize;
         let until = buffer.len().min(position + could);
         out.extend_from_slice(&buffer[position..until]);
+        out.resize(out.len() + could - (until - position), 0);
         (position, clock) = (until, at);
         match step {
             Step::Audio(samples) => buffer.extend_from_slice(samples),
@@ -62,6 +63,30 @@ fn words(samples: &[i16]) -> String {
     words.join(" ")
 }
 
+fn plain(text: &str) -> Vec<String> {
+    text.split_whitespace().map(|word| word.trim_end_matches([',', '.']).to_lowercase()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reply_that_breaks_in_its_first_word_begins_again_and_is_heard_whole() {
+    let twin = twin::Cartesia::new(twin::Config { profile: Profile::Seed, ..twin::Config::default() });
+    let scene = Scene { answer: Ok(STORY), tts: Some(speaker(&twin)), ..Scene::default() };
+    let mut call = scene.play().await;
+    call.wait(1000).await;
+    call.send(json!({ "type": "text", "text": "tell me a story" })).await;
+    while call.pieces.is_empty() {
+        call.wait(10).await;
+    }
+    call.wait(20).await;
+    assert_eq!(twin.kill_connections(), 1);
+    while call.all("reply_end").is_empty() {
+        call.wait(1000).await;
+    }
+    assert_eq!(call.all("truncate")[0]["at_ms"], 0.0);
+    assert_eq!(plain(&words(&played(&call))), plain(STORY));
+    call.leave().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_story_is_heard_without_gap_or_repeat_though_its_socket_drops_again_and_again() {
     let (mut random, mut drops, mut truncations) = (SmallRng::seed_from_u64(3), 0, 0);
@@ -77,9 +102,6 @@ async fn a_story_is_heard_without_gap_or_repeat_though_its_socket_drops_again_an
             call.wait(random.random_range(300..6000)).await;
             drops += twin.kill_connections();
         }
-        let plain = |text: &str| -> Vec<String> {
-            text.split_whitespace().map(|word| word.trim_end_matches([',', '.']).to_lowercase()).collect()
-        };
         assert_eq!(plain(&words(&played(&call))), plain(STORY), "after {drops} drops");
         assert_eq!(call.heard(), [(STORY.to_owned(), true)]);
         truncations += call.all("truncate").len();

@@ -106,6 +106,24 @@ def deepgram_flux(urls, pcm):
     assert SPOKEN in ended.transcript.lower(), ended.transcript
 
 
+def deepgram_recorded(urls, pcm):
+    url = urls["deepgram"]
+    environment = DeepgramClientEnvironment(base=http_url(url), production=url, agent=url, agent_rest=http_url(url))
+    client = DeepgramClient(api_key="key", environment=environment)
+    with tempfile.TemporaryFile() as file:
+        with wave.open(file, "wb") as sound:
+            sound.setnchannels(1)
+            sound.setsampwidth(2)
+            sound.setframerate(16000)
+            sound.writeframes(pcm)
+        file.seek(0)
+        answer = client.listen.v1.media.transcribe_file(request=file.read(), model="nova-3")
+    best = answer.results.channels[0].alternatives[0]
+    assert best.transcript == SPOKEN, f"heard {best.transcript!r}"
+    assert [word.word for word in best.words] == SPOKEN.split(), best.words
+    assert abs(answer.metadata.duration - len(pcm) / 32000) < 0.01, answer.metadata
+
+
 def cartesia_session(urls):
     client = Cartesia(api_key="key", base_url=http_url(urls["cartesia"]), websocket_base_url=urls["cartesia"])
     request = {
@@ -554,6 +572,7 @@ def main():
         checks = [
             ("deepgram-sdk, v1", lambda: deepgram_v1(urls, pcm)),
             ("deepgram-sdk, Flux", lambda: deepgram_flux(urls, pcm)),
+            ("deepgram-sdk, recorded", lambda: deepgram_recorded(urls, pcm)),
             ("cartesia, WebSocket", lambda: cartesia_session(urls)),
             ("anthropic, streaming", lambda: anthropic_stream(urls)),
             ("anthropic, tool use", lambda: anthropic_tools(urls)),

@@ -24,7 +24,7 @@ const NET_0001: &str = "Deepgram did not receive audio data or a text message wi
 const DATA_0000: &str = "Deepgram could not decode the audio. See https://dpgr.am/data0000";
 /// The shortest silence that ends an utterance, in seconds.
 const SHORTEST_ENDPOINT: f64 = 0.150;
-const MODEL_UUID: &str = "40bd3654-e622-47c4-a111-63a61b23bfe8";
+pub(super) const MODEL_UUID: &str = "40bd3654-e622-47c4-a111-63a61b23bfe8";
 
 pub(super) struct Session {
     socket: Socket,
@@ -302,32 +302,7 @@ impl Session {
     }
 
     fn results(&mut self, words: &[Word], start: f64, end: f64, flags: [bool; 3]) -> String {
-        let punctuate = self.asked.punctuate;
-        let spoken: Vec<(String, &Word)> = words
-            .iter()
-            .map(|word| (plain(&word.text), word))
-            .filter(|(plain, _)| !plain.is_empty())
-            .collect();
-        let transcript: Vec<&str> =
-            spoken.iter().map(|(plain, word)| if punctuate { word.text.as_str() } else { plain }).collect();
-        let random = &mut self.random;
-        let mut confidence = || (random.between(0.97, 1.0) * 10_000.0).round() / 10_000.0;
-        let words: Vec<Value> = spoken
-            .iter()
-            .map(|(plain, word)| {
-                let mut value = json!({
-                    "word": plain,
-                    "start": seconds(word.start),
-                    "end": seconds(word.end),
-                    "confidence": confidence(),
-                });
-                if punctuate {
-                    value["punctuated_word"] = json!(word.text);
-                }
-                value
-            })
-            .collect();
-        let confidence = if words.is_empty() { 0.0 } else { confidence() };
+        let alternative = alternative(words, self.asked.punctuate, &mut self.random);
         json!({
             "type": "Results",
             "channel_index": [0, 1],
@@ -336,9 +311,7 @@ impl Session {
             "is_final": flags[0],
             "speech_final": flags[1],
             "from_finalize": flags[2],
-            "channel": {"alternatives": [
-                {"transcript": transcript.join(" "), "confidence": confidence, "words": words},
-            ]},
+            "channel": {"alternatives": [alternative]},
             "metadata": {
                 "request_id": self.intake.meter.request_id.to_string(),
                 "model_info": self.model(),
@@ -365,7 +338,7 @@ impl Session {
     }
 
     fn model(&self) -> Value {
-        json!({"name": format!("general-{}", self.asked.model), "version": "2025-07-31.0", "arch": self.asked.model})
+        model_info(&self.asked.model)
     }
 
     fn after_speech(&mut self) -> Duration {
@@ -379,6 +352,36 @@ impl Session {
 
 fn nothing() -> Words {
     std::future::ready(Vec::new()).boxed()
+}
+
+pub(super) fn model_info(model: &str) -> Value {
+    json!({"name": format!("general-{model}"), "version": "2025-07-31.0", "arch": model})
+}
+
+/// What was understood, as every kind of answer holds it.
+pub(super) fn alternative(words: &[Word], punctuate: bool, random: &mut Random) -> Value {
+    let spoken: Vec<(String, &Word)> =
+        words.iter().map(|word| (plain(&word.text), word)).filter(|(plain, _)| !plain.is_empty()).collect();
+    let transcript: Vec<&str> =
+        spoken.iter().map(|(plain, word)| if punctuate { word.text.as_str() } else { plain }).collect();
+    let mut confidence = || (random.between(0.97, 1.0) * 10_000.0).round() / 10_000.0;
+    let words: Vec<Value> = spoken
+        .iter()
+        .map(|(plain, word)| {
+            let mut value = json!({
+                "word": plain,
+                "start": seconds(word.start),
+                "end": seconds(word.end),
+                "confidence": confidence(),
+            });
+            if punctuate {
+                value["punctuated_word"] = json!(word.text);
+            }
+            value
+        })
+        .collect();
+    let confidence = if words.is_empty() { 0.0 } else { confidence() };
+    json!({"transcript": transcript.join(" "), "confidence": confidence, "words": words})
 }
 
 /// A word as the provider prints it without punctuation.

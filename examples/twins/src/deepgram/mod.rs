@@ -1,15 +1,18 @@
-//! A twin of Deepgram's live speech to text.
+//! A twin of Deepgram's speech to text, live and recorded.
 //!
 //! | route | messages of the client | messages of the twin |
 //! | --- | --- | --- |
 //! | `GET /v1/listen` | audio, `KeepAlive`, `Finalize`, `CloseStream`, `Configure` | `Results`, `SpeechStarted`, `UtteranceEnd`, `Metadata`, `ConfigureSuccess`, `ConfigureFailure` |
 //! | `GET /v2/listen` (Flux) | audio, `Configure`, `ForceEndTurn`, `CloseStream` | `Connected`, `TurnInfo`, `ConfigureSuccess`, `ConfigureFailure`, `Error` |
+//! | `POST /v1/listen` | a recording | its transcript |
 //!
 //! - **Handshake**: `Authorization: Token` or `Bearer`, or `Sec-WebSocket-Protocol: token, KEY`; every answer has `dg-request-id`, a refusal
 //!   also `dg-error` and a JSON body: 400 for a parameter, 401 for a key, 404, 429 above [`Config::max_streams`].
 //! - **Clock**: seconds of audio received on the connection; that is also the bill ([`Stats::billed_audio_seconds`]).
 //! - **Hearing**: energy decides when someone speaks, [`Hearing`] decides which words. Linear PCM only; the first audio in another
 //!   encoding closes with 1008, DATA-0000. Several channels are mixed; `multichannel` is refused.
+//! - **Recordings**: WAV with 16-bit samples, and Ogg with Opus where Debian's opus-tools are installed; anything else is 400, as damaged
+//!   audio is. Ten minutes and 20 MiB at most. They count as streams of their own.
 //! - **Limits**: audio is taken at most 1.25 times as fast as it sounds, after a second's allowance; messages up to 1 MiB.
 //! - **Timeouts**: v1 closes with 1011, NET-0001 after 10 s with neither audio nor text, and 10 s after opening where no audio came,
 //!   whatever text did. Flux closes after 25 s without audio, message or ping.
@@ -22,6 +25,7 @@ mod hearing;
 mod intake;
 mod listen;
 mod query;
+mod recorded;
 mod sphinx;
 
 use std::{
@@ -30,7 +34,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use serde_json::json;
 use uuid::Uuid;
@@ -277,7 +281,11 @@ impl Twin for Deepgram {
     async fn handle(&self, mut request: Request<Incoming>, connection: Arc<Connection>) -> Response<Body> {
         let request_id = connection.random().uuid();
         let by_protocol = request.headers().get(header::SEC_WEBSOCKET_PROTOCOL).cloned();
-        let mut response = self.accept(&mut request, &connection, request_id);
+        let mut response = if request.method() == Method::POST {
+            recorded::answer(self, request, &connection, request_id).await
+        } else {
+            self.accept(&mut request, &connection, request_id)
+        };
         let headers = response.headers_mut();
         if let Ok(id) = HeaderValue::from_str(&request_id.to_string()) {
             headers.insert("dg-request-id", id);

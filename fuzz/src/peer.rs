@@ -14,7 +14,7 @@ use livos_voice::{
     audio::{AudioFormat, Frame},
     connect::{self, Connector},
 };
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::Message;
 
 /// A session that is still not over after this long of virtual time hangs.
@@ -76,6 +76,21 @@ pub fn provider(script: Vec<Option<Message>>) -> Connector {
             if let Ok(socket) = tokio_tungstenite::accept_async(far).await {
                 say(socket, script).await;
             }
+        });
+        async move { Ok(near) }
+    })
+}
+
+/// A provider that says these bytes once it was asked something.
+pub fn raw(data: &[u8]) -> Connector {
+    let bytes = Bytes::copy_from_slice(data);
+    connect::from_fn(move |_| {
+        let (near, mut far) = tokio::io::duplex(4 << 10);
+        let bytes = bytes.clone();
+        tokio::spawn(async move {
+            let mut head = [0; 1024];
+            let _ = far.read(&mut head).await;
+            let _ = far.write_all(&bytes).await;
         });
         async move { Ok(near) }
     })

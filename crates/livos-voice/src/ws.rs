@@ -221,7 +221,7 @@ impl Link {
 }
 
 /// What must not appear in an excerpt: each word of each sensitive header (a scheme such as "Token" is no secret, but short).
-fn secrets_of(headers: &HeaderMap) -> Vec<String> {
+pub(crate) fn secrets_of(headers: &HeaderMap) -> Vec<String> {
     const SHORTEST_SECRET: usize = 8;
     headers
         .values()
@@ -233,7 +233,7 @@ fn secrets_of(headers: &HeaderMap) -> Vec<String> {
         .collect()
 }
 
-fn excerpt(body: &[u8], secrets: &[String]) -> String {
+pub(crate) fn excerpt(body: &[u8], secrets: &[String]) -> String {
     const LONGEST: usize = 300;
     let mut whole = String::from_utf8_lossy(body).into_owned();
     for secret in secrets {
@@ -248,7 +248,7 @@ fn excerpt(body: &[u8], secrets: &[String]) -> String {
 }
 
 /// The form in seconds only; the form with a date is for caches, and no provider of ours sends it.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     const LONGEST: u64 = 3600;
     let seconds: u64 = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds.min(LONGEST)))

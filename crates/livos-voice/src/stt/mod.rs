@@ -1,16 +1,18 @@
 //! Speech to text: frames in, transcripts out.
 //!
-//! A provider implements [`SpeechToText`]. [`SpeechToText::open`] answers at once with a [`SttSession`] (two bounded channels) and a
+//! A provider implements [`SpeechToText`], and [`Transcriber`] for what was recorded before. [`SpeechToText::open`] answers at once with a [`SttSession`] (two bounded channels) and a
 //! driver: the future that owns the connection, its reconnects and its replay. The caller polls the driver beside its own work, so
 //! that no task is spawned out of its sight; dropping the driver closes the connection.
 
 pub mod deepgram;
+pub mod recording;
 pub mod transcript;
 
 use std::{future::Future, pin::Pin};
 
 use tokio::sync::mpsc;
 
+pub use recording::{Recording, TranscribeError, Transcriber};
 pub use transcript::{Transcript, TranscriptKind, Word};
 
 use crate::{audio::Frame, connection::ConnectionState};

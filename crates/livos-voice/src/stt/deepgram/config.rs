@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::{HeaderValue, Request, Uri, header::AUTHORIZATION};
 use livos_core::{reconnect::ReconnectConfig, secret::Secret};
 
+use super::RecordedConfig;
 use crate::ws::Limits;
 
 /// What both dialects share.
@@ -247,6 +248,19 @@ impl Config {
             "endpointing must be at least 10 ms".into()
         })?;
         query.extend(self.shared_query());
+        self.request("/v1/listen", &query)
+    }
+
+    /// The head of the request for recordings. Its address is one of a WebSocket, which the connector knows how to reach.
+    pub(super) fn recorded_request(&self, recorded: &RecordedConfig) -> Result<Request<()>, ConfigError> {
+        let mut query = vec![
+            ("model", recorded.model.clone()),
+            ("language", recorded.language.clone()),
+            ("punctuate", "true".to_owned()),
+            ("smart_format", recorded.smart_format.to_string()),
+            ("mip_opt_out", self.mip_opt_out.to_string()),
+        ];
+        query.extend(self.keyterms.iter().map(|term| ("keyterm", term.clone())));
         self.request("/v1/listen", &query)
     }
 

@@ -58,9 +58,16 @@ pub(super) struct Results {
 }
 
 #[derive(Debug, Deserialize)]
-struct Channel {
+pub(super) struct Channel {
     #[serde(default)]
     alternatives: Vec<Alternative>,
+}
+
+impl Channel {
+    /// The best alternative; empty where there is none.
+    pub(super) fn into_best(self) -> Alternative {
+        self.alternatives.into_iter().next().unwrap_or_default()
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -87,7 +94,7 @@ pub(super) struct WireWord {
 impl Results {
     /// The best alternative; empty where there is none.
     pub(super) fn into_best(self) -> Alternative {
-        self.channel.alternatives.into_iter().next().unwrap_or_default()
+        self.channel.into_best()
     }
 }
 

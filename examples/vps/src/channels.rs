@@ -1,4 +1,4 @@
-//! Chat apps in which people talk to the agent: what they write becomes a durable job, and the job an answer in the same chat.
+//! Chat apps in which people talk to the agent: what they write, or say in a voice note, becomes a durable job, and the job an answer in the same chat.
 //!
 //! Whoever is let in by the channel's policy talks to the agent. A stranger in private is told how to pair, at most once an hour, and pairs by sending a
 //! code that `pairing` issued. All others are left without an answer.
@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures_util::{future::BoxFuture, stream};
 use livos_core::{
-    conversation::{Finish, Heard, Inbound, Reply, ReplyControl, ReplyError, ReplyErrorKind, ReplyEvent},
+    conversation::{self, Finish, Inbound, Reply, ReplyControl, ReplyError, ReplyErrorKind, ReplyEvent},
     drain::DrainSignal,
     queue::{JobKind, KindPolicy, Lease, Outcome},
     store::{Family, Lifetime, Put},
@@ -25,6 +25,7 @@ use crate::{
     config::{Admission, ChatApp, Config},
     discord::Discord,
     durable::{Durable, Jobs},
+    notes::{Heard, Notes, VoiceNote},
     pairing::{Desk, PAIRED},
     telegram::Telegram,
 };
@@ -56,6 +57,8 @@ pub struct Said {
     pub mentioned: bool,
     /// The text, in its conversation; the speaker is not decided yet.
     pub inbound: Inbound,
+    /// What was said in a voice note besides.
+    pub note: Option<VoiceNote>,
     /// Where an answer goes.
     pub outlet: Box<dyn Outlet>,
 }
@@ -124,7 +127,7 @@ pub fn listen(
 }
 
 /// The work on the jobs of all apps.
-pub fn jobs(jobs: Jobs, desk: &Desk, durable: &Durable, responder: &Responder) -> Jobs {
+pub fn jobs(jobs: Jobs, desk: &Desk, durable: &Durable, responder: &Responder, notes: &Notes) -> Jobs {
     let outbox = Outbox::new(Arc::clone(&durable.store), SystemClock);
     desk.apps().iter().fold(jobs, |jobs, (channel, app)| {
         let door = Arc::new(Door {
@@ -133,6 +136,7 @@ pub fn jobs(jobs: Jobs, desk: &Desk, durable: &Durable, responder: &Responder) -
             desk: desk.clone(),
             outbox: outbox.clone(),
             responder: responder.clone(),
+            notes: notes.clone(),
         });
         jobs.on(app.kind(), service_fn(move |lease| Arc::clone(&door).work(lease)))
     })
@@ -145,6 +149,7 @@ struct Door {
     desk: Desk,
     outbox: Outbox,
     responder: Responder,
+    notes: Notes,
 }
 
 /// What a message is answered with.
@@ -156,7 +161,7 @@ enum Answer {
 
 impl Door {
     async fn work(self: Arc<Self>, lease: Lease) -> Result<Outcome, BoxError> {
-        let said = match self.app.read(&lease).await {
+        let mut said = match self.app.read(&lease).await {
             Ok(Some(said)) => said,
             Ok(None) => return Ok(Outcome::Done),
             Err(outcome) => return Ok(outcome),
@@ -168,10 +173,11 @@ impl Door {
         let Some(answer) = self.answer(access, &state, &sender, &said, &lease).await? else {
             return Ok(Outcome::Done);
         };
-        // Asked only where no earlier attempt got the whole answer: a code is not redeemed twice.
+        let note = said.note.take();
+        // Asked only where no earlier attempt got the whole answer: a code is not redeemed twice, and a voice note not heard again.
         let ask = || async {
             match answer {
-                Answer::Agent(inbound) => self.responder.clone().oneshot(*inbound).await,
+                Answer::Agent(inbound) => self.ask(*inbound, note).await,
                 Answer::Sentence(text) => Ok(sentence(text.to_owned())),
                 Answer::Redeem(code) => {
                     let told = self.desk.redeem(sender.clone(), said.label.clone(), code).await;
@@ -184,6 +190,17 @@ impl Door {
         };
         let delivered = deliver(&*said.outlet, &self.outbox, &said.name, DeliverConfig::default(), ask).await;
         Ok(delivered.map_or_else(|error| error.outcome(), |()| Outcome::Done))
+    }
+
+    async fn ask(&self, mut inbound: Inbound, note: Option<VoiceNote>) -> Result<Reply, ReplyError> {
+        if let Some(note) = note {
+            match self.notes.hear(note, &inbound.user).await? {
+                Heard::Words(words) if inbound.text.trim().is_empty() => inbound.text = words,
+                Heard::Words(words) => inbound.text = format!("{}\n\n{words}", inbound.text),
+                Heard::Nothing(why) => return Ok(sentence(why.to_owned())),
+            }
+        }
+        self.responder.clone().oneshot(inbound).await
     }
 
     /// What the message is answered with; nothing where it is not.
@@ -237,7 +254,7 @@ fn sentence(text: String) -> Reply {
     struct Forgetful;
     impl ReplyControl for Forgetful {
         fn commit(&mut self) {}
-        fn heard(&mut self, _: Heard) {}
+        fn heard(&mut self, _: conversation::Heard) {}
     }
     let events = [ReplyEvent::Text(text), ReplyEvent::Finished(Finish::Complete)];
     Reply::new(stream::iter(events.map(Ok)), Forgetful)

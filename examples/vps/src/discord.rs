@@ -1,6 +1,6 @@
 //! Discord as a channel, by the gateway.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, future::BoxFuture};
 use livos_core::{
@@ -11,16 +11,18 @@ use livos_core::{
     time::SystemClock,
 };
 use livos_integrations::{
-    discord::{DiscordOutlet, Event, JobConfig, Listener, ListenerConfig, Rest, RestConfig},
+    discord::{Attachment, DiscordOutlet, Event, JobConfig, Listener, ListenerConfig, Rest, RestConfig},
     pairing::Policy,
     sender::Outlet,
 };
+use livos_voice::stt::Recording;
 use tower::BoxError;
 
 use crate::{
     channels::{self, App, Said},
     config::ChatApp,
     durable::Durable,
+    notes::{self, NotFetched, VoiceNote},
 };
 
 /// The bot.
@@ -39,6 +41,7 @@ impl Discord {
         let url = config.url.as_deref().map(|url| url.trim_end_matches('/'));
         if let Some(url) = url {
             settings.base_url = format!("{url}/api/v10").parse()?;
+            settings.file_hosts.extend(settings.base_url.host().map(str::to_owned));
         }
         // `http` becomes `ws`, and `https` becomes `wss`.
         let gateway = url.and_then(|url| url.strip_prefix("http")).map(|rest| format!("ws{rest}"));
@@ -50,7 +53,11 @@ impl Discord {
         let event = Event::from_bytes(&lease.payload)?;
         // Trusted with nothing until the policy has decided.
         let inbound = event.inbound(Speaker::GroupMember)?;
-        if inbound.text.trim().is_empty() {
+        let note = match &event {
+            Event::Message(message) => message.attachments.iter().find_map(|file| self.note(file)),
+            _ => None,
+        };
+        if inbound.text.trim().is_empty() && note.is_none() {
             return Ok(None);
         }
         let (group, mentioned) = match &event {
@@ -66,8 +73,33 @@ impl Discord {
             group: group.map(|group| group.to_string()),
             mentioned,
             inbound,
+            note,
             outlet: Box::new(DiscordOutlet::answering(self.rest.clone(), SystemClock, &event)),
         }))
+    }
+
+    /// The file, where somebody spoke it.
+    fn note(&self, file: &Attachment) -> Option<VoiceNote> {
+        let mime = file.content_type.clone().filter(|_| file.is_audio())?;
+        let length = file.duration_secs.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        let (rest, url, size) = (self.rest.clone(), file.url.clone(), file.size);
+        let fetch = move || {
+            async move {
+                if size > notes::MAX_BYTES as u64 {
+                    return Err(NotFetched::TooLarge);
+                }
+                match rest.download(&url, notes::MAX_BYTES).await {
+                    Ok(bytes) => Ok(Recording { bytes, mime }),
+                    Err(error) if error.is_temporary() => {
+                        let after = error.retry_after();
+                        Err(NotFetched::Failed(error.into(), after))
+                    }
+                    Err(error) => Err(NotFetched::Gone(error.into())),
+                }
+            }
+            .boxed()
+        };
+        Some(VoiceNote { length, fetch: Box::new(fetch) })
     }
 }
 

@@ -12,6 +12,7 @@ mod health;
 mod hooks;
 mod https;
 mod logs;
+mod notes;
 mod oauth;
 mod ops;
 mod pairing;
@@ -140,7 +141,7 @@ async fn run(config: Config) -> Result<ExitCode, BoxError> {
     let pairing = Desk::open(&config.pairing, apps, &durable, &supervisor).await?;
     if let Some(desk) = &pairing {
         channels::listen(desk.apps(), &durable, &config, &supervisor, &signal)?;
-        jobs = channels::jobs(jobs, desk, &durable, &providers.responder);
+        jobs = channels::jobs(jobs, desk, &durable, &providers.responder, &providers.notes);
     }
     Arc::clone(&durable).start(jobs, &config, &supervisor, &load, &signal);
     let auth = Arc::new(auth(&config));

@@ -16,7 +16,9 @@ use livos_voice::{
     connect::{self, Connector},
     stt::{
         SpeechToText,
-        deepgram::{Config as DeepgramConfig, Flux, FluxConfig, Listen, ListenConfig},
+        deepgram::{
+            Config as DeepgramConfig, Flux, FluxConfig, Listen, ListenConfig, Recorded, RecordedConfig,
+        },
     },
     tts::{
         TextToSpeech,
@@ -28,6 +30,7 @@ use tower::{BoxError, ServiceExt};
 use crate::{
     app::Responder,
     config::{self, Config, ConfigError, DeepgramApi, provider_url},
+    notes::Notes,
     usage::Accounts,
 };
 
@@ -35,6 +38,8 @@ use crate::{
 pub struct Providers {
     /// Speech to text.
     pub stt: Arc<dyn SpeechToText>,
+    /// Speech that was recorded, to text.
+    pub notes: Notes,
     /// Text to speech.
     pub tts: Arc<dyn TextToSpeech>,
     /// The agent.
@@ -102,6 +107,7 @@ pub async fn build(config: &Config, accounts: &Accounts) -> Result<Providers, Bo
         all.into_iter().zip(&dependencies).filter(|(_, (.., simulated))| *simulated).map(|(name, _)| name);
     Ok(Providers {
         simulated: simulated.collect(),
+        notes: notes(stt, &stt_door, connector.clone(), accounts)?,
         stt: speech_to_text(stt, stt_door, connector.clone())?,
         tts: text_to_speech(tts, tts_door, &dependencies[1].1, connector.clone())?,
         responder: responder(model, model_door, &dependencies[2].1, accounts)?,
@@ -151,6 +157,24 @@ fn speech_to_text(
             Ok(Arc::new(Flux::new(common, flux, connector)?))
         }
     }
+}
+
+/// Flux hears live speech only; recordings go to the model that is the client's own choice.
+fn notes(
+    config: &config::Deepgram,
+    door: &Door,
+    connector: Connector,
+    accounts: &Accounts,
+) -> Result<Notes, BoxError> {
+    let mut common = DeepgramConfig::new(door.key.clone());
+    common.base_url.clone_from(&door.url);
+    common.keyterms.clone_from(&config.keyterms);
+    let mut recorded = RecordedConfig::default();
+    set(&mut recorded.model, config.model.clone().filter(|_| config.api == DeepgramApi::Listen));
+    set(&mut recorded.language, config.language.clone());
+    let price = accounts.hearing_price(&recorded.model);
+    let transcriber = Recorded::new(&common, recorded, connector)?;
+    Ok(Notes::new(Arc::new(transcriber), accounts.usage.clone(), price))
 }
 
 fn text_to_speech(

@@ -1,6 +1,6 @@
 //! Telegram as a channel, by long polling.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, future::BoxFuture};
 use livos_core::{
@@ -13,8 +13,12 @@ use livos_core::{
 use livos_integrations::{
     pairing::Policy,
     sender::Outlet,
-    telegram::{self, Bot, Incoming, Poller, PollerConfig, TelegramConfig, TelegramOutlet, User},
+    telegram::{
+        self, Attachment, AttachmentKind, Bot, FetchError, Incoming, Media, Poller, PollerConfig,
+        TelegramConfig, TelegramOutlet, User,
+    },
 };
+use livos_voice::stt::Recording;
 use tokio::sync::OnceCell;
 use tower::BoxError;
 
@@ -22,6 +26,7 @@ use crate::{
     channels::{self, App, Said},
     config::ChatApp,
     durable::Durable,
+    notes::{self, NotFetched, VoiceNote},
 };
 
 /// The bot.
@@ -53,7 +58,8 @@ impl Telegram {
             me.map_err(|error| Outcome::Retry { after: error.retry_after(), reason: error.to_string() })?;
         let Some(said) = Incoming::of(&update, me) else { return Ok(None) };
         let Some(person) = said.from.as_ref().filter(|person| !person.is_bot) else { return Ok(None) };
-        if said.text.trim().is_empty() {
+        let note = said.attachment.as_ref().and_then(|file| self.note(file));
+        if said.text.trim().is_empty() && note.is_none() {
             return Ok(None);
         }
         // Trusted with nothing until the policy has decided.
@@ -65,8 +71,33 @@ impl Telegram {
             group: said.group.then(|| said.chat.to_string()),
             mentioned: said.addressed,
             inbound: inbound.map_err(|error| dead(error.to_string()))?,
+            note,
             outlet: Box::new(TelegramOutlet::answering(self.bot.clone(), &said)),
         }))
+    }
+
+    /// The file, where somebody spoke it.
+    fn note(&self, file: &Attachment) -> Option<VoiceNote> {
+        if !matches!(file.kind, AttachmentKind::Voice | AttachmentKind::Audio) {
+            return None;
+        }
+        let length = file.seconds.map(|seconds| Duration::from_secs(seconds.into()));
+        let (bot, file) = (self.bot.clone(), file.clone());
+        let fetch = move || {
+            async move {
+                match bot.fetch(&file, notes::MAX_BYTES as u64).await {
+                    Ok(Media { bytes, mime, .. }) => Ok(Recording { bytes, mime }),
+                    Err(FetchError::TooLarge { .. }) => Err(NotFetched::TooLarge),
+                    Err(FetchError::Telegram(error)) if error.is_temporary() => {
+                        let after = error.retry_after();
+                        Err(NotFetched::Failed(error.into(), after))
+                    }
+                    Err(error) => Err(NotFetched::Gone(error.into())),
+                }
+            }
+            .boxed()
+        };
+        Some(VoiceNote { length, fetch: Box::new(fetch) })
     }
 }
 

@@ -142,6 +142,11 @@ impl Accounts {
         self.prices.voice(&self.models.hears, &self.models.speaks)
     }
 
+    /// What it costs to hear by this model.
+    pub fn hearing_price(&self, model: &str) -> VoicePrice {
+        self.prices.voice(model, &self.models.speaks)
+    }
+
     /// Models whose price nobody has set.
     fn unpriced(&self) -> Vec<&str> {
         let (models, voice) = (&self.models, self.voice_price());

@@ -243,5 +243,70 @@ fn discord_answers_whom_the_list_names_and_tells_others_how_to_pair() {
     once(0, ANSWER, || twin.said_by_bot(annas));
     twin.say(bens, discord::BEN, HELLO);
     once(0, HOW_TO_PAIR, || twin.said_by_bot(bens));
+    let place = twin.store_file(annas, "voice-message.ogg", recording());
+    let spoken = json!({
+        "flags": 1 << 13,
+        "attachments": [{
+            "id": "77", "filename": "voice-message.ogg", "content_type": "audio/ogg", "size": 9,
+            "url": format!("{url}{place}"), "proxy_url": format!("{url}{place}"), "duration_secs": 1.0, "waveform": "AAA=",
+        }],
+    });
+    let before = twin.said_by_bot(annas).len();
+    twin.write(annas, discord::ANNA, "", spoken);
+    once(before, HEARD, || twin.said_by_bot(annas));
+    server.stop();
+}
+
+/// A second of sound, in which the simulated recogniser hears its first sentence: a question for the time.
+fn recording() -> Vec<u8> {
+    let mut wave =
+        b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x80\x3e\0\0\0\x7d\0\0\x02\0\x10\0data".to_vec();
+    wave.extend(32_000u32.to_le_bytes());
+    wave.extend((0..16_000).flat_map(|n| (if n % 40 < 20 { 9_000i16 } else { -9_000 }).to_le_bytes()));
+    wave
+}
+
+/// How the simulated model answers that.
+const HEARD: &str = "You said: What time is it";
+
+/// Somebody speaks instead of writing.
+fn speak(twin: &telegram::Telegram, person: i64, path: &str, bytes: Vec<u8>, seconds: u32) {
+    let mut voice = twin.add_file(path, bytes);
+    voice["duration"] = json!(seconds);
+    voice["mime_type"] = json!("audio/ogg");
+    let mut message = twin.message(person, "");
+    message.as_object_mut().unwrap().remove("text");
+    message["voice"] = voice;
+    twin.push(json!({ "message": message }));
+}
+
+#[test]
+fn a_voice_note_is_heard_and_answered_once_its_sender_is_known() {
+    let (_runtime, twin, url) = telegram();
+    let folder = tempfile::tempdir().unwrap();
+    let budget = "[budget]\nspeech_minutes = 1";
+    let config = configured("telegram", &url, TOKEN, budget, folder.path());
+    let (server, anna) = (start(&config, folder.path()), Person(&twin, ANNA));
+    speak(&twin, ANNA, "voice/0.oga", recording(), 1);
+    once(0, HOW_TO_PAIR, || anna.heard());
+    assert_eq!(twin.calls("getFile"), 0, "a stranger's note is not fetched");
+    anna.is_told(&code(&server, "owner"), "You are paired");
+    let spoken = |path: &str, bytes, seconds, wanted: &str| {
+        let before = anna.heard().len();
+        speak(&twin, ANNA, path, bytes, seconds);
+        once(before, wanted, || anna.heard());
+    };
+    spoken("voice/1.oga", recording(), 1, HEARD);
+    spoken("voice/2.oga", vec![0; 100], 1, "I can't play that voice note");
+    spoken("voice/3.oga", recording(), 301, "Five minutes are the most");
+    let mut silent = recording();
+    silent[44..].fill(0);
+    spoken("voice/4.oga", silent, 1, "I heard no words");
+    spoken("voice/5.oga", recording(), 59, "the limit for it is reached");
+    let limit = Instant::now() + PATIENCE;
+    while server.authorized("GET", "/v1/usage", &[], "").json()["today"]["used"]["stt_seconds"] != 2.0 {
+        assert!(Instant::now() < limit, "two recordings of a second were heard");
+        std::thread::yield_now();
+    }
     server.stop();
 }

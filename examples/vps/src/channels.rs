@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures_util::{future::BoxFuture, stream};
 use livos_core::{
+    backoff::{Backoff, BackoffConfig},
     conversation::{self, Finish, Inbound, Reply, ReplyControl, ReplyError, ReplyErrorKind, ReplyEvent},
     drain::DrainSignal,
     queue::{JobKind, KindPolicy, Lease, Outcome},
@@ -43,6 +44,11 @@ pub const TOLD: Family = Family::new(
 const HOW_TO_PAIR: &str =
     "I don't know you yet. If you were given a pairing code, such as K7MP-2XWD, send it here.";
 
+/// What whoever is let in is told by `/help`, and by `/start`, which Telegram sends when somebody opens the chat.
+const HELP: &str = "Write to me, or send me a voice note, and I answer. In a group, mention me or answer one of my messages.";
+/// What `/help` is described by where the app lists its commands.
+pub const ABOUT_HELP: &str = "What I can do";
+
 /// Something that somebody wrote, on its way to a decision.
 pub struct Said {
     /// The same for every attempt of the job, and for no other one.
@@ -57,6 +63,8 @@ pub struct Said {
     pub mentioned: bool,
     /// The text, in its conversation; the speaker is not decided yet.
     pub inbound: Inbound,
+    /// Whether it is a command that asks what the agent can do.
+    pub asks_for_help: bool,
     /// What was said in a voice note besides.
     pub note: Option<VoiceNote>,
     /// Where an answer goes.
@@ -79,10 +87,29 @@ pub trait App: Send + Sync {
         supervisor: &Supervisor,
         drain: &DrainSignal,
     ) -> Result<(), BoxError>;
+    /// Makes its commands known where people type a slash; answers whether others were known.
+    fn register(&self) -> BoxFuture<'static, Result<bool, NotRegistered>>;
     /// What was said in a job; nothing where nobody said anything to be answered. The error is what becomes of the job.
     fn read<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<Option<Said>, Outcome>>;
     /// The private chat with somebody, for news.
     fn reach<'a>(&'a self, sender: &'a str) -> BoxFuture<'a, Result<Box<dyn Outlet>, BoxError>>;
+}
+
+/// Why an app's commands are not known.
+pub struct NotRegistered {
+    /// What happened.
+    pub error: BoxError,
+    /// Whether it may pass.
+    pub is_temporary: bool,
+    /// How long the provider asked to be left alone.
+    pub retry_after: Option<Duration>,
+}
+
+impl NotRegistered {
+    /// It will not pass.
+    pub fn for_good(error: BoxError) -> Self {
+        Self { error, is_temporary: false, retry_after: None }
+    }
 }
 
 /// The apps by their names in pairings.
@@ -123,7 +150,43 @@ pub fn listen(
         Some(_) => format!("livos-{}", uuid::Uuid::now_v7().simple()),
         None => "livos".to_owned(),
     };
-    apps.values().try_for_each(|app| app.listen(durable, &holder, supervisor, drain))
+    apps.values().try_for_each(|app| {
+        supervisor.spawn("commands of a chat app", register(Arc::clone(app), drain.clone()));
+        app.listen(durable, &holder, supervisor, drain)
+    })
+}
+
+/// Registers an app's commands, until it is done, can't be done or is no longer wanted. People can talk to the agent without them.
+async fn register(app: Arc<dyn App>, drain: DrainSignal) {
+    let mut backoff = Backoff::new(BackoffConfig::default(), rand::random());
+    let registering = async {
+        loop {
+            match app.register().await {
+                Ok(changed) => {
+                    return tracing::debug!(channel = app.name(), changed, "commands are registered");
+                }
+                Err(NotRegistered { error, is_temporary: true, retry_after }) => {
+                    tracing::debug!(
+                        channel = app.name(),
+                        error = crate::explain(&*error),
+                        "commands are not registered yet"
+                    );
+                    tokio::time::sleep(backoff.next_delay().max(retry_after.unwrap_or_default())).await;
+                }
+                Err(NotRegistered { error, .. }) => {
+                    return tracing::warn!(
+                        channel = app.name(),
+                        error = crate::explain(&*error),
+                        "commands can't be registered"
+                    );
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = registering => {}
+        () = drain.draining() => {}
+    }
 }
 
 /// The work on the jobs of all apps.
@@ -219,6 +282,7 @@ impl Door {
             (Access::Granted(_), Some(_)) if lease.attempt > 1 && paired_since(state, sender, lease) => {
                 ("paired", Some(Answer::Sentence(PAIRED)))
             }
+            (Access::Granted(_), _) if said.asks_for_help => ("granted", Some(Answer::Sentence(HELP))),
             (Access::Granted(speaker), _) => {
                 ("granted", Some(Answer::Agent(Box::new(said.inbound.clone().from_speaker(speaker)))))
             }

@@ -11,7 +11,10 @@ use livos_core::{
     time::SystemClock,
 };
 use livos_integrations::{
-    discord::{Attachment, DiscordOutlet, Event, JobConfig, Listener, ListenerConfig, Rest, RestConfig},
+    discord::{
+        Attachment, CommandOption, DiscordOutlet, Event, InteractionKind, JobConfig, Listener,
+        ListenerConfig, OptionKind, Rest, RestConfig, SlashCommand,
+    },
     pairing::Policy,
     sender::Outlet,
 };
@@ -19,11 +22,16 @@ use livos_voice::stt::Recording;
 use tower::BoxError;
 
 use crate::{
-    channels::{self, App, Said},
+    channels::{self, App, NotRegistered, Said},
     config::ChatApp,
     durable::Durable,
     notes::{self, NotFetched, VoiceNote},
 };
+
+/// The command with a question.
+const ASK: &str = "ask";
+/// The command that asks what the agent can do.
+const HELP: &str = "help";
 
 /// The bot.
 pub struct Discord {
@@ -52,7 +60,16 @@ impl Discord {
     fn said(&self, lease: &Lease) -> Result<Option<Said>, BoxError> {
         let event = Event::from_bytes(&lease.payload)?;
         // Trusted with nothing until the policy has decided.
-        let inbound = event.inbound(Speaker::GroupMember)?;
+        let mut inbound = event.inbound(Speaker::GroupMember)?;
+        let command = match &event {
+            Event::Interaction(used) if used.kind == InteractionKind::Command => Some(used),
+            _ => None,
+        };
+        if let Some((_, question)) =
+            command.filter(|used| used.name == ASK).and_then(|used| used.options.first())
+        {
+            inbound.text.clone_from(question);
+        }
         let note = match &event {
             Event::Message(message) => message.attachments.iter().find_map(|file| self.note(file)),
             _ => None,
@@ -73,6 +90,7 @@ impl Discord {
             group: group.map(|group| group.to_string()),
             mentioned,
             inbound,
+            asks_for_help: command.is_some_and(|used| used.name == HELP),
             note,
             outlet: Box::new(DiscordOutlet::answering(self.rest.clone(), SystemClock, &event)),
         }))
@@ -145,6 +163,25 @@ impl App for Discord {
             }
         });
         Ok(())
+    }
+
+    fn register(&self) -> BoxFuture<'static, Result<bool, NotRegistered>> {
+        let rest = self.rest.clone();
+        let question = CommandOption::new("question", "What you want to know", OptionKind::Text);
+        let ask = SlashCommand::new(ASK, "Ask me something").with_option(question.required());
+        let commands = [ask, SlashCommand::new(HELP, channels::ABOUT_HELP)];
+        async move {
+            let registered = match rest.application().await {
+                Ok(application) => rest.register_commands(application, &commands).await,
+                Err(error) => Err(error),
+            };
+            registered.map_err(|error| NotRegistered {
+                is_temporary: error.is_temporary(),
+                retry_after: error.retry_after(),
+                error: error.into(),
+            })
+        }
+        .boxed()
     }
 
     fn read<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<Option<Said>, Outcome>> {

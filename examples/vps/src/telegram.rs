@@ -14,7 +14,7 @@ use livos_integrations::{
     pairing::Policy,
     sender::Outlet,
     telegram::{
-        self, Attachment, AttachmentKind, Bot, FetchError, Incoming, Media, Poller, PollerConfig,
+        self, Attachment, AttachmentKind, Bot, BotCommand, FetchError, Incoming, Media, Poller, PollerConfig,
         TelegramConfig, TelegramOutlet, User,
     },
 };
@@ -23,7 +23,7 @@ use tokio::sync::OnceCell;
 use tower::BoxError;
 
 use crate::{
-    channels::{self, App, Said},
+    channels::{self, App, NotRegistered, Said},
     config::ChatApp,
     durable::Durable,
     notes::{self, NotFetched, VoiceNote},
@@ -56,7 +56,15 @@ impl Telegram {
         let me = self.me.get_or_try_init(|| self.bot.me()).await;
         let me =
             me.map_err(|error| Outcome::Retry { after: error.retry_after(), reason: error.to_string() })?;
-        let Some(said) = Incoming::of(&update, me) else { return Ok(None) };
+        let Some(mut said) = Incoming::of(&update, me) else { return Ok(None) };
+        let mut asks_for_help = false;
+        if let Some(command) = &said.command {
+            asks_for_help = ["start", "help"].contains(&command.name.as_str());
+            // A link to the bot may carry a pairing code, and comes as `/start CODE`.
+            if command.name == "start" && !command.arguments.is_empty() {
+                said.text = command.arguments.clone();
+            }
+        }
         let Some(person) = said.from.as_ref().filter(|person| !person.is_bot) else { return Ok(None) };
         let note = said.attachment.as_ref().and_then(|file| self.note(file));
         if said.text.trim().is_empty() && note.is_none() {
@@ -71,6 +79,7 @@ impl Telegram {
             group: said.group.then(|| said.chat.to_string()),
             mentioned: said.addressed,
             inbound: inbound.map_err(|error| dead(error.to_string()))?,
+            asks_for_help,
             note,
             outlet: Box::new(TelegramOutlet::answering(self.bot.clone(), &said)),
         }))
@@ -134,6 +143,20 @@ impl App for Telegram {
             async move { drop(poller.run(signal).await) }
         });
         Ok(())
+    }
+
+    fn register(&self) -> BoxFuture<'static, Result<bool, NotRegistered>> {
+        let bot = self.bot.clone();
+        async move {
+            let help = BotCommand::new("help", channels::ABOUT_HELP);
+            let help = help.map_err(|error| NotRegistered::for_good(error.into()))?;
+            bot.register_commands(&[help]).await.map_err(|error| NotRegistered {
+                is_temporary: error.is_temporary(),
+                retry_after: error.retry_after(),
+                error: error.into(),
+            })
+        }
+        .boxed()
     }
 
     fn read<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<Option<Said>, Outcome>> {

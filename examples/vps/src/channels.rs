@@ -313,7 +313,7 @@ fn paired_since(state: &PairingState, sender: &Sender, lease: &Lease) -> bool {
 }
 
 /// One sentence of the server's own as a reply.
-fn sentence(text: String) -> Reply {
+pub fn sentence(text: String) -> Reply {
     /// Remembers nothing.
     struct Forgetful;
     impl ReplyControl for Forgetful {

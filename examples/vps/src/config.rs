@@ -54,6 +54,8 @@ pub struct Config {
     pub queue: Queue,
     /// Access to a Google account.
     pub google: Google,
+    /// The mailbox of that account.
+    pub gmail: Gmail,
     /// A bot in Telegram.
     pub telegram: ChatApp,
     /// A bot in Discord.
@@ -83,10 +85,10 @@ pub struct Webhook {
     /// For Twilio: the URL that is configured there, without its query.
     #[serde(default)]
     pub url: Option<String>,
-    /// For Pub/Sub: the subscription's audience.
+    /// For Pub/Sub and Gmail: the subscription's audience.
     #[serde(default)]
     pub audience: Option<String>,
-    /// For Pub/Sub: the account that the subscription signs with.
+    /// For Pub/Sub and Gmail: the account that the subscription signs with.
     #[serde(default)]
     pub email: Option<String>,
     /// For `hmac`: where the signature is.
@@ -131,6 +133,8 @@ pub enum WebhookProvider {
     Linear,
     Telegram,
     Pubsub,
+    /// Pub/Sub too; what it pushes wakes the watch of the mailbox, and is not handed to the agent.
+    Gmail,
     Hmac,
 }
 
@@ -611,6 +615,19 @@ pub struct Google {
     pub url: Option<String>,
 }
 
+/// The mailbox of the Google account.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Gmail {
+    /// Whether the owner is told, in the chats that are paired with the owner's rights, of each mail that comes into the inbox.
+    pub watch: bool,
+    /// The Pub/Sub topic to which Gmail publishes, as `projects/P/topics/T`, in the project of the OAuth client; its subscription pushes to a webhook of the
+    /// provider `gmail`. Without it the mailbox is looked at every five minutes.
+    pub topic: Option<String>,
+    /// `https://…` or `http://…` on loopback, in the place of Gmail: a twin.
+    pub url: Option<String>,
+}
+
 /// A bot in a chat app.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -742,6 +759,7 @@ impl Config {
             ("anthropic.url", &self.anthropic.url, "https", "http"),
             ("telemetry.endpoint", &self.telemetry.endpoint, "https", "http"),
             ("google.url", &self.google.url, "https", "http"),
+            ("gmail.url", &self.gmail.url, "https", "http"),
             ("telegram.url", &self.telegram.url, "https", "http"),
             ("discord.url", &self.discord.url, "https", "http"),
         ] {
@@ -755,6 +773,25 @@ impl Config {
         }
         if self.google.client_id.is_some() != self.google.client_secret.is_some() {
             return Err(ConfigError("google: set client_id and client_secret, or neither".into()));
+        }
+        let pushes = self.webhooks.iter().filter(|hook| hook.provider == WebhookProvider::Gmail).count();
+        let missing = if self.gmail.watch && self.google.client_id.is_none() {
+            Some("watch: needs a client under [google]")
+        } else if self.gmail.watch && self.telegram.token.is_none() && self.discord.token.is_none() {
+            Some("watch: nobody could be told: set a token under [telegram] or [discord]")
+        } else if self.gmail.topic.is_some() && !self.gmail.watch {
+            Some("topic: is only read where watch is true")
+        } else if self.gmail.topic.is_some() && pushes != 1 {
+            Some(
+                "topic: needs one of [[webhooks]] with the provider \"gmail\", to which its subscription pushes",
+            )
+        } else if self.gmail.topic.is_none() && pushes > 0 {
+            Some("topic: is missing, and webhooks of the provider \"gmail\" come through one")
+        } else {
+            None
+        };
+        if let Some(missing) = missing {
+            return Err(ConfigError(format!("gmail.{missing}")));
         }
         for (name, app) in [("telegram", &self.telegram), ("discord", &self.discord)] {
             if !app.allow.is_empty() && app.policy != Admission::AllowList {

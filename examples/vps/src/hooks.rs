@@ -7,18 +7,11 @@ use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     sync::Arc,
-    time::Duration,
 };
 
 use axum::{Router, extract::Request, middleware};
-use bytes::Bytes;
 use futures_util::StreamExt;
 use http::{HeaderMap, HeaderName};
-use http_body_util::Full;
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::{TokioExecutor, TokioTimer},
-};
 use livos_core::{
     conversation::{
         Channel, ConversationId, Heard, Inbound, ReplyError, ReplyErrorKind, ReplyEvent, Speaker,
@@ -37,6 +30,8 @@ use crate::{
     app::Responder,
     config::{ConfigError, Webhook, WebhookProvider},
     durable::Jobs,
+    gmail::Pushes,
+    https,
 };
 
 /// The most of a delivery that the agent reads, in bytes. 32 KiB: as much as a person may type.
@@ -61,10 +56,12 @@ fn kind(name: &str) -> Result<JobKind, ConfigError> {
 }
 
 /// The routes of the endpoints. `forwarded` is the header in which a trusted proxy says who calls; without it the peer of the connection counts.
+/// `google` is a stand-in for Google.
 pub fn router(
     queue: &Arc<dyn Queue>,
     endpoints: &[Webhook],
     forwarded: Option<HeaderName>,
+    google: Option<&str>,
 ) -> Result<Router, BoxError> {
     let mut router = Router::new();
     let mut names: Vec<&str> = Vec::new();
@@ -75,8 +72,8 @@ pub fn router(
             return Err(ConfigError(format!("webhooks: two have the name {name:?}")).into());
         }
         names.push(name);
-        let verifier =
-            verifier(endpoint, &mut keys).map_err(|why| ConfigError(format!("webhooks, {name}: {why}")))?;
+        let verifier = verifier(endpoint, &mut keys, google)
+            .map_err(|why| ConfigError(format!("webhooks, {name}: {why}")))?;
         let intake = webhook::intake(verifier, Arc::clone(queue), kind(name)?, SystemClock);
         router = router.route_service(&format!("/hooks/{name}"), intake);
     }
@@ -106,16 +103,31 @@ pub fn kinds(endpoints: &[Webhook]) -> Result<BTreeMap<JobKind, KindPolicy>, Con
     endpoints.iter().map(|endpoint| Ok((kind(&endpoint.name)?, POLICY))).collect()
 }
 
-/// The agent's work on the deliveries.
-pub fn jobs(jobs: Jobs, endpoints: &[Webhook], responder: &Responder) -> Result<Jobs, BoxError> {
+/// The agent's work on the deliveries, and the mailbox's on those that come from Gmail.
+pub fn jobs(
+    jobs: Jobs,
+    endpoints: &[Webhook],
+    responder: &Responder,
+    mailbox: Option<&Pushes>,
+) -> Result<Jobs, BoxError> {
     endpoints.iter().try_fold(jobs, |jobs, endpoint| {
+        if let (WebhookProvider::Gmail, Some(pushes)) = (endpoint.provider, mailbox) {
+            let pushes = pushes.clone();
+            return Ok(
+                jobs.on(kind(&endpoint.name)?, tower::service_fn(move |lease| pushes.clone().work(lease)))
+            );
+        }
         let (responder, task) = (responder.clone(), Arc::<str>::from(endpoint.task.as_str()));
         let work = tower::service_fn(move |lease| work(lease, responder.clone(), Arc::clone(&task)));
         Ok(jobs.on(kind(&endpoint.name)?, work))
     })
 }
 
-fn verifier(endpoint: &Webhook, keys: &mut Option<Jwks>) -> Result<Arc<dyn Verifier>, BoxError> {
+fn verifier(
+    endpoint: &Webhook,
+    keys: &mut Option<Jwks>,
+    google: Option<&str>,
+) -> Result<Arc<dyn Verifier>, BoxError> {
     let secrets = endpoint.secrets.iter().cloned();
     let public = || endpoint.secrets.iter().map(|key| key.expose().to_owned());
     let needed = |field: &'static str, value: &Option<String>| {
@@ -135,12 +147,12 @@ fn verifier(endpoint: &Webhook, keys: &mut Option<Jwks>) -> Result<Arc<dyn Verif
         WebhookProvider::GitlabToken => Arc::new(GitLab::token(secrets)?),
         WebhookProvider::Linear => Arc::new(Linear::new(secrets)?),
         WebhookProvider::Telegram => Arc::new(Telegram::new(secrets)?),
-        WebhookProvider::Pubsub => {
+        WebhookProvider::Pubsub | WebhookProvider::Gmail => {
             let config =
                 PubSubConfig::new(needed("audience", &endpoint.audience)?, needed("email", &endpoint.email)?);
             let keys = match keys {
                 Some(keys) => keys.clone(),
-                None => keys.insert(google_keys()?).clone(),
+                None => keys.insert(google_keys(google)?).clone(),
             };
             Arc::new(PubSub::new(config, keys)?)
         }
@@ -158,20 +170,13 @@ fn verifier(endpoint: &Webhook, keys: &mut Option<Jwks>) -> Result<Arc<dyn Verif
     })
 }
 
-/// Google's keys over HTTPS. None is fetched before a message needs it.
-fn google_keys() -> Result<Jwks, BoxError> {
-    let mut tcp = HttpConnector::new();
-    tcp.enforce_http(false);
-    tcp.set_connect_timeout(Some(Duration::from_secs(5)));
-    let https = hyper_rustls::HttpsConnectorBuilder::new()
-        .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())?
-        .https_only()
-        .enable_http1()
-        .enable_http2()
-        .wrap_connector(tcp);
-    let client =
-        Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build::<_, Full<Bytes>>(https);
-    Ok(Jwks::new(JwksConfig::default(), client))
+/// Google's keys. None is fetched before a message needs it.
+fn google_keys(google: Option<&str>) -> Result<Jwks, BoxError> {
+    let mut config = JwksConfig::default();
+    if let Some(url) = google {
+        config.url = format!("{}/oauth2/v3/certs", url.trim_end_matches('/')).parse()?;
+    }
+    Ok(Jwks::new(config, https::client()?))
 }
 
 /// Hands one delivery to the agent, and logs what it says.

@@ -8,10 +8,12 @@ mod chat;
 mod config;
 mod discord;
 mod durable;
+mod gmail;
 mod health;
 mod hooks;
 mod https;
 mod logs;
+mod news;
 mod notes;
 mod oauth;
 mod ops;
@@ -40,8 +42,10 @@ use crate::{
     auth::Auth,
     config::{Config, LogFormat},
     durable::{Durable, Jobs},
+    gmail::Mailbox,
     health::Dependencies,
     logs::Logs,
+    news::News,
     oauth::Google,
     pairing::Desk,
     providers::Providers,
@@ -120,6 +124,7 @@ async fn run(config: Config) -> Result<ExitCode, BoxError> {
     let apps = channels::apps(&config)?;
     let mut kinds = hooks::kinds(&config.webhooks)?;
     kinds.extend(channels::kinds(&apps));
+    kinds.extend([gmail::kind()]);
     let durable = Arc::new(Durable::open(&config, kinds).await?);
 
     let (supervisor, (drain, signal)) = (Supervisor::new(), Drain::new());
@@ -133,17 +138,30 @@ async fn run(config: Config) -> Result<ExitCode, BoxError> {
     supervisor.spawn_restarting("provider probes", signal.clone(), move || {
         watched.clone().watch(interval, watch_signal.clone())
     });
-    let google = Google::open(&config.google, &base(&config, address), durable.secrets.clone(), &supervisor)?;
+    let news = (!apps.is_empty()).then(|| News::new(Arc::clone(&durable.queue)));
+    let (secrets, base) = (durable.secrets.clone(), base(&config, address));
+    let google = Google::open(&config.google, &base, secrets, news.clone(), &supervisor)?;
+    let tokens = google.as_ref().filter(|_| config.gmail.watch).map(Google::tokens);
+    let mailbox = match tokens.zip(news) {
+        Some((tokens, news)) => Some(Mailbox::new(&config.gmail, tokens, &durable, news)?),
+        None => None,
+    };
     let forwarded = config.server.forwarded_header.as_deref().map(http::HeaderName::try_from).transpose();
     let forwarded = forwarded.map_err(|error| format!("server.forwarded_header: {error}"))?;
-    let hooks = hooks::router(&durable.queue, &config.webhooks, forwarded)?;
-    let mut jobs = hooks::jobs(Jobs::default(), &config.webhooks, &providers.responder)?;
+    let hooks = hooks::router(&durable.queue, &config.webhooks, forwarded, config.google.url.as_deref())?;
+    let pushes = mailbox.as_ref().map(Mailbox::pushes);
+    let mut jobs = hooks::jobs(Jobs::default(), &config.webhooks, &providers.responder, pushes.as_ref())?;
     let pairing = Desk::open(&config.pairing, apps, &durable, &supervisor).await?;
     if let Some(desk) = &pairing {
         channels::listen(desk.apps(), &durable, &config, &supervisor, &signal)?;
         jobs = channels::jobs(jobs, desk, &durable, &providers.responder, &providers.notes);
+        jobs = news::jobs(jobs, desk, &durable);
     }
     Arc::clone(&durable).start(jobs, &config, &supervisor, &load, &signal);
+    if let Some(mailbox) = mailbox {
+        let draining = signal.clone();
+        supervisor.spawn_restarting("mailbox", signal.clone(), move || mailbox.clone().run(draining.clone()));
+    }
     let auth = Arc::new(auth(&config));
     announce(&config, address, &auth, &providers)?;
     let Providers { stt, tts, responder, simulated, twins, notes, .. } = providers;

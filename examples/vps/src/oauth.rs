@@ -7,7 +7,7 @@
 //! | `GET /oauth/google` | session or token | how the grant stands, as JSON |
 //! | `POST /oauth/google/disconnect` | session or token | gives it back |
 
-use std::{convert::Infallible, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Json, Router,
@@ -31,6 +31,7 @@ use tower::{BoxError, service_fn};
 use crate::{
     config,
     https::{self, Https},
+    news::News,
 };
 
 /// The id of the owner's grant in the store.
@@ -45,11 +46,12 @@ pub struct Google {
 
 impl Google {
     /// Opens the grant and keeps it fresh, in a task of the supervisor. `base` is this server's address as browsers see it. None where no client is
-    /// configured.
+    /// configured. Alerts go to the log, and to the owner where `news` reach anybody.
     pub fn open(
         config: &config::Google,
         base: &str,
         store: SealedStore,
+        news: Option<News>,
         supervisor: &Supervisor,
     ) -> Result<Option<Self>, BoxError> {
         let (Some(client_id), Some(client_secret)) = (&config.client_id, &config.client_secret) else {
@@ -67,15 +69,26 @@ impl Google {
         let mut keeper = KeeperConfig::new(GRANT, format!("{base}/oauth/google/start"));
         keeper.lifecycle =
             if config.testing { LifecycleConfig::google_testing() } else { LifecycleConfig::google() };
-        // The log is where alerts go until a channel to the owner is connected.
-        let alerts = service_fn(|notice: Notice| async move {
-            tracing::error!("{notice}");
-            Ok::<_, Infallible>(())
+        let alerts = service_fn(move |notice: Notice| {
+            let news = news.clone();
+            async move {
+                tracing::error!("{notice}");
+                match news {
+                    // The link is a page of this server behind its login. What could not be told is told again by the keeper.
+                    Some(news) => news.tell(&notice.to_string(), None).await,
+                    None => Ok(()),
+                }
+            }
         });
         let (tokens, keeper) =
             oauth::open(keeper, store.clone(), endpoint.clone(), Arc::clone(&clock), alerts)?;
         supervisor.spawn("google grant", keeper);
         Ok(Some(Self { tokens, consents: Consents::new(endpoint, store, clock) }))
+    }
+
+    /// Where access tokens come from.
+    pub fn tokens(&self) -> TokenSource {
+        self.tokens.clone()
     }
 
     /// The routes for whoever is logged in.

@@ -4,12 +4,12 @@
 
 mod common;
 
-use std::{path::Path, time::Instant};
+use std::path::Path;
 
-use common::{Answer, PATIENCE, Server};
-use livos_twins::{Twin, discord, serve, telegram};
+use common::{Answer, Server, once, twin, wait_for};
+use livos_twins::{discord, telegram};
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, runtime::Runtime};
+use tokio::runtime::Runtime;
 
 /// Two people.
 const ANNA: i64 = 7;
@@ -18,19 +18,6 @@ const HELLO: &str = "hello";
 /// How the simulated model ends its answer to that.
 const ANSWER: &str = "a little arithmetic.";
 const HOW_TO_PAIR: &str = "If you were given a pairing code";
-
-/// A twin on a free port, and the runtime that it lives in.
-fn twin<T: Twin + Clone>(make: impl FnOnce() -> T) -> (Runtime, T, String) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let (twin, address) = runtime.block_on(async {
-        let twin = make();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(serve::listen(listener, twin.clone(), std::future::pending()));
-        (twin, address)
-    });
-    (runtime, twin, format!("http://{address}"))
-}
 
 fn telegram() -> (Runtime, telegram::Telegram, String) {
     // How fast one may write is the client's own test.
@@ -49,19 +36,6 @@ const TOKEN: &str = "4242:a-token-for-a-simulated-server";
 
 fn start(config: &str, folder: &Path) -> Server {
     Server::start_with(config, &[("LIVOS_STORE", folder.join("livos.redb").to_str().unwrap())])
-}
-
-/// Waits until a message after the first `before` of them has this text in it: an answer is shown before it is whole.
-fn once(before: usize, wanted: &str, written: impl Fn() -> Vec<String>) {
-    let limit = Instant::now() + PATIENCE;
-    loop {
-        let found = written();
-        if found.iter().skip(before).any(|text| text.contains(wanted)) {
-            return;
-        }
-        assert!(Instant::now() < limit, "{wanted:?} is awaited after {before} messages: {found:?}");
-        std::thread::yield_now();
-    }
 }
 
 /// Somebody at a Telegram twin.
@@ -236,21 +210,13 @@ fn discord_answers_whom_the_list_names_and_tells_others_how_to_pair() {
     let more = format!("policy = \"allow_list\"\nallow = [\"{}\"]", discord::ANNA);
     let server = start(&configured("discord", &url, "bot-token", &more, folder.path()), folder.path());
     // What is said to a bot before its first session, nobody hears.
-    let limit = Instant::now() + PATIENCE;
-    while twin.connected_sessions() == 0 {
-        assert!(Instant::now() < limit, "the gateway is not reached");
-        std::thread::yield_now();
-    }
+    wait_for("the gateway is reached", || twin.connected_sessions() > 0);
     let (annas, bens) = (twin.direct_channel(discord::ANNA), twin.direct_channel(discord::BEN));
     twin.say(annas, discord::ANNA, HELLO);
     once(0, ANSWER, || twin.said_by_bot(annas));
     twin.say(bens, discord::BEN, HELLO);
     once(0, HOW_TO_PAIR, || twin.said_by_bot(bens));
-    let limit = Instant::now() + PATIENCE;
-    while twin.commands().len() != 2 {
-        assert!(Instant::now() < limit, "no commands: {:?}", twin.commands());
-        std::thread::yield_now();
-    }
+    wait_for("two commands are registered", || twin.commands().len() == 2);
     let answered = |id, wanted: &str| {
         let told = || twin.interaction(id).into_iter().filter_map(|used| used.original).collect();
         once(0, wanted, told);
@@ -317,10 +283,8 @@ fn a_voice_note_is_heard_and_answered_once_its_sender_is_known() {
     silent[44..].fill(0);
     spoken("voice/4.oga", silent, 1, "I heard no words");
     spoken("voice/5.oga", recording(), 59, "the limit for it is reached");
-    let limit = Instant::now() + PATIENCE;
-    while server.authorized("GET", "/v1/usage", &[], "").json()["today"]["used"]["stt_seconds"] != 2.0 {
-        assert!(Instant::now() < limit, "two recordings of a second were heard");
-        std::thread::yield_now();
-    }
+    wait_for("two recordings of a second are counted", || {
+        server.authorized("GET", "/v1/usage", &[], "").json()["today"]["used"]["stt_seconds"] == 2.0
+    });
     server.stop();
 }

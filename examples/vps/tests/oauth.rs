@@ -4,33 +4,19 @@
 
 mod common;
 
-use std::net::TcpStream;
-
-use common::{Answer, Server, exchange};
-use livos_twins::{
-    google::{Config, Google},
-    serve,
-};
+use common::{Answer, Server, begin_consent, twin};
+use livos_twins::google::{Config, Google};
 use serde_json::json;
-use tokio::{net::TcpListener, runtime::Runtime};
+use tokio::runtime::Runtime;
 
-/// A twin on a free port, and the runtime that it lives in.
-fn twin() -> (Runtime, Google, String) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let (google, address) = runtime.block_on(async {
-        let google = Google::new(Config::default());
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(serve::listen(listener, google.clone(), std::future::pending()));
-        (google, address)
-    });
-    (runtime, google, address.to_string())
+fn google() -> (Runtime, Google, String) {
+    twin(|| Google::new(Config::default()))
 }
 
 fn configured(google: &str, folder: &std::path::Path) -> String {
     let known = Config::default();
     format!(
-        "[google]\nclient_id = \"{}\"\nclient_secret = \"{}\"\nurl = \"http://{google}\"\n\
+        "[google]\nclient_id = \"{}\"\nclient_secret = \"{}\"\nurl = \"{google}\"\n\
          [secrets]\nkey_file = \"{}\"\n",
         known.client_id,
         known.client_secret,
@@ -38,31 +24,16 @@ fn configured(google: &str, folder: &std::path::Path) -> String {
     )
 }
 
-/// What a browser does with the link to the consent: goes to Google, and answers where it is sent back to.
-fn browse(location: &str) -> String {
-    let (host, path) = location.strip_prefix("http://").unwrap().split_once('/').unwrap();
-    let request = format!("GET /{path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
-    let answer = exchange(&mut TcpStream::connect(host).unwrap(), &request).unwrap();
-    assert_eq!(answer.status, 302);
-    let back = answer.header("location").unwrap();
-    back.split_once("/oauth").map(|(_, path)| format!("/oauth{path}")).unwrap()
-}
-
 fn connect(server: &Server) -> Answer {
-    let start = server.authorized("GET", "/oauth/google/start", &[], "");
-    assert_eq!(start.status, 303, "{}", start.body);
-    let cookie = start.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
-    let back = browse(start.header("location").unwrap());
+    let (back, cookie) = begin_consent(server, &[]);
     assert_eq!(server.get(&back).status, 400, "another browser");
-    let start = server.authorized("GET", "/oauth/google/start", &[("cookie", &cookie)], "");
-    let cookie = start.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
-    let back = browse(start.header("location").unwrap());
+    let (back, cookie) = begin_consent(server, &[("cookie", &cookie)]);
     server.request("GET", &back, &[("cookie", &cookie)], "")
 }
 
 #[test]
 fn an_account_is_connected_through_the_browser_and_stays_connected_after_a_restart() {
-    let (_runtime, google, address) = twin();
+    let (_runtime, google, address) = google();
     let folder = tempfile::tempdir().unwrap();
     let config = configured(&address, folder.path());
     let file = folder.path().join("livos.redb");

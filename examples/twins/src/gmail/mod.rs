@@ -323,6 +323,11 @@ impl Gmail {
         lock(&self.0.state).flaky.insert(route, chance);
     }
 
+    /// Where the history stands.
+    pub fn history_id(&self) -> u64 {
+        lock(&self.0.state).mailbox.history_id
+    }
+
     /// The pushes from now on, each as the body that Pub/Sub posts.
     pub fn pushes(&self) -> mpsc::UnboundedReceiver<Value> {
         let (sender, receiver) = mpsc::unbounded_channel();

@@ -12,7 +12,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use livos_twins::{Twin, serve};
 use serde_json::{Value, json};
+use tokio::{net::TcpListener, runtime::Runtime};
 use tokio_tungstenite::tungstenite::{self, Message, WebSocket, client::IntoClientRequest};
 
 /// The bearer token of every server in these tests.
@@ -287,4 +289,63 @@ pub fn close_code(socket: &mut WebSocket<TcpStream>) -> Option<u16> {
 pub fn sine(seconds: f64) -> Vec<u8> {
     let sample = |n: u32| (f64::from(n) * 440.0 * std::f64::consts::TAU / 16_000.0).sin() * 8_000.0;
     (0..(seconds * 16_000.0) as u32).flat_map(|n| (sample(n) as i16).to_le_bytes()).collect()
+}
+
+/// A twin on a free port, its address as `http://host:port`, and the runtime that it lives in.
+pub fn twin<T: Twin + Clone>(make: impl FnOnce() -> T) -> (Runtime, T, String) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (twin, address) = runtime.block_on(async {
+        let twin = make();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(serve::listen(listener, twin.clone(), std::future::pending()));
+        (twin, address)
+    });
+    (runtime, twin, format!("http://{address}"))
+}
+
+/// What a browser does with the link to the consent: goes to Google, and answers where it is sent back to.
+fn browse(location: &str) -> String {
+    let (host, path) = location.strip_prefix("http://").unwrap().split_once('/').unwrap();
+    let request = format!("GET /{path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+    let answer = exchange(&mut TcpStream::connect(host).unwrap(), &request).unwrap();
+    assert_eq!(answer.status, 302);
+    let back = answer.header("location").unwrap();
+    back.split_once("/oauth").map(|(_, path)| format!("/oauth{path}")).unwrap()
+}
+
+/// Begins a consent with these cookies: where Google sends the browser back to, and the cookie that it has by then.
+pub fn begin_consent(server: &Server, cookies: &[(&str, &str)]) -> (String, String) {
+    let start = server.authorized("GET", "/oauth/google/start", cookies, "");
+    assert_eq!(start.status, 303, "{}", start.body);
+    let cookie = start.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+    (browse(start.header("location").unwrap()), cookie)
+}
+
+/// The owner consents.
+pub fn consent(server: &Server) -> Answer {
+    let (back, cookie) = begin_consent(server, &[]);
+    server.request("GET", &back, &[("cookie", &cookie)], "")
+}
+
+/// Waits until a message after the first `before` of them has this text in it: an answer is shown before it is whole.
+pub fn once(before: usize, wanted: &str, written: impl Fn() -> Vec<String>) {
+    let limit = Instant::now() + PATIENCE;
+    loop {
+        let found = written();
+        if found.iter().skip(before).any(|text| text.contains(wanted)) {
+            return;
+        }
+        assert!(Instant::now() < limit, "{wanted:?} is awaited after {before} messages: {found:?}");
+        std::thread::yield_now();
+    }
+}
+
+/// Waits until this holds.
+pub fn wait_for(what: &str, holds: impl Fn() -> bool) {
+    let limit = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < limit, "{what}");
+        std::thread::yield_now();
+    }
 }

@@ -1,8 +1,8 @@
 //! Speech to text: frames in, transcripts out.
 //!
-//! A provider implements [`SpeechToText`], and [`Transcriber`] for what was recorded before. [`SpeechToText::open`] answers at once with a [`SttSession`] (two bounded channels) and a
-//! driver: the future that owns the connection, its reconnects and its replay. The caller polls the driver beside its own work, so
-//! that no task is spawned out of its sight; dropping the driver closes the connection.
+//! A provider implements [`SpeechToText`], and [`Transcriber`] for what was recorded before. [`SpeechToText::open`] answers at once with a
+//! [`SttSession`] (two bounded channels) and a driver: the future that owns the connection, its reconnects and its replay. The caller polls
+//! the driver beside its own work, so that no task is spawned out of its sight; dropping the driver closes the connection.
 
 pub mod deepgram;
 pub mod recording;

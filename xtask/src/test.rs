@@ -1,7 +1,9 @@
 //! `cargo xtask test`: what continuous integration runs, on a bare Debian or Ubuntu machine with Rust, Node.js and apt.
 
 use std::{
+    fs::DirEntry,
     io::{BufRead, BufReader},
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Instant,
 };
@@ -126,11 +128,36 @@ fn deny() -> Result {
 }
 
 fn package() -> Result {
+    forget_packages()?;
     let mut package = sh::cargo(&["package", "--quiet", "--allow-dirty"]);
     CRATES.iter().for_each(|name| {
         package.args(["-p", name]);
     });
     sh::run("crates as they would be published", &mut package)
+}
+
+/// Cargo verifies our crates against each other through a registry in the target folder, and unpacks what it finds there into its home, once for each
+/// version. Until a version is published its content changes, so what was unpacked for an earlier run must not be taken for today's.
+fn forget_packages() -> Result {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")));
+    let Some(registry) = home.map(|home| home.join("registry")) else { return Ok(()) };
+    let entries = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let starts = |entry: &DirEntry, with: &str| entry.file_name().to_string_lossy().starts_with(with);
+    // A registry that is a folder has no host before the `-` of its name.
+    let ours = ["src", "cache"]
+        .iter()
+        .flat_map(|kind| entries(&registry.join(kind)))
+        .filter(|place| starts(place, "-"))
+        .flat_map(|place| entries(&place.path()))
+        .filter(|package| CRATES.iter().any(|name| starts(package, &format!("{name}-"))));
+    for package in ours {
+        let path = package.path();
+        let removed =
+            if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+        removed.map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    Ok(())
 }
 
 fn sdk() -> Result {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use livos_core::{
-    backoff::{Backoff, BackoffConfig},
+    backoff::Backoff,
     drain::DrainSignal,
     queue::{JobKind, KindPolicy, Lease, Outcome, Queue, Worker, WorkerConfig},
     store::Store,
@@ -107,7 +107,7 @@ impl Mailbox {
 
     /// Watches until the drain.
     pub async fn run(self, drain: DrainSignal) {
-        let mut backoff = Backoff::new(WatchConfig::poll().backoff, rand::random());
+        let mut backoff = self.backoff();
         loop {
             let Some(address) = self.address(&drain).await else { return };
             if let Err(error) = self.watch(&address, &drain).await {
@@ -123,10 +123,14 @@ impl Mailbox {
         }
     }
 
+    /// Waits as those of the watch: a provider that is down for long is not asked often.
+    fn backoff(&self) -> Backoff {
+        Backoff::new(self.config.backoff, rand::random())
+    }
+
     /// Whose mailbox it is, once there is access; none when the drain began before.
     async fn address(&self, drain: &DrainSignal) -> Option<String> {
-        let (mut tokens, mut backoff) =
-            (self.tokens.clone(), Backoff::new(BackoffConfig::default(), rand::random()));
+        let (mut tokens, mut backoff) = (self.tokens.clone(), self.backoff());
         let asking = async {
             loop {
                 match self.gmail.profile().await {
@@ -134,8 +138,11 @@ impl Mailbox {
                     Err(error) if error.is_token_dead() => drop(tokens.changed().await?),
                     Err(error) => {
                         tracing::warn!(%error, "gmail is not there yet");
-                        tokio::time::sleep(backoff.next_delay().max(error.retry_after().unwrap_or_default()))
-                            .await;
+                        let wait = backoff.next_delay().max(error.retry_after().unwrap_or_default());
+                        tokio::select! {
+                            () = tokio::time::sleep(wait) => {}
+                            status = tokens.changed() => drop(status?),
+                        }
                     }
                 }
             }

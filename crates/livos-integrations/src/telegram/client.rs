@@ -27,6 +27,8 @@ pub struct Bot {
 
 /// The longest answer that is read, in bytes. 8 MiB: a hundred updates of the longest messages.
 const MAX_ANSWER: usize = 8 << 20;
+/// The most of somebody else's text that an error repeats, in characters.
+const MAX_REPEATED: usize = 500;
 
 /// What a call is answered with.
 #[derive(Deserialize)]
@@ -95,14 +97,18 @@ impl Bot {
             .map_err(|_| failed(ErrorKind::Rejected, "has no valid address".into()))?;
         let (status, headers, body) = self.send(method, request, limit, MAX_ANSWER).await?;
         if status.is_success() {
-            let unreadable =
-                |error| failed(ErrorKind::Lost, format!("was answered with something else: {error}"));
+            // Such an error repeats what it met.
+            let unreadable = |error: serde_json::Error| {
+                let why = self.redact(&error.to_string());
+                failed(ErrorKind::Lost, format!("was answered with something else: {why}"))
+            };
             let envelope: Envelope<T> = serde_json::from_slice(&body).map_err(unreadable)?;
             if let (true, Some(result)) = (envelope.ok, envelope.result) {
                 return Ok(result);
             }
         }
-        let said: Said = serde_json::from_slice(&body).unwrap_or_default();
+        let mut said: Said = serde_json::from_slice(&body).unwrap_or_default();
+        said.description = self.redact(&said.description);
         let status = if status.is_success() { StatusCode::BAD_GATEWAY } else { status };
         Err(TelegramError::refused(method, status, retry_after(&headers), said))
     }
@@ -141,10 +147,11 @@ impl Bot {
         tokio::time::timeout(limit, answered).await.unwrap_or_else(|_| Err(silent()))
     }
 
-    /// A text of somebody else's, without the token: an HTTP client may put the whole address into its errors.
+    /// The beginning of a text of somebody else's, without the token: an HTTP client may put the whole address into its errors, and a server what it was
+    /// asked with into its answer.
     fn redact(&self, text: &str) -> String {
         let key = self.config.token.expose().split_once(':').map_or("", |(_, key)| key);
-        text.replace(key, "…")
+        text.replace(key, "…").chars().take(MAX_REPEATED).collect()
     }
 }
 

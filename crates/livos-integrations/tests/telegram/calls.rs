@@ -92,6 +92,27 @@ async fn the_token_is_in_no_error_whatever_the_http_client_says() {
     }
 }
 
+#[tokio::test]
+async fn the_token_is_in_no_error_whatever_the_server_says_and_no_error_is_long() {
+    let key = TOKEN.split_once(':').unwrap().1;
+    let long = "x".repeat(100_000);
+    for (status, body) in [
+        (200, json!({ "ok": true, "result": { "id": format!("{key}{long}") } })),
+        (200, json!({ "ok": false, "description": format!("Not Found: /bot4242:{key}/getMe") })),
+        (400, json!({ "ok": false, "error_code": 400, "description": format!("{key}{long}") })),
+    ] {
+        let body = Bytes::from(body.to_string());
+        let http = tower::service_fn(move |_: http::Request<Full<Bytes>>| {
+            let answer = http::Response::builder().status(status).body(Full::new(body.clone()));
+            async move { answer }
+        });
+        let error = Bot::new(TelegramConfig::new(Secret::new(TOKEN)), http).unwrap().me().await.unwrap_err();
+        let said = format!("{error} {error:?}");
+        assert!(!said.contains(key) && error.to_string().len() < 2000, "{said}");
+        assert!(!error.description().contains(key), "{said}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_edit_that_changes_nothing_is_done() {
     let twin = Telegram::new(Config::default());

@@ -158,8 +158,10 @@ fn read(
     secrets: &[String],
 ) -> Result<Transcript, TranscribeError> {
     if status == StatusCode::OK {
-        let answer: Answer =
-            serde_json::from_slice(body).map_err(|error| TranscribeError::Protocol(error.into()))?;
+        // Such an error repeats what it met.
+        let answer: Answer = serde_json::from_slice(body).map_err(|error| {
+            TranscribeError::Protocol(excerpt(error.to_string().as_bytes(), secrets).into())
+        })?;
         return Ok(transcript(answer));
     }
     let passing = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];

@@ -68,6 +68,22 @@ pub fn speak(text: &str, rate: u32) -> (Vec<i16>, Vec<Word>) {
     (samples, words)
 }
 
+/// 16-bit mono PCM with the 44 bytes of a WAV header.
+pub fn wav(samples: &[i16], rate: u32) -> Vec<u8> {
+    let length = samples.len() * 2;
+    let word = |value: usize| u32::try_from(value).unwrap_or(u32::MAX).to_le_bytes();
+    let mut bytes = Vec::with_capacity(44 + length);
+    bytes.extend_from_slice(b"RIFF");
+    bytes.extend_from_slice(&word(36 + length));
+    bytes.extend_from_slice(b"WAVEfmt \x10\0\0\0\x01\0\x01\0");
+    bytes.extend_from_slice(&rate.to_le_bytes());
+    bytes.extend_from_slice(&(rate * 2).to_le_bytes());
+    bytes.extend_from_slice(b"\x02\0\x10\0data");
+    bytes.extend_from_slice(&word(length));
+    bytes.extend(samples.iter().flat_map(|sample| sample.to_le_bytes()));
+    bytes
+}
+
 /// How many seconds `text` takes to say.
 pub fn duration(text: &str) -> f64 {
     let word = |written: &str| match written.chars().filter_map(symbol).count() {

@@ -98,7 +98,7 @@ async fn tell(lease: &Lease, device: &Device, text: &str, desk: &Desk, outbox: &
     told.map_or_else(|error| error.outcome(), |()| Outcome::Done)
 }
 
-/// A text that somebody else wrote, on one line and without anything that a chat app would show as a link, a mention or a style.
+/// A text that somebody else wrote, on one line and without markup: nothing in it has a style, or is a link that leads elsewhere than it says.
 pub fn plain(text: &str, longest: usize) -> String {
     let allowed = |c: char| c.is_alphanumeric() || " .,:;!?'\"-+/€$%&()=@".contains(c);
     let kept: String =

@@ -7,7 +7,7 @@ mod common;
 use std::path::Path;
 
 use common::{Answer, Server, once, twin, wait_for};
-use livos_twins::{discord, telegram};
+use livos_twins::{discord, telegram, tones};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
@@ -239,11 +239,8 @@ fn discord_answers_whom_the_list_names_and_tells_others_how_to_pair() {
 
 /// A second of sound, in which the simulated recogniser hears its first sentence: a question for the time.
 fn recording() -> Vec<u8> {
-    let mut wave =
-        b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x80\x3e\0\0\0\x7d\0\0\x02\0\x10\0data".to_vec();
-    wave.extend(32_000u32.to_le_bytes());
-    wave.extend((0..16_000).flat_map(|n| (if n % 40 < 20 { 9_000i16 } else { -9_000 }).to_le_bytes()));
-    wave
+    let buzz: Vec<i16> = (0..16_000).map(|n| if n % 40 < 20 { 9_000 } else { -9_000 }).collect();
+    tones::wav(&buzz, 16_000)
 }
 
 /// How the simulated model answers that.

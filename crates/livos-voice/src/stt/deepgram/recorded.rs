@@ -237,12 +237,8 @@ mod tests {
 
     fn spoken(text: &str) -> (Recording, Duration) {
         let samples = tones::encode(text, 16_000);
-        let mut wave =
-            b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x80\x3e\0\0\0\x7d\0\0\x02\0\x10\0data".to_vec();
-        wave.extend(u32::try_from(2 * samples.len()).unwrap().to_le_bytes());
-        wave.extend(samples.iter().flat_map(|sample| sample.to_le_bytes()));
         let length = Duration::from_micros(samples.len() as u64 * 1_000_000 / 16_000);
-        (Recording { bytes: wave.into(), mime: "audio/wav".into() }, length)
+        (Recording { bytes: tones::wav(&samples, 16_000).into(), mime: "audio/wav".into() }, length)
     }
 
     fn note() -> Recording {

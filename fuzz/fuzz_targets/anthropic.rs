@@ -20,6 +20,8 @@ use livos_core::{conversation::Channel, secret::Secret};
 use livos_fuzz::peer;
 use tower::service_fn;
 
+const KEY: &str = "sk-ant-api03-the-key";
+
 fuzz_target!(|data: &[u8]| {
     let [how, cut, body @ ..] = data else { return };
     let status = [200, 200, 200, 200, 400, 429, 500, 529][usize::from(how % 8)];
@@ -31,12 +33,14 @@ fuzz_target!(|data: &[u8]| {
             *response.status_mut() = status.try_into().expect("a status");
             async move { Ok::<_, Infallible>(response) }
         });
-        let client = Anthropic::new(AnthropicConfig::new(Secret::new("key")), server).expect("valid");
+        let client = Anthropic::new(AnthropicConfig::new(Secret::new(KEY)), server).expect("valid");
         let request = ModelRequest::new(vec![Message::user("hello")], Channel::Voice);
         let events: Vec<_> = client.answer(request).collect().await;
         let last = events.last().expect("an answer ends with its end or with an error");
         assert!(matches!(last, Err(_) | Ok(ModelEvent::Finished(_))), "{last:?}");
         let ends = events.iter().filter(|event| matches!(event, Err(_) | Ok(ModelEvent::Finished(_))));
         assert_eq!(ends.count(), 1);
+        let said = last.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        assert!(!said.contains(KEY) && said.len() < 2000, "{said}");
     });
 });

@@ -36,7 +36,7 @@ fn check(answer: &Message, result: Result<Tokens, EndpointError>) {
         }
         Err(error) => {
             let secrets = [CODE, VERIFIER, REFRESH, CLIENT_SECRET];
-            oauth::check_error(&error, &secrets, &[&written]);
+            oauth::check_error(&error, &secrets);
         }
     }
 }

@@ -138,6 +138,15 @@ fn one(work: &Path, programs: &Path, name: &str, seconds: u32) -> Result<String>
             stat("peak_rss_mb")
         ));
     }
+    Err(failure(&said))
+}
+
+/// What a log says of a failure: what panicked, without the frames below it, and the input.
+fn failure(said: &str) -> String {
     let lines: Vec<&str> = said.lines().collect();
-    Err(lines[lines.len().saturating_sub(40)..].join("\n"))
+    let panic = lines.iter().position(|line| line.contains("panicked at")).unwrap_or(lines.len());
+    let end = panic.max(lines.len().saturating_sub(15));
+    let frames = |line: &&&str| !line.starts_with("stack backtrace");
+    let message = lines[panic..end].iter().take_while(frames).take(20);
+    message.chain(&lines[end..]).copied().collect::<Vec<_>>().join("\n")
 }

@@ -20,6 +20,14 @@ impl Secret {
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
+
+    /// A text of somebody else's, such as the error of a server that repeats what it was asked with, with `…` in place of this secret. A text of less
+    /// than eight bytes is no secret: it would take letters out of words.
+    pub fn redact(&self, text: &str) -> String {
+        const SHORTEST: usize = 8;
+        let secret = self.expose();
+        if secret.len() < SHORTEST { text.to_owned() } else { text.replace(secret, "…") }
+    }
 }
 
 impl fmt::Debug for Secret {
@@ -86,6 +94,16 @@ mod tests {
         let secret = Secret::new("sk-ant-12345");
         assert_eq!(format!("{secret:?} {:?}", Some(&secret)), "Secret(…) Some(Secret(…))");
         assert_eq!(secret.expose(), "sk-ant-12345");
+    }
+
+    #[test]
+    fn a_text_that_repeats_it_is_shown_without_it() {
+        let secret = Secret::new("sk-ant-12345");
+        assert_eq!(secret.redact("no sk-ant-12345, sk-ant-12345!"), "no …, …!");
+        assert_eq!(secret.redact("no key"), "no key");
+        for short in ["", "o", "no key"] {
+            assert_eq!(Secret::new(short).redact("no key"), "no key");
+        }
     }
 
     #[test]

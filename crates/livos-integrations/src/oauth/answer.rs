@@ -16,8 +16,10 @@ use super::{EndpointError, Tokens, grant::Account};
 
 /// The longest token that is taken. Google's are 2 KiB at the most; a header of more than 8 KiB is refused by many servers.
 const MAX_TOKEN: usize = 8 * 1024;
-/// The longest name of an error that is shown.
-const MAX_NAME: usize = 64;
+/// The longest error code that is shown.
+const MAX_CODE: usize = 64;
+/// Stands for a text where an error code should be.
+const NO_CODE: &str = "(no error code)";
 /// The longest lifetime that is believed: ten years. It keeps sums of times in their range.
 const MAX_LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
@@ -126,9 +128,9 @@ fn refusal(
         ErrorName::Object { status } => status.and_then(Loose::fits).unwrap_or_default(),
         ErrorName::Other(_) => String::new(),
     };
-    let name = presentable(&name);
+    let unknown = |name: &str| unavailable(format!("it answered {name}"));
     match name.as_str() {
-        "invalid_grant" => EndpointError::InvalidGrant(subtype.map(|subtype| presentable(&subtype))),
+        "invalid_grant" => EndpointError::InvalidGrant(subtype.map(|subtype| error_code(&subtype))),
         "internal_failure"
         | "server_error"
         | "temporarily_unavailable"
@@ -136,19 +138,18 @@ fn refusal(
         | "slow_down"
         | "UNAVAILABLE"
         | "INTERNAL"
-        | "RESOURCE_EXHAUSTED"
-        | "" => unavailable(format!(
-            "it answered {}",
-            if name.is_empty() { "with an unknown error" } else { &name }
-        )),
-        _ => EndpointError::Refused(name),
+        | "RESOURCE_EXHAUSTED" => unknown(&name),
+        "" => unknown("with an unknown error"),
+        _ => EndpointError::Refused(error_code(&name)),
     }
 }
 
-/// An error code of a provider, without anything that it should not have.
-pub(super) fn presentable(code: &str) -> String {
-    let fits = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-    code.chars().filter(fits).take(MAX_NAME).collect()
+/// An error code of a provider, as it is. Nothing is made a code by leaving out what does not belong in one: a text could hold anything, also what the
+/// provider was asked with.
+pub(super) fn error_code(text: &str) -> String {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    let is_code = (1..=MAX_CODE).contains(&text.len()) && text.bytes().all(fits);
+    if is_code { text } else { NO_CODE }.to_owned()
 }
 
 /// Whether it can stand in a header.
@@ -308,7 +309,7 @@ mod tests {
         let error =
             read(400, "{\"error\": \"bad\\u001b[31m\\n\u{1f600}thing\", \"refresh_token\": \"r-123\"}")
                 .unwrap_err();
-        assert_eq!(error, EndpointError::Refused("bad31mthing".into()));
+        assert_eq!(error, EndpointError::Refused(NO_CODE.into()));
         let tokens = read(200, r#"{"access_token": "a-123", "refresh_token": "r-123"}"#).unwrap();
         assert!(!format!("{tokens:?}").contains("123"), "{tokens:?}");
     }

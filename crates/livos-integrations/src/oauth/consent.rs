@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::{EndpointError, TokenEndpoint, Tokens, answer::presentable, grant::Plain};
+use super::{EndpointError, TokenEndpoint, Tokens, answer::error_code, grant::Plain};
 
 /// How long a person may take to consent. Ten minutes: there may be a password and a second factor to find.
 pub const PATIENCE: Duration = Duration::from_secs(600);
@@ -217,7 +217,7 @@ impl Answer {
         }
         let code = match (code, error) {
             (Some(code), None) => Ok(Secret::new(code)),
-            (None, Some(error)) => Err(ConsentError::Denied(presentable(&error))),
+            (None, Some(error)) => Err(ConsentError::Denied(error_code(&error))),
             _ => return Err(ConsentError::Malformed("there must be either a code or an error")),
         };
         Ok(Self { state: state.ok_or(ConsentError::Malformed("there is no state"))?, issuer, code })

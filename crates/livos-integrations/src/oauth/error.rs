@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use livos_core::secret::Secret;
+
 /// Why a token endpoint gave no tokens.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -29,6 +31,15 @@ pub enum EndpointError {
 }
 
 impl EndpointError {
+    /// The same, where the provider's code does not repeat this secret.
+    pub(super) fn without(self, secret: &Secret) -> Self {
+        match self {
+            Self::InvalidGrant(subtype) => Self::InvalidGrant(subtype.map(|code| secret.redact(&code))),
+            Self::Refused(code) => Self::Refused(secret.redact(&code)),
+            Self::Unavailable { .. } => self,
+        }
+    }
+
     pub(super) fn unavailable(what: impl Into<String>) -> Self {
         Self::Unavailable { what: what.into(), retry_after: None }
     }

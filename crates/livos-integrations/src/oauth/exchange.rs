@@ -72,12 +72,13 @@ impl TokenEndpoint {
             ("redirect_uri", &self.provider.redirect_uri),
             ("code_verifier", verifier.expose()),
         ];
-        self.tokens(&form).await
+        self.tokens(&form, &[code, verifier]).await
     }
 
     /// Turns a refresh token into an access token. Where the provider rotates refresh tokens, dropping the future may lose the new one.
     pub async fn refresh(&self, refresh_token: &Secret) -> Result<Tokens, EndpointError> {
-        self.tokens(&[("grant_type", "refresh_token"), ("refresh_token", refresh_token.expose())]).await
+        let form = [("grant_type", "refresh_token"), ("refresh_token", refresh_token.expose())];
+        self.tokens(&form, &[refresh_token]).await
     }
 
     /// Gives a grant back. Fine where the provider has no such thing, or does not know the token any more.
@@ -87,13 +88,20 @@ impl TokenEndpoint {
         match read_answer(status, &headers, &body) {
             _ if status.is_success() || status == StatusCode::BAD_REQUEST => Ok(()),
             Ok(_) => Ok(()),
-            Err(error) => Err(error),
+            Err(error) => Err(self.untold(error, &[token])),
         }
     }
 
-    async fn tokens(&self, form: &[(&str, &str)]) -> Result<Tokens, EndpointError> {
+    /// Tokens for what the form asks with, which holds these secrets.
+    async fn tokens(&self, form: &[(&str, &str)], secrets: &[&Secret]) -> Result<Tokens, EndpointError> {
         let (status, headers, body) = self.post(&self.provider.token_url, form).await?;
-        read_answer(status, &headers, &body)
+        read_answer(status, &headers, &body).map_err(|error| self.untold(error, secrets))
+    }
+
+    /// The error, which repeats neither these secrets nor the client's.
+    fn untold(&self, error: EndpointError, secrets: &[&Secret]) -> EndpointError {
+        let all = secrets.iter().copied().chain(&self.provider.client_secret);
+        all.fold(error, EndpointError::without)
     }
 
     async fn post(
@@ -166,5 +174,49 @@ fn unbuilt() -> EndpointError {
 impl std::fmt::Debug for TokenEndpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("TokenEndpoint").field("provider", &self.provider).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tower::service_fn;
+
+    use super::*;
+    use crate::oauth::google;
+
+    /// Google, which refuses each request with this error code.
+    fn endpoint(error: &str) -> TokenEndpoint {
+        answering(serde_json::json!({ "error": error }).to_string())
+    }
+
+    fn answering(body: String) -> TokenEndpoint {
+        let http = service_fn(move |_: Request<Full<Bytes>>| {
+            let mut response = http::Response::new(Full::new(Bytes::from(body.clone())));
+            *response.status_mut() = StatusCode::UNAUTHORIZED;
+            async move { Ok::<_, BoxError>(response) }
+        });
+        let secret = Secret::new("GOCSPX-secret");
+        let provider =
+            google::provider("client", secret, "https://a.example/oauth/callback", &[google::GMAIL_MODIFY]);
+        TokenEndpoint::new(provider, http).unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_error_does_not_repeat_what_the_provider_was_asked_with() {
+        let (code, verifier) = (Secret::new("the-code-1234"), Secret::new("the-verifier"));
+        let token = Secret::new("1_the-refresh-token");
+        for secret in ["the-code-1234", "the-verifier", "GOCSPX-secret"] {
+            let error = endpoint(&format!("bad.{secret}")).exchange(&code, &verifier).await.unwrap_err();
+            assert_eq!(error, EndpointError::Refused("bad.…".into()));
+            // Nor where something stands in between.
+            let error = endpoint(&secret.replace('e', "e*")).exchange(&code, &verifier).await.unwrap_err();
+            assert!(!error.to_string().contains(secret), "{error}");
+        }
+        let refused = EndpointError::Refused("….".into());
+        assert_eq!(endpoint("1_the-refresh-token.").refresh(&token).await.unwrap_err(), refused);
+        assert_eq!(endpoint("1_the-refresh-token.").revoke(&token).await.unwrap_err(), refused);
+        let ended = r#"{"error": "invalid_grant", "error_subtype": "1_the-refresh-token"}"#;
+        let error = answering(ended.into()).refresh(&token).await.unwrap_err();
+        assert_eq!(error, EndpointError::InvalidGrant(Some("…".into())));
     }
 }

@@ -7,7 +7,10 @@ use futures_util::stream;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use http_body::Body;
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
-use livos_core::conversation::{ReplyError, ReplyErrorKind, TokenUsage};
+use livos_core::{
+    conversation::{ReplyError, ReplyErrorKind, TokenUsage},
+    secret::Secret,
+};
 use tower::{BoxError, Service, ServiceExt, util::BoxCloneSyncService};
 
 use super::{
@@ -120,7 +123,7 @@ impl Anthropic {
         }
         let body = beginning(body).await;
         let said: ErrorBody = serde_json::from_slice(&body).unwrap_or_default();
-        Err(refused(head.status, &head.headers, &said))
+        Err(refused(head.status, &head.headers, &said, &self.config.key))
     }
 }
 
@@ -151,7 +154,7 @@ struct Reading {
     estimated: u64,
     stop_reason: Option<String>,
     finished: bool,
-    idle_timeout: Duration,
+    config: Arc<AnthropicConfig>,
 }
 
 type Next = Option<(Result<ModelEvent, ReplyError>, Answer)>;
@@ -163,7 +166,7 @@ impl Answer {
                 let limit = client.config.first_event_timeout;
                 let asked = tokio::time::timeout(limit, client.send(&request)).await;
                 match asked.unwrap_or_else(|_| Err(mute(limit))) {
-                    Ok(body) => Box::pin(Reading::new(body, client.config.idle_timeout).next()).await,
+                    Ok(body) => Box::pin(Reading::new(body, client.config).next()).await,
                     Err(error) => Some((Err(error), Self::Over)),
                 }
             }
@@ -174,7 +177,7 @@ impl Answer {
 }
 
 impl Reading {
-    fn new(body: ResponseBody, idle_timeout: Duration) -> Self {
+    fn new(body: ResponseBody, config: Arc<AnthropicConfig>) -> Self {
         Self {
             body,
             parser: Parser::default(),
@@ -183,7 +186,7 @@ impl Reading {
             estimated: 0,
             stop_reason: None,
             finished: false,
-            idle_timeout,
+            config,
         }
     }
 
@@ -213,9 +216,8 @@ impl Reading {
 
     async fn read(&mut self) -> Result<(), ReplyError> {
         let broken = |message: &str| ReplyError::new(ReplyErrorKind::Unavailable, message);
-        let frame = tokio::time::timeout(self.idle_timeout, self.body.frame())
-            .await
-            .map_err(|_| mute(self.idle_timeout))?;
+        let limit = self.config.idle_timeout;
+        let frame = tokio::time::timeout(limit, self.body.frame()).await.map_err(|_| mute(limit))?;
         let frame = frame
             .ok_or_else(|| broken("the model's answer ended before it was whole"))?
             .map_err(broke_off)?;
@@ -258,7 +260,9 @@ impl Reading {
             }
             StreamEvent::Error { error } => {
                 let body = ErrorBody { error };
-                self.ready.push_back(Err(refused(status_of(&body.error.kind), &HeaderMap::new(), &body)));
+                let status = status_of(&body.error.kind);
+                let error = refused(status, &HeaderMap::new(), &body, &self.config.key);
+                self.ready.push_back(Err(error));
             }
             StreamEvent::ContentBlockDelta { .. } | StreamEvent::Other => {}
         }
@@ -309,8 +313,8 @@ fn status_of(kind: &str) -> StatusCode {
     }
 }
 
-/// By status, as <https://docs.anthropic.com/en/api/errors> lists them; the provider's own word on retrying goes before.
-fn refused(status: StatusCode, headers: &HeaderMap, body: &ErrorBody) -> ReplyError {
+/// By status, without the key, as <https://docs.anthropic.com/en/api/errors> lists them; the provider's own word on retrying goes before.
+fn refused(status: StatusCode, headers: &HeaderMap, body: &ErrorBody, key: &Secret) -> ReplyError {
     const OVERLOADED: u16 = 529;
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let kind = match status.as_u16() {
@@ -332,9 +336,9 @@ fn refused(status: StatusCode, headers: &HeaderMap, body: &ErrorBody) -> ReplyEr
     } else {
         "the model's server failed"
     };
-    let what: String = body.error.message.chars().take(200).collect();
-    let code = status.as_u16();
-    ReplyError::new(kind, format!("{whose} ({code} {}): {what}", body.error.kind)).with_retry_after(after)
+    let short = |text: &str, most| key.redact(text).chars().take(most).collect::<String>();
+    let (code, error, what) = (status.as_u16(), short(&body.error.kind, 64), short(&body.error.message, 200));
+    ReplyError::new(kind, format!("{whose} ({code} {error}): {what}")).with_retry_after(after)
 }
 
 impl std::fmt::Debug for Anthropic {

@@ -30,6 +30,8 @@ const ANSWER: &str = "event: message_start\ndata: {\"type\":\"message_start\",\"
     data: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":7}}\n\n\
     data: {\"type\":\"message_stop\"}\n\n";
 
+const KEY: &str = "sk-ant-api03-key";
+
 type Chunks = Vec<Bytes>;
 
 /// A client whose server answers everything with this status, headers and body; the body stays open when `open`.
@@ -49,7 +51,7 @@ fn client(
         }
         async move { Ok::<_, Infallible>(response) }
     });
-    Anthropic::new(AnthropicConfig::new(Secret::new("key")), http).unwrap()
+    Anthropic::new(AnthropicConfig::new(Secret::new(KEY)), http).unwrap()
 }
 
 fn request() -> ModelRequest {
@@ -178,5 +180,17 @@ proptest! {
         let events = runtime.block_on(collect(&client(200, &[], chunks, true)));
         prop_assert_eq!(text_of(&events), "Grüß Gott 🙂");
         prop_assert!(matches!(events.last(), Some(Ok(ModelEvent::Finished(Finish::Complete)))));
+    }
+}
+
+#[tokio::test]
+async fn an_error_that_repeats_the_key_is_told_without_it() {
+    let said = format!(r#"{{"type":"error","error":{{"type":"{KEY}","message":"no {KEY} here"}}}}"#);
+    let refused = client(401, &[], vec![Bytes::from(said.clone())], false);
+    let broken = client(200, &[], vec![Bytes::from(format!("data: {said}\n\n"))], false);
+    for (client, status) in [(refused, 401), (broken, 400)] {
+        let error = collect(&client).await.pop().unwrap().unwrap_err();
+        let expected = format!("the model's server refused the request ({status} …): no … here");
+        assert_eq!(error.to_string(), expected);
     }
 }

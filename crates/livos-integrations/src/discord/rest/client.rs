@@ -226,7 +226,8 @@ impl Rest {
                 Err(Attempt { error: RestError::Failed(status), again: Some(Again::Backoff) })
             }
             _ => {
-                let error = RestError::Refused { status, code: said.code, message: said.message() };
+                let message = said.message(&self.inner.config.token);
+                let error = RestError::Refused { status, code: said.code, message };
                 Err(Attempt { error, again: None })
             }
         }
@@ -341,9 +342,15 @@ impl Said {
         self.retry_after.and_then(seconds).or_else(|| number(headers, "retry-after").and_then(seconds))
     }
 
-    fn message(&self) -> String {
+    /// Its words, without the token.
+    fn message(&self, token: &Secret) -> String {
         const LONGEST: usize = 200;
-        self.message.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect()
+        token
+            .redact(&self.message)
+            .chars()
+            .take(LONGEST)
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect()
     }
 }
 

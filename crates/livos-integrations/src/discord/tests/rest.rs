@@ -55,6 +55,18 @@ async fn a_429_is_waited_for_as_long_as_its_body_says() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_refusal_that_repeats_the_token_is_told_without_it() {
+    let house = House::new();
+    let body = Some(r#"{"message":"no bot-token here","code":7}"#.into());
+    house.twin.refuse(1, Refusal { body, ..Refusal::status(400) });
+    let error = house.rest().show_typing(CHANNEL).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "discord refused the request with status 400 Bad Request: no … here (code 7)"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn only_what_has_a_nonce_is_sent_again_after_a_failure() {
     let house = House::new();
     house.twin.refuse(1, Refusal::status(502));

@@ -203,6 +203,70 @@ fn nothing_starts_where_nothing_is_configured_and_a_setting_without_effect_is_re
     }
 }
 
+/// A group that the bot is in.
+const GROUP: i64 = -1_001_234;
+
+/// Somebody writes into the group.
+fn say_in_group(twin: &telegram::Telegram, person: i64, text: &str) {
+    const NAME: &str = "@livos_twin_bot";
+    let mut message = twin.message(person, text);
+    message["chat"] = json!({ "id": GROUP, "type": "supergroup", "title": "Friends" });
+    if text.starts_with(NAME) {
+        message["entities"] = json!([{ "type": "mention", "offset": 0, "length": NAME.len() }]);
+    }
+    twin.push(json!({ "message": message }));
+}
+
+#[test]
+fn each_policy_answers_whom_it_says_in_private_and_in_a_group() {
+    let listed = format!("policy = \"allow_list\"\nallow = [\"{GROUP}\"]");
+    // What a stranger is told in private; and whether it is answered in the group where it names the bot.
+    for (policy, private, group) in [
+        ("", Some(HOW_TO_PAIR), false),
+        (listed.as_str(), Some(HOW_TO_PAIR), true),
+        ("policy = \"open\"", Some(ANSWER), true),
+        ("policy = \"closed\"", None, false),
+    ] {
+        let (_runtime, twin, url) = telegram();
+        let folder = tempfile::tempdir().unwrap();
+        let server = start(&configured("telegram", &url, TOKEN, policy, folder.path()), folder.path());
+        twin.say(BEN, HELLO);
+        say_in_group(&twin, BEN, HELLO);
+        say_in_group(&twin, BEN, "@livos_twin_bot hello");
+        let ignored = 1 + u32::from(private.is_none()) + u32::from(!group);
+        messages(&server, "ignored", ignored);
+        let written = |chat| twin.written(chat).into_iter().map(|message| message.text).collect::<Vec<_>>();
+        if let Some(private) = private {
+            once(0, private, || written(BEN));
+        }
+        if group {
+            once(0, ANSWER, || written(GROUP));
+        }
+        // A drain ends what was begun.
+        server.stop();
+        let counts = [written(BEN).len(), written(GROUP).len()];
+        assert_eq!(counts, [usize::from(private.is_some()), usize::from(group)], "{policy}");
+    }
+}
+
+#[test]
+fn whoever_is_paired_is_answered_in_a_group_that_names_the_bot() {
+    let (_runtime, twin, url) = telegram();
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(&configured("telegram", &url, TOKEN, "", folder.path()), folder.path());
+    Person(&twin, ANNA).is_told(&code(&server, "owner"), "You are paired");
+    let group = Person(&twin, GROUP);
+    say_in_group(&twin, ANNA, "nobody asked the agent");
+    say_in_group(&twin, ANNA, "@livos_twin_bot hello");
+    once(0, ANSWER, || group.heard());
+    // A code is for the private chat: here all would read it.
+    let code = code(&server, "paired");
+    say_in_group(&twin, BEN, &format!("@livos_twin_bot {code}"));
+    messages(&server, "ignored", 2);
+    assert_eq!((group.heard().len(), devices(&server).len()), (1, 1));
+    server.stop();
+}
+
 #[test]
 fn discord_answers_whom_the_list_names_and_tells_others_how_to_pair() {
     let (_runtime, twin, url) = twin(|| discord::Discord::new(discord::Config::default()));

@@ -12,14 +12,15 @@ use livos_fuzz::{
 };
 use livos_integrations::oauth::{EndpointError, Tokens};
 
-const CODE: &str = "4/the-code-of-the-consent";
+const CODE: &str = "4-the-code-of-the-consent";
 const VERIFIER: &str = "the-verifier-of-the-challenge-of-the-consent";
-const REFRESH: &str = "1//the-refresh-token";
+const REFRESH: &str = "1-the-refresh-token";
 
 /// Ten years: what sums of times can bear.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-fn check(answer: &Message, result: Result<Tokens, EndpointError>) {
+/// What came of a request in which these secrets stood besides the client's.
+fn check(answer: &Message, secrets: &[&str], result: Result<Tokens, EndpointError>) {
     let written = String::from_utf8_lossy(&answer.body);
     match result {
         Ok(tokens) => {
@@ -34,10 +35,7 @@ fn check(answer: &Message, result: Result<Tokens, EndpointError>) {
             let lifetimes = [tokens.lifetime, tokens.refresh_lifetime];
             assert!(lifetimes.into_iter().flatten().all(|lifetime| lifetime <= LONGEST));
         }
-        Err(error) => {
-            let secrets = [CODE, VERIFIER, REFRESH, CLIENT_SECRET];
-            oauth::check_error(&error, &secrets);
-        }
+        Err(error) => oauth::check_error(&error, &[secrets, &[CLIENT_SECRET]].concat()),
     }
 }
 
@@ -45,10 +43,11 @@ fuzz_target!(|data: &[u8]| {
     let answer = Message::read(data);
     let endpoint = oauth::endpoint(&answer);
     peer::run(async {
-        check(&answer, endpoint.exchange(&Secret::new(CODE), &Secret::new(VERIFIER)).await);
-        check(&answer, endpoint.refresh(&Secret::new(REFRESH)).await);
-        if let Err(error) = endpoint.revoke(&Secret::new(REFRESH)).await {
-            check(&answer, Err(error));
+        let (code, verifier, refresh) = (Secret::new(CODE), Secret::new(VERIFIER), Secret::new(REFRESH));
+        check(&answer, &[CODE, VERIFIER], endpoint.exchange(&code, &verifier).await);
+        check(&answer, &[REFRESH], endpoint.refresh(&refresh).await);
+        if let Err(error) = endpoint.revoke(&refresh).await {
+            check(&answer, &[REFRESH], Err(error));
         }
     });
 });

@@ -4,6 +4,9 @@
 //! `seed`: they take as long as real providers) and each mode it plays at least 200 turns and prints p50, p95 and p99 of the silence that
 //! a listener hears and of each of its parts. The parts are the server's own waterfall with the way up and the way down added, placed on
 //! one clock by `ping` and `pong`; the last column of the first row tells how far their sum is from the silence that was measured.
+//!
+//! Where an answer is late the server says a sentence before it, which is no answer: `voice to answer` is the time to the first word of the answer itself,
+//! where a player that plays what comes at once would reach it. `--openers off` measures without such sentences.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::expect_used, clippy::unwrap_used)]
 
@@ -50,6 +53,9 @@ struct Args {
     /// Where the built programs are.
     #[arg(long, default_value = "target/release")]
     bin: PathBuf,
+    /// Whether the server says something where an answer is late: `on` or `off`.
+    #[arg(long, default_value = "on")]
+    openers: String,
     /// Seed of the twins.
     #[arg(long, default_value_t = 7)]
     seed: u64,
@@ -162,12 +168,23 @@ impl Twins {
 struct Server {
     _process: Running,
     address: String,
+    _folder: tempfile::TempDir,
 }
 
 impl Server {
     fn start(args: &Args, twins: &Value) -> Self {
         let address = |name: &str| twins[name].as_str().expect("an address for each twin").to_owned();
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("livos.toml");
+        let openers = match args.openers.as_str() {
+            "on" => "",
+            "off" => "[voice]\nopeners = []\n",
+            other => panic!("--openers is on or off, and not {other:?}"),
+        };
+        std::fs::write(&file, openers).expect("a file of its own");
         let mut child = Command::new(absolute(&args.bin).join("livos-vps"))
+            .arg("--config")
+            .arg(&file)
             .env("LIVOS_LISTEN", "127.0.0.1:0")
             .env("LIVOS_TOKEN", TOKEN)
             .env("LIVOS_STORE", ":memory:")
@@ -184,7 +201,7 @@ impl Server {
         let line = first_line(&mut child, |line| line.contains("http://"));
         let url = line.split_whitespace().find(|word| word.starts_with("http://")).expect("a URL").to_owned();
         let host = url.trim_start_matches("http://").split('/').next().unwrap_or_default().to_owned();
-        Self { _process: Running(child), address: host }
+        Self { _process: Running(child), address: host, _folder: folder }
     }
 }
 
@@ -205,6 +222,9 @@ fn first_line(child: &mut Child, wanted: impl Fn(&str) -> bool) -> String {
 /// What one turn took: the measured silence, and its parts in order.
 struct Turn {
     silence: f64,
+    /// The same to the first word of the answer.
+    answered: f64,
+    opened: bool,
     parts: Vec<(String, f64)>,
 }
 
@@ -238,6 +258,32 @@ struct Answer {
     generation: u64,
     waterfall: Option<Value>,
     speech_end: bool,
+    player: Player,
+    /// When each word begins, in ms of the audio.
+    words: Vec<f64>,
+}
+
+/// Plays what comes at once.
+#[derive(Default)]
+struct Player {
+    /// Each piece of audio: where it begins in all of it, when it begins to be heard, and how long it is, in ms.
+    pieces: Vec<(f64, f64, f64)>,
+}
+
+impl Player {
+    fn push(&mut self, now: f64, bytes: usize) {
+        // 24 kHz, 16 bit.
+        let length = bytes as f64 / 48.0;
+        let (at, free) =
+            self.pieces.last().map_or((0.0, now), |(at, from, length)| (at + length, from + length));
+        self.pieces.push((at, free.max(now), length));
+    }
+
+    /// When the audio reaches this place.
+    fn reaches(&self, place: f64) -> f64 {
+        let piece = self.pieces.iter().rev().find(|(at, ..)| *at <= place).expect("a word lies in the audio");
+        piece.1 + (place - piece.0)
+    }
 }
 
 impl Caller {
@@ -343,8 +389,9 @@ impl Caller {
     ) {
         let now = self.now();
         match message.expect("the server keeps the socket open").expect("the socket works") {
-            Message::Binary(_) => {
+            Message::Binary(bytes) => {
                 answer.first_audio.get_or_insert(now);
+                answer.player.push(now, bytes.len());
             }
             Message::Text(text) => {
                 let message: Value = serde_json::from_str(&text).expect("JSON");
@@ -352,6 +399,10 @@ impl Caller {
                     "pong" => self.pong(&message, now),
                     "speech_start" => answer.generation = message["generation"].as_u64().unwrap_or_default(),
                     "speech_end" => answer.speech_end = true,
+                    "words" => {
+                        let words = message["words"].as_array().expect("a list").iter();
+                        answer.words.extend(words.map(|word| word["start_ms"].as_f64().expect("a number")));
+                    }
                     "waterfall" => answer.waterfall = Some(message),
                     "error" => panic!("the server refused: {text}"),
                     _ => {}
@@ -384,7 +435,15 @@ impl Caller {
             ));
         }
         parts.push(("downlink".to_owned(), first_audio - clock("sent_ms")));
-        Turn { silence: first_audio - ended, parts }
+        let opener = waterfall["opener"].as_str().unwrap_or_default();
+        let first_word = answer.words[opener.split_whitespace().count()];
+        Turn {
+            silence: first_audio - ended,
+            // What is sent before the first word is heard with it.
+            answered: if opener.is_empty() { first_audio } else { answer.player.reaches(first_word) } - ended,
+            opened: !opener.is_empty(),
+            parts,
+        }
     }
 }
 
@@ -402,6 +461,7 @@ fn report(profile: &str, mode: &str, turns: &[Turn], wanted: usize) -> bool {
     );
     println!("| {:<16} | {:>8} | {:>8} | {:>8} |\n|---|---:|---:|---:|", "", "p50", "p95", "p99");
     row("voice_to_voice", turns.iter().map(|turn| turn.silence).collect());
+    row("voice to answer", turns.iter().map(|turn| turn.answered).collect());
     let own = |turn: &Turn| {
         turn.parts.iter().filter(|(name, _)| !WAITING.contains(&name.as_str())).map(|(_, ms)| ms).sum()
     };
@@ -417,6 +477,11 @@ fn report(profile: &str, mode: &str, turns: &[Turn], wanted: usize) -> bool {
     for name in names {
         row(name, values.remove(name).unwrap_or_default());
     }
+    let opened = turns.iter().filter(|turn| turn.opened).count();
+    println!(
+        "{:.0} % of the turns began with a sentence before the answer",
+        100.0 * opened as f64 / turns.len() as f64
+    );
     turns.len() >= wanted
 }
 

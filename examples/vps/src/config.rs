@@ -17,6 +17,7 @@ use std::{
 
 use http::Uri;
 use livos_core::{secret::Secret, usage::Zone};
+use livos_voice::pipeline::opener::OpenerConfig;
 use serde::Deserialize;
 
 pub use self::{
@@ -156,6 +157,11 @@ impl Config {
             if let Some(url) = url {
                 provider_url(url, secure, plain).map_err(|why| ConfigError(format!("{key}: {why}")))?;
             }
+        }
+        let unfit = |text: &String| text.trim().is_empty() || text.len() > OpenerConfig::LONGEST;
+        if self.voice.openers.iter().flatten().any(unfit) {
+            let most = OpenerConfig::LONGEST;
+            return Err(ConfigError(format!("voice.openers: each must have 1 to {most} bytes of text")));
         }
         Zone::find(&self.usage.zone).map_err(|error| ConfigError(format!("usage.zone: {error}")))?;
         if self.budget.warn_percent > 100 {
@@ -329,6 +335,16 @@ mod tests {
         }
         for bad in ["ws://api.example", "ws://10.0.0.1:1", "http://127.0.0.1", "nonsense", ""] {
             assert!(check(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_while_an_answer_is_late_is_short() {
+        let openers = |list: &str| parse(&format!("[voice]\nopeners = {list}\n")).unwrap().validate();
+        assert!(openers("[]").is_ok() && openers("[\"Moment.\"]").is_ok());
+        for unfit in ["[\" \"]".to_owned(), format!("[\"Hm.\", \"{}\"]", "x".repeat(101))] {
+            let error = openers(&unfit).unwrap_err().to_string();
+            assert_eq!(error, "voice.openers: each must have 1 to 100 bytes of text");
         }
     }
 

@@ -178,7 +178,7 @@ async fn run(config: Config) -> Result<ExitCode, BoxError> {
         responder,
         stt,
         tts,
-        voice: Arc::new(voice::Settings::new(&config.voice, simulated, meter, config.server.drain_timeout)),
+        voice: Arc::new(voice::Settings::new(&config, simulated, meter)),
         voice_permits: Arc::new(Semaphore::new(config.server.max_voice_sessions)),
         supervisor: supervisor.clone(),
         load: load.clone(),

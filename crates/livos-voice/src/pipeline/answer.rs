@@ -29,8 +29,16 @@ pub(super) struct Answer {
     pub(super) asked: Instant,
     /// The turn is sure; before that, nothing of the answer may be heard.
     committed: bool,
-    /// Everything the responder said so far.
+    /// All that is to be said so far: the opener, where there was one, and what the responder said.
     pub(super) text: String,
+    /// When an opener is due, unless there is an answer by then.
+    pub(super) opener_at: Option<Instant>,
+    /// How much of the text is the opener.
+    opener: usize,
+    /// The opener has yet to be spoken.
+    opening: bool,
+    /// Something of what the responder said went to the synthesiser.
+    pub(super) begun: bool,
     pub(super) chunker: Chunker,
     /// How much of the text went to the chunker.
     pub(super) fed: usize,
@@ -74,6 +82,10 @@ impl Answer {
             asked: now,
             committed: false,
             text: String::new(),
+            opener_at: None,
+            opener: 0,
+            opening: false,
+            begun: false,
             chunker: Chunker::new(chunk),
             fed: 0,
             shown: None,
@@ -137,13 +149,46 @@ impl Answer {
         }
     }
 
-    /// The next piece to speak.
+    /// When an opener is due; none once the answer has begun, or where nothing is spoken.
+    pub(super) fn opener_due(&self) -> Option<Instant> {
+        let waits = self.text.is_empty() && self.is_reading() && !self.mute && !self.held;
+        self.opener_at.filter(|_| waits)
+    }
+
+    /// Says this before the answer.
+    pub(super) fn open_with(&mut self, now: Instant, sentence: &str) {
+        self.text = format!("{sentence} ");
+        (self.opener, self.fed, self.opening) = (self.text.len(), self.text.len(), true);
+        self.stamps.first_text = Some(now);
+    }
+
+    /// The opener; empty where there was none.
+    pub(super) fn opener(&self) -> &str {
+        self.text[..self.opener].trim_end()
+    }
+
+    /// What the responder said so far.
+    pub(super) fn said(&self) -> &str {
+        &self.text[self.opener..]
+    }
+
+    /// Takes the opener from a beginning of the text.
+    pub(super) fn without_opener<'a>(&self, beginning: &'a str) -> &'a str {
+        beginning.get(self.opener..).unwrap_or_default()
+    }
+
+    /// The next piece to speak. An opener is one of its own, so the answer begins with a quick first clause all the same.
     pub(super) fn next_piece(&mut self, now: Instant) -> Option<String> {
+        if std::mem::take(&mut self.opening) {
+            return Some(self.text[..self.opener].to_owned());
+        }
         let piece = self.chunker.next_piece().or_else(|| self.chunker.handle_timeout(now));
-        match self.is_reading() {
+        let piece = match self.is_reading() {
             true => piece,
             false => piece.or_else(|| self.chunker.finish()),
-        }
+        };
+        self.begun |= piece.is_some();
+        piece
     }
 
     /// The responder is not listened to any more.

@@ -8,6 +8,7 @@ pub mod config;
 mod ears;
 pub mod heard;
 pub mod latency;
+pub mod opener;
 pub mod playout;
 pub mod session;
 mod voice;

@@ -23,7 +23,7 @@ use self::providers::{Recogniser, Synthesiser, close, forward, run};
 use crate::{
     connection::ConnectionState,
     meter::AudioMeter,
-    pipeline::{SessionConfig, answer::Answer, ears::Ears, voice::Voice},
+    pipeline::{SessionConfig, answer::Answer, ears::Ears, opener::Openers, voice::Voice},
     stt::{SpeechToText, SttCommand},
     transport::{
         AudioTransport, Hello, Incoming, Outgoing,
@@ -117,6 +117,7 @@ where
         // Both connections open now: the first answer should not wait for a handshake.
         let (recogniser, synthesiser) = (Recogniser::new(self.stt.open()), Synthesiser::new(self.tts.open()));
         let continued = hello.conversation.as_deref().and_then(|id| ConversationId::try_from(id).ok());
+        let openers = self.config.opener.clone().and_then(|opener| Openers::new(opener, rand::random()));
         let mut live = Box::new(Live {
             transport,
             responder: self.responder,
@@ -133,6 +134,7 @@ where
             typed: false,
             reports: false,
             clock: PeerClock::new(drive::now()),
+            openers,
             draining_until: None,
             over: false,
             config: self.config,
@@ -162,6 +164,7 @@ struct Live<S, T> {
     /// The client has told of its player before.
     reports: bool,
     clock: PeerClock,
+    openers: Option<Openers>,
     draining_until: Option<Instant>,
     /// The client, an error or the drain has ended the session.
     over: bool,
@@ -239,6 +242,7 @@ where
             let error = ReplyError::new(ReplyErrorKind::Unavailable, "the responder took too long");
             self.replied(Some(Err(error)));
         }
+        self.open_with_a_sentence(now);
         self.speak();
     }
 
@@ -252,7 +256,8 @@ where
         let patience = self.config.responder_patience;
         let reply = answer.filter(|answer| answer.is_reading()).map(|answer| answer.asked + patience);
         let look = look.then(|| drive::now() + AHEAD_CHECK);
-        let times = [ended, piece, reply, self.ears.starves_at(), look, self.draining_until];
+        let opener = answer.and_then(Answer::opener_due);
+        let times = [ended, piece, opener, reply, self.ears.starves_at(), look, self.draining_until];
         times.into_iter().flatten().min()
     }
 

@@ -24,7 +24,7 @@ use tokio_tungstenite::{
     tungstenite::{Message, protocol::Role},
 };
 
-use super::{SessionConfig, VoiceSession};
+use super::{SessionConfig, VoiceSession, opener::OpenerConfig};
 use crate::{
     audio::{AudioFormat, Frame},
     connection::ConnectionState,
@@ -180,6 +180,8 @@ struct Scene {
     budget: Vec<(Unit, Limit)>,
     /// How long the responder takes.
     slow: Duration,
+    /// Said while it does.
+    opener: Option<OpenerConfig>,
     /// Hears instead of the listener.
     stt: Option<Arc<dyn SpeechToText>>,
     /// Speaks instead of the speaker.
@@ -196,6 +198,7 @@ impl Default for Scene {
             mute: false,
             budget: vec![],
             slow: Duration::from_millis(300),
+            opener: None,
             stt: None,
             tts: None,
         }
@@ -230,7 +233,8 @@ impl Scene {
         let (near, far) = tokio::io::duplex(1 << 20);
         let client = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
         let server = WebSocketStream::from_raw_socket(far, Role::Server, Some(websocket::config())).await;
-        let config = SessionConfig::new(ConversationId::try_from("test").unwrap());
+        let mut config = SessionConfig::new(ConversationId::try_from("test").unwrap());
+        config.opener = self.opener;
         let (drain, drained) = tokio::sync::oneshot::channel::<()>();
         let session = VoiceSession::new(
             self.stt.unwrap_or_else(|| Arc::new(listener.clone())),
@@ -636,4 +640,98 @@ async fn a_responder_that_says_nothing_is_given_up() {
     assert_eq!(call.all("error")[0]["code"], "responder_failed");
     assert_eq!(call.all("reply")[0]["text"], "Sorry, I cannot answer just now.");
     assert_eq!(call.states().last(), Some(&"idle"));
+}
+
+/// A scene whose answer takes so long, with one opener after the default time.
+fn waiting(ms: u64) -> Scene {
+    let opener = Some(OpenerConfig::new(["Let me see."]));
+    Scene { says: vec!["What time is it?"], slow: Duration::from_millis(ms), opener, ..Scene::default() }
+}
+
+impl Call {
+    /// What was spoken.
+    fn spoken(&self) -> String {
+        let words = self.all("words").into_iter().map(|told| told["words"][0]["text"].as_str().unwrap());
+        words.collect::<Vec<_>>().join(" ")
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_late_is_opened_with_a_sentence_that_is_no_part_of_it() {
+    let mut call = waiting(2000).play().await;
+    call.ask().await;
+    let released = call.start.elapsed();
+    call.wait(6000).await;
+    assert_eq!(call.spoken(), "Let me see. One two three four five.");
+    // The synthesiser takes 50 ms.
+    let first = call.pieces[0].0 - released;
+    assert_eq!(first.as_millis() / 10, 100, "{first:?}");
+    let waterfall = call.all("waterfall")[0];
+    assert_eq!(waterfall["opener"], "Let me see.");
+    let parts = waterfall["parts"].as_array().unwrap().iter();
+    let sum: f64 = parts.map(|part| part["ms"].as_f64().unwrap()).sum();
+    assert!((sum - first.as_secs_f64() * 1000.0).abs() < 5.0, "{waterfall}");
+    // The listener is shown what was said; the responder remembers what it answered.
+    assert_eq!(call.all("reply_end")[0]["heard"], "Let me see. One two three four five.");
+    assert_eq!(call.heard(), [("One two three four five.".to_owned(), true)]);
+    assert_eq!(call.states(), ["listening", "thinking", "speaking", "idle"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_in_time_is_not_opened() {
+    // With the recogniser's 150 ms the text is there 50 ms before an opener would be.
+    let mut call = waiting(750).play().await;
+    call.ask().await;
+    call.wait(4000).await;
+    assert_eq!(call.spoken(), "One two three four five.");
+    assert_eq!(call.all("waterfall")[0].get("opener"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_interrupts_an_opener_has_heard_nothing_of_the_answer() {
+    let mut call = waiting(2000).play().await;
+    call.ask().await;
+    // The opener begins after a second and lasts 600 ms; the answer would begin after 2200 ms.
+    call.wait(1700).await;
+    assert_eq!(call.spoken(), "Let me see.");
+    let at_ms = call.at_ms();
+    call.send(json!({ "type": "press", "at_ms": at_ms })).await;
+    call.wait(3000).await;
+    assert_eq!(call.all("reply_end")[0]["heard"], "Let me see.");
+    assert_eq!(call.spoken(), "Let me see.");
+    // The reply was not there yet, so nobody could be told that nothing was heard.
+    assert_eq!(call.heard(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_interrupted_is_remembered_without_its_opener() {
+    let mut call = waiting(2000).play().await;
+    call.ask().await;
+    // The first two words of the answer.
+    call.wait(2660).await;
+    let at_ms = call.at_ms();
+    call.send(json!({ "type": "press", "at_ms": at_ms })).await;
+    call.wait(5).await;
+    assert_eq!(call.all("reply_end")[0]["heard"], "Let me see. One two");
+    assert_eq!(call.heard(), [("One two".to_owned(), false)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_after_an_opener_is_excused() {
+    let mut call = Scene { answer: Err(()), ..waiting(2000) }.play().await;
+    call.ask().await;
+    call.wait(5000).await;
+    assert_eq!(call.spoken(), "Let me see. Sorry, I cannot answer just now.");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_types_or_has_no_voice_is_not_told_to_wait() {
+    let mut call = waiting(2000).play().await;
+    call.send(json!({ "type": "text", "text": "Hello" })).await;
+    call.wait(5000).await;
+    assert_eq!(call.spoken(), "One two three four five.");
+    let mut call = Scene { mute: true, ..waiting(2000) }.play().await;
+    call.ask().await;
+    call.wait(5000).await;
+    assert_eq!(call.all("reply")[0]["text"], "One two three four five.");
 }

@@ -261,6 +261,10 @@ pub enum ServerMessage {
         generation: Generation,
         /// In order; they sum to the time from `from_ms` to `sent_ms`.
         parts: Vec<LatencyPart>,
+        /// The sentence that the audio begins with because the answer was not there in time; `ttft` is the wait for it then. Absent where the audio is
+        /// the answer.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        opener: Option<String>,
         /// Server clock: when the server learned of the end of speech (it received the release, or the last voiced audio).
         from_ms: f64,
         /// Server clock: when the first audio message was handed to the socket.

@@ -153,6 +153,12 @@ pub struct Voice {
     /// The longest turn of the user.
     #[serde(deserialize_with = "optional_duration")]
     pub max_turn: Option<Duration>,
+    /// How long after the end of the user's speech one of `openers` is said, where nothing of the answer could be by then.
+    #[serde(deserialize_with = "optional_duration")]
+    pub opener_after: Option<Duration>,
+    /// Short sentences of which one is said while a late answer is waited for; `[]` for none. By default there are eight in English, and none where
+    /// `cartesia.language` is another language.
+    pub openers: Option<Vec<String>>,
 }
 
 /// The simulated providers.

@@ -315,7 +315,8 @@ class Client {
     if (serverFrom === undefined || serverSent === undefined) return;
     answer.shown = true;
     const { ended, arrived, audible } = answer;
-    const made = waterfall({ ended, serverFrom, parts: message.parts, serverSent, arrived, audible });
+    const opener = message.opener ?? undefined;
+    const made = waterfall({ ended, serverFrom, parts: message.parts, opener, serverSent, arrived, audible });
     this.hook.waterfall = made;
     this.view.waterfall(made);
     this.connection.send({ type: "measured", generation, silence_ms: made.silence, playout_ms: audible - arrived });

@@ -218,6 +218,11 @@ generation: Generation,
  */
 parts: Array<LatencyPart>, 
 /**
+ * The sentence that the audio begins with because the answer was not there in time; `ttft` is the wait for it then. Absent where the audio is
+ * the answer.
+ */
+opener?: string | null, 
+/**
  * Server clock: when the server learned of the end of speech (it received the release, or the last voiced audio).
  */
 from_ms: number, 

@@ -1,6 +1,6 @@
 // The page: shows values, and tells what the person does. It decides nothing.
 import type { Line } from "./conversation";
-import { LABELS, type Waterfall } from "./waterfall";
+import { label, type Waterfall } from "./waterfall";
 
 export type State = "idle" | "connecting" | "listening" | "thinking" | "speaking" | "reconnecting" | "refused";
 
@@ -151,15 +151,15 @@ export class View {
     if (added) this.talk.lastElementChild?.scrollIntoView({ block: "nearest" });
   }
 
-  waterfall({ parts, sum }: Waterfall): void {
+  waterfall({ parts, sum, opener }: Waterfall): void {
     element<HTMLElement>("waterfall-box").hidden = false;
     element<HTMLElement>("waterfall-sum").textContent = `${Math.round(sum)} ms`;
     let at = 0;
     const rows = parts.map(({ name, ms }) => {
       const row = document.createElement("tr");
-      const label = document.createElement("th");
-      label.scope = "row";
-      label.textContent = LABELS[name] ?? name;
+      const step = document.createElement("th");
+      step.scope = "row";
+      step.textContent = label(name, opener);
       const time = document.createElement("td");
       time.className = "ms";
       time.textContent = `${ms.toFixed(1)} ms`;
@@ -167,7 +167,7 @@ export class View {
       cell.className = "bar";
       cell.append(bar(at / sum, Math.max(ms, 0) / sum));
       at += ms;
-      row.append(label, time, cell);
+      row.append(step, time, cell);
       return row;
     });
     element<HTMLTableElement>("waterfall").tBodies[0]?.replaceChildren(...rows);

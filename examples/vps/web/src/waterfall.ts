@@ -8,6 +8,8 @@ export interface TurnTimes {
   /** The server learned of it. */
   serverFrom: number;
   parts: LatencyPart[];
+  /** The sentence that the sound begins with, where the answer was late. */
+  opener?: string | undefined;
   /** The server handed the first audio to its socket. */
   serverSent: number;
   /** The first audio arrived here. */
@@ -18,6 +20,7 @@ export interface TurnTimes {
 
 export interface Waterfall {
   parts: LatencyPart[];
+  opener: string | undefined;
   sum: number;
   /** From the end of the user's speech to the first audible sample, measured and not summed. */
   silence: number;
@@ -30,11 +33,16 @@ export function waterfall(times: TurnTimes): Waterfall {
     { name: "downlink", ms: times.arrived - times.serverSent },
     { name: "playout", ms: times.audible - times.arrived },
   ];
-  return { parts, sum: parts.reduce((sum, part) => sum + part.ms, 0), silence: times.audible - times.ended };
+  return { parts, opener: times.opener, sum: parts.reduce((sum, part) => sum + part.ms, 0), silence: times.audible - times.ended };
 }
 
-/** Names of steps as people read them. */
-export const LABELS: Record<string, string> = {
+/** The name of a step as people read it. */
+export function label(name: string, opener: string | undefined): string {
+  if (name === "ttft" && opener !== undefined) return `Model not there yet, so “${opener}”`;
+  return LABELS[name] ?? name;
+}
+
+const LABELS: Record<string, string> = {
   uplink: "Way to the server",
   end_of_turn: "Waiting for you to finish",
   stt: "Speech to text",

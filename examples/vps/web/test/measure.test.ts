@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { ServerClock } from "../src/clock";
-import { waterfall } from "../src/waterfall";
+import { label, waterfall } from "../src/waterfall";
 import { Speech, toPcm } from "../src/speech";
 
 test("the pong with the shortest way places the server's clock", () => {
@@ -17,6 +17,12 @@ test("the parts of a turn sum to the silence", () => {
   const made = waterfall({ ended: 1000, serverFrom: 1020, parts, serverSent: 1520, arrived: 1545, audible: 1605 });
   expect(made.parts.map(({ name, ms }) => `${name} ${ms}`)).toEqual(["uplink 20", "stt 200", "ttft 300", "downlink 25", "playout 60"]);
   expect(made.sum).toBe(made.silence);
+});
+
+test("a sentence before a late answer is not shown as the model's first word", () => {
+  expect(label("ttft", undefined)).toBe("Model's first word");
+  expect(label("ttft", "One moment.")).toContain("“One moment.”");
+  expect(label("stt", "One moment.")).toBe("Speech to text");
 });
 
 /** Feeds scores, a frame every 32 ms, and answers what comes out in short. */

@@ -1,5 +1,7 @@
 //! What turn taking decides, and what the responder answers.
 
+use std::time::Instant;
+
 use livos_core::{
     conversation::{Channel, Inbound, Reply, ReplyError, ReplyEvent},
     drive,
@@ -110,8 +112,19 @@ where
             answer.stamps.answered = answer.stamps.asked.and(answered.or(Some(now)));
         }
         answer.shown = (typed || answer.mute).then_some(0);
+        // Who typed sees that something comes.
+        let openers = self.openers.as_ref().filter(|_| !typed);
+        answer.opener_at = openers.map(|openers| commit.end_of_speech + openers.after());
         answer.commit();
         self.speak();
+    }
+
+    /// Says something before the answer, where the answer is not there in time.
+    pub(super) fn open_with_a_sentence(&mut self, now: Instant) {
+        let answer = self.answer.as_mut().filter(|answer| answer.opener_due().is_some_and(|at| at <= now));
+        let (Some(answer), Some(openers)) = (answer, &mut self.openers) else { return };
+        answer.open_with(now, openers.take());
+        metrics::counter!("livos_voice_openers_total").increment(1);
     }
 
     // What the responder answers.
@@ -133,8 +146,8 @@ where
             Some(Err(_)) if !answer.is_committed() => self.answer = None,
             Some(Err(error)) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "the responder failed");
-                if answer.text.trim().is_empty() {
-                    answer.text.clone_from(&self.config.apology);
+                if answer.said().trim().is_empty() {
+                    answer.text.push_str(&self.config.apology);
                 }
                 self.tell(ErrorCode::ResponderFailed.message(error.to_string()));
             }
@@ -159,7 +172,7 @@ where
             answer.chunker.push(now, &answer.text[answer.fed..]);
             answer.fed = answer.text.len();
         }
-        let mut refused = false;
+        let (mut refused, begun) = (false, answer.begun);
         while let Some(text) = answer.next_piece(now) {
             answer.stamps.first_clause.get_or_insert(now);
             refused |= self.meter.as_ref().is_some_and(|meter| admit_characters(meter, &text).is_err());
@@ -167,6 +180,10 @@ where
                 break;
             }
             self.tts.command(TtsCommand::Speak { generation, text });
+        }
+        if answer.begun && !begun {
+            let waited = now.saturating_duration_since(answer.stamps.end_of_speech);
+            metrics::histogram!("livos_voice_answer_seconds").record(waited.as_secs_f64());
         }
         if ended {
             answer.finished = true;

@@ -104,6 +104,7 @@ where
         let waterfall = ServerMessage::Waterfall {
             generation,
             parts: parts.collect(),
+            opener: Some(answer.opener()).filter(|opener| !opener.is_empty()).map(str::to_owned),
             from_ms: self.clock.ours(answer.stamps.end_of_speech),
             sent_ms: self.clock.ours(sent),
         };
@@ -142,7 +143,8 @@ where
         let Some(answer) = self.answer.take() else { return };
         let generation = answer.generation;
         let text = if complete { answer.text.as_str() } else { answer.heard(drive::now()) };
-        let heard = Heard { text: text.to_owned(), complete };
+        // Who answers is told of the answer alone: an opener in the history would teach the model to begin with one too.
+        let heard = Heard { text: answer.without_opener(text).to_owned(), complete };
         if !complete {
             if answer.started {
                 self.tell(ServerMessage::Clear { generation });
@@ -153,7 +155,7 @@ where
             self.voice.reset();
         }
         if answer.is_committed() {
-            self.tell(ServerMessage::ReplyEnd { generation, heard: heard.text.clone(), complete });
+            self.tell(ServerMessage::ReplyEnd { generation, heard: text.to_owned(), complete });
         }
         answer.close(heard);
         if complete {

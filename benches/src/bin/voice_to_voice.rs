@@ -5,8 +5,8 @@
 //! a listener hears and of each of its parts. The parts are the server's own waterfall with the way up and the way down added, placed on
 //! one clock by `ping` and `pong`; the last column of the first row tells how far their sum is from the silence that was measured.
 //!
-//! Where an answer is late the server says a sentence before it, which is no answer: `voice to answer` is the time to the first word of the answer itself,
-//! where a player that plays what comes at once would reach it. `--openers off` measures without such sentences.
+//! With `--openers` the server says a sentence where an answer is late, which is no answer: `voice to answer` is the time to the first word of the answer
+//! itself, where a player that plays what comes at once would reach it.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::expect_used, clippy::unwrap_used)]
 
@@ -53,9 +53,9 @@ struct Args {
     /// Where the built programs are.
     #[arg(long, default_value = "target/release")]
     bin: PathBuf,
-    /// Whether the server says something where an answer is late: `on` or `off`.
-    #[arg(long, default_value = "on")]
-    openers: String,
+    /// The server says one of three short sentences where an answer is late.
+    #[arg(long)]
+    openers: bool,
     /// Seed of the twins.
     #[arg(long, default_value_t = 7)]
     seed: u64,
@@ -176,10 +176,12 @@ impl Server {
         let address = |name: &str| twins[name].as_str().expect("an address for each twin").to_owned();
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = folder.path().join("livos.toml");
-        let openers = match args.openers.as_str() {
-            "on" => "",
-            "off" => "[voice]\nopeners = []\n",
-            other => panic!("--openers is on or off, and not {other:?}"),
+        let openers = if args.openers {
+            "[voice]
+openers = [\"Hmm.\", \"Let me see.\", \"One moment.\"]
+"
+        } else {
+            ""
         };
         std::fs::write(&file, openers).expect("a file of its own");
         let mut child = Command::new(absolute(&args.bin).join("livos-vps"))
@@ -461,7 +463,10 @@ fn report(profile: &str, mode: &str, turns: &[Turn], wanted: usize) -> bool {
     );
     println!("| {:<16} | {:>8} | {:>8} | {:>8} |\n|---|---:|---:|---:|", "", "p50", "p95", "p99");
     row("voice_to_voice", turns.iter().map(|turn| turn.silence).collect());
-    row("voice to answer", turns.iter().map(|turn| turn.answered).collect());
+    let opened = turns.iter().filter(|turn| turn.opened).count();
+    if opened > 0 {
+        row("voice to answer", turns.iter().map(|turn| turn.answered).collect());
+    }
     let own = |turn: &Turn| {
         turn.parts.iter().filter(|(name, _)| !WAITING.contains(&name.as_str())).map(|(_, ms)| ms).sum()
     };
@@ -477,11 +482,12 @@ fn report(profile: &str, mode: &str, turns: &[Turn], wanted: usize) -> bool {
     for name in names {
         row(name, values.remove(name).unwrap_or_default());
     }
-    let opened = turns.iter().filter(|turn| turn.opened).count();
-    println!(
-        "{:.0} % of the turns began with a sentence before the answer",
-        100.0 * opened as f64 / turns.len() as f64
-    );
+    if opened > 0 {
+        println!(
+            "{:.0} % of the turns began with a sentence before the answer",
+            100.0 * opened as f64 / turns.len() as f64
+        );
+    }
     turns.len() >= wanted
 }
 

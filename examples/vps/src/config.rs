@@ -159,7 +159,7 @@ impl Config {
             }
         }
         let unfit = |text: &String| text.trim().is_empty() || text.len() > OpenerConfig::LONGEST;
-        if self.voice.openers.iter().flatten().any(unfit) {
+        if self.voice.openers.iter().any(unfit) {
             let most = OpenerConfig::LONGEST;
             return Err(ConfigError(format!("voice.openers: each must have 1 to {most} bytes of text")));
         }

@@ -23,7 +23,7 @@ use tracing::Instrument;
 use crate::{
     app::App,
     auth::{Credential, origin_allowed},
-    config::{self, Config},
+    config::Config,
 };
 
 /// What all sessions share.
@@ -31,7 +31,7 @@ pub struct Settings {
     /// The times of turn taking.
     pub turn: TurnConfig,
     /// What is said while a late answer is waited for.
-    pub opener: Option<OpenerConfig>,
+    pub opener: OpenerConfig,
     /// What is simulated.
     pub simulated: Vec<String>,
     /// The day's budget.
@@ -58,36 +58,21 @@ impl Settings {
             *slot = value.unwrap_or(*slot);
         }
         turn.speculate = voice.speculate.unwrap_or(turn.speculate);
+        let mut opener = OpenerConfig::new(&voice.openers);
+        opener.after = voice.opener_after.unwrap_or(opener.after);
         // The other half is for closing: a client that is cut off would not know why.
         let drain_patience = config.server.drain_timeout / 2;
-        Self {
-            turn,
-            opener: opener(voice, config.cartesia.language.as_deref()),
-            simulated,
-            meter,
-            drain_patience,
-        }
+        Self { turn, opener, simulated, meter, drain_patience }
     }
 
     fn session(&self, conversation: ConversationId) -> SessionConfig {
         let mut config = SessionConfig::new(conversation);
         config.turn = self.turn.clone();
-        config.opener.clone_from(&self.opener);
+        config.opener = Some(self.opener.clone());
         config.simulated.clone_from(&self.simulated);
         config.drain_patience = self.drain_patience;
         config
     }
-}
-
-/// The configured sentences, or those in English where that is what the voice speaks.
-fn opener(voice: &config::Voice, language: Option<&str>) -> Option<OpenerConfig> {
-    let english = || language.is_none_or(|tag| tag.split('-').next() == Some("en"));
-    let mut opener = match &voice.openers {
-        Some(sentences) => OpenerConfig::new(sentences),
-        None => english().then(OpenerConfig::english)?,
-    };
-    opener.after = voice.opener_after.unwrap_or(opener.after);
-    Some(opener)
 }
 
 /// Upgrades to a voice session, or says why not.
@@ -150,25 +135,4 @@ async fn run(app: App, stream: hyper::upgrade::Upgraded, permit: OwnedSemaphoreP
 
 fn refuse(status: StatusCode, message: &str) -> Response {
     (status, Json(json!({ "kind": "rejected", "message": message }))).into_response()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn openers_are_those_of_the_file_or_english_ones_for_an_english_voice() {
-        let voice = |openers: Option<&[&str]>| config::Voice {
-            openers: openers.map(|list| list.iter().map(|text| (*text).to_owned()).collect()),
-            opener_after: Some(Duration::from_secs(2)),
-            ..config::Voice::default()
-        };
-        for language in [None, Some("en"), Some("en-GB")] {
-            let found = opener(&voice(None), language).unwrap();
-            assert_eq!((found.after, found.sentences.len()), (Duration::from_secs(2), 8));
-        }
-        assert!(opener(&voice(None), Some("de")).is_none());
-        assert_eq!(opener(&voice(Some(&["Moment."])), Some("de")).unwrap().sentences, ["Moment."]);
-        assert!(opener(&voice(Some(&[])), None).unwrap().sentences.is_empty());
-    }
 }

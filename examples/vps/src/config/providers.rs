@@ -153,12 +153,12 @@ pub struct Voice {
     /// The longest turn of the user.
     #[serde(deserialize_with = "optional_duration")]
     pub max_turn: Option<Duration>,
-    /// How long after the end of the user's speech one of `openers` is said, where nothing of the answer could be by then.
+    /// Short sentences of which one is said where the answer is late, such as `["Let me see.", "One moment."]`. None by default: the first sound comes
+    /// sooner, and an answer that comes while one is said waits for its end.
+    pub openers: Vec<String>,
+    /// How long after the end of the user's speech one is said, where nothing of the answer came.
     #[serde(deserialize_with = "optional_duration")]
     pub opener_after: Option<Duration>,
-    /// Short sentences of which one is said while a late answer is waited for; `[]` for none. By default there are eight in English, and none where
-    /// `cartesia.language` is another language.
-    pub openers: Option<Vec<String>>,
 }
 
 /// The simulated providers.

@@ -176,13 +176,8 @@ impl Server {
         let address = |name: &str| twins[name].as_str().expect("an address for each twin").to_owned();
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = folder.path().join("livos.toml");
-        let openers = if args.openers {
-            "[voice]
-openers = [\"Hmm.\", \"Let me see.\", \"One moment.\"]
-"
-        } else {
-            ""
-        };
+        let openers = r#"voice.openers = ["Hmm.", "Let me see.", "One moment."]"#;
+        let openers = if args.openers { openers } else { "" };
         std::fs::write(&file, openers).expect("a file of its own");
         let mut child = Command::new(absolute(&args.bin).join("livos-vps"))
             .arg("--config")

@@ -183,10 +183,12 @@ impl Session {
                 let at = self.intake.ear.last_loud_at + self.after_speech();
                 let words = self.end_utterance();
                 self.push_final(at, words, clock, true, false);
-            } else if clock - self.span_start >= self.intake.meter.config().final_every {
-                self.finalize_span(clock);
-            } else if clock >= self.interim_at || self.intake.ear.recogniser.take_news() {
-                self.interim(clock).await?;
+            } else {
+                let long = clock - self.span_start >= self.intake.meter.config().final_every;
+                let made_final = long && self.finalize_span(clock);
+                if !made_final && (clock >= self.interim_at || self.intake.ear.recogniser.take_news()) {
+                    self.interim(clock).await?;
+                }
             }
             let ended = self.asked.utterance_end.is_some_and(|after| silence + BLOCK / 2.0 >= after);
             if self.utterance_open && ended {
@@ -198,8 +200,9 @@ impl Session {
         Ok(())
     }
 
-    /// Makes what was understood of a long span final, up to its last complete word; the rest is sent again with the next span.
-    fn finalize_span(&mut self, clock: f64) {
+    /// Makes what was understood of a long span final, up to its last complete word; the rest is sent again with the next span. Answers whether
+    /// there was anything.
+    fn finalize_span(&mut self, clock: f64) -> bool {
         let words = self.intake.ear.recogniser.take();
         let speaking = self.intake.ear.speech_start.is_some();
         match (words.last(), speaking) {
@@ -209,8 +212,9 @@ impl Session {
             }
             (None, false) => self.push_final(Instant::now(), nothing(), clock, false, false),
             // Speech without a complete word: the span goes on until there is one.
-            (None, true) => {}
+            (None, true) => return false,
         }
+        true
     }
 
     async fn interim(&mut self, clock: f64) -> Result<(), Gone> {

@@ -33,7 +33,7 @@ const QUEUED_PIECES: usize = 1024;
 const LONGEST: usize = 60 * MODEL_RATE as usize;
 /// Speech between two looks at what was said so far, in samples.
 const INTERIM_EVERY: usize = MODEL_RATE as usize / 2;
-/// A child that takes longer than this to answer is given up.
+/// A child that takes longer than this, and than the audio that it was given, to answer is given up: on a busy machine it is slow, and never stuck.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// Recognition is not available.
@@ -110,15 +110,18 @@ impl Sphinx {
     async fn understand(&self, purpose: Purpose, mut pieces: mpsc::Receiver<Vec<u8>>) -> Vec<Word> {
         let answer = async {
             let mut child = self.child(purpose)?;
+            let mut given = 0;
             if let Some(mut input) = child.stdin.take() {
                 while let Some(piece) = pieces.recv().await {
                     input.write_all(&piece).await?;
+                    given += piece.len();
                 }
             }
             let mut printed = String::new();
             if let Some(output) = &mut child.stdout {
                 let reading = output.read_to_string(&mut printed);
-                tokio::time::timeout(ANSWER_WITHIN, reading).await??;
+                let length = Duration::from_secs_f64(given as f64 / f64::from(2 * MODEL_RATE));
+                tokio::time::timeout(ANSWER_WITHIN + length, reading).await??;
             }
             Ok::<_, std::io::Error>(printed)
         };

@@ -7,7 +7,7 @@ use std::{fmt::Write as _, future::poll_fn, pin::Pin, task::Poll, time::Duration
 
 use futures_util::{Sink, Stream};
 use http::{HeaderMap, Request, Response, StatusCode, header::RETRY_AFTER};
-use livos_core::reconnect::ReconnectInput;
+use livos_core::{reconnect::ReconnectInput, secret::Secret};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{Error, Message, client::IntoClientRequest, protocol::WebSocketConfig},
@@ -221,24 +221,20 @@ impl Link {
 }
 
 /// What must not appear in an excerpt: each word of each sensitive header (a scheme such as "Token" is no secret, but short).
-pub(crate) fn secrets_of(headers: &HeaderMap) -> Vec<String> {
-    const SHORTEST_SECRET: usize = 8;
+pub(crate) fn secrets_of(headers: &HeaderMap) -> Vec<Secret> {
     headers
         .values()
         .filter(|value| value.is_sensitive())
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split_ascii_whitespace())
-        .filter(|word| word.len() >= SHORTEST_SECRET)
-        .map(str::to_owned)
+        .map(Secret::new)
         .collect()
 }
 
-pub(crate) fn excerpt(body: &[u8], secrets: &[String]) -> String {
+pub(crate) fn excerpt(body: &[u8], secrets: &[Secret]) -> String {
     const LONGEST: usize = 300;
-    let mut whole = String::from_utf8_lossy(body).into_owned();
-    for secret in secrets {
-        whole = whole.replace(secret.as_str(), "[secret]");
-    }
+    let whole = String::from_utf8_lossy(body).into_owned();
+    let whole = secrets.iter().fold(whole, |text, secret| secret.redact(&text));
     let mut short = String::new();
     for char in whole.chars().take(LONGEST) {
         let char = if char.is_control() { ' ' } else { char };
@@ -291,7 +287,7 @@ mod tests {
         let error = refusal("HTTP/1.1 401 Unauthorized\r\n\r\n{\"err\":\"bad key-0123456789\r\n\"}").await;
         assert!(error.is_fatal());
         let text = error.to_string();
-        assert!(text.contains("401") && text.contains("bad [secret]"), "{text}");
+        assert!(text.contains("401") && text.contains("bad …"), "{text}");
         assert!(!text.contains("key-0123456789") && !text.contains('\n'), "{text}");
     }
 

@@ -161,10 +161,11 @@ fn kind(status: StatusCode, reason: &str) -> GmailErrorKind {
     }
 }
 
-/// A reason is one word of the protocol: what else a server may send there is not carried on.
-fn printable(reason: &str) -> String {
+/// A reason is one word of the protocol. What else a server may send there is not carried on, and not made a word by leaving out what is none.
+fn printable(reason: &str) -> &str {
     const MOST: usize = 64;
-    reason.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-')).take(MOST).collect()
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    if reason.len() <= MOST && reason.bytes().all(fits) { reason } else { "" }
 }
 
 #[derive(Deserialize, Default)]
@@ -239,7 +240,7 @@ mod tests {
             let error = GmailError::answered("read", StatusCode::BAD_GATEWAY, &HeaderMap::new(), body);
             assert_eq!((error.kind(), error.reason()), (GmailErrorKind::Unavailable, ""));
         }
-        assert_eq!(answered(403, "a b\\u000a<i>").reason(), "abi");
+        assert_eq!(answered(403, "a b\\u000a<i>").reason(), "");
     }
 
     #[test]

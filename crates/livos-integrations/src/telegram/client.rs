@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, header};
 use http_body::Body;
 use http_body_util::Full;
+use livos_core::secret::Secret;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tower::{BoxError, Service, ServiceExt};
 
@@ -151,7 +152,7 @@ impl Bot {
     /// asked with into its answer.
     fn redact(&self, text: &str) -> String {
         let key = self.config.token.expose().split_once(':').map_or("", |(_, key)| key);
-        text.replace(key, "…").chars().take(MAX_REPEATED).collect()
+        Secret::new(key).redact(text).chars().take(MAX_REPEATED).collect()
     }
 }
 

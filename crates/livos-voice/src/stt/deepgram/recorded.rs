@@ -14,6 +14,7 @@ use http::{
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use livos_core::secret::Secret;
 use serde::Deserialize;
 use tower::{Service, ServiceExt};
 
@@ -155,7 +156,7 @@ fn read(
     status: StatusCode,
     retry_after: Option<Duration>,
     body: &[u8],
-    secrets: &[String],
+    secrets: &[Secret],
 ) -> Result<Transcript, TranscribeError> {
     if status == StatusCode::OK {
         // Such an error repeats what it met.

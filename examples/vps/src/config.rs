@@ -17,7 +17,6 @@ use std::{
 
 use http::Uri;
 use livos_core::{secret::Secret, usage::Zone};
-use livos_voice::pipeline::opener::OpenerConfig;
 use serde::Deserialize;
 
 pub use self::{
@@ -136,6 +135,8 @@ pub fn parse_listen(text: &str) -> Result<SocketAddr, ConfigError> {
 
 /// The shortest bearer token that is accepted. 16 characters: shorter ones can be guessed.
 const MIN_TOKEN: usize = 16;
+/// The longest sentence before a late answer, in bytes. 100: some five seconds, and the answer waits for its end.
+const MAX_OPENER: usize = 100;
 
 impl Config {
     fn validate(&self) -> Result<(), ConfigError> {
@@ -158,10 +159,11 @@ impl Config {
                 provider_url(url, secure, plain).map_err(|why| ConfigError(format!("{key}: {why}")))?;
             }
         }
-        let unfit = |text: &String| text.trim().is_empty() || text.len() > OpenerConfig::LONGEST;
+        let unfit = |text: &String| text.trim().is_empty() || text.len() > MAX_OPENER;
         if self.voice.openers.iter().any(unfit) {
-            let most = OpenerConfig::LONGEST;
-            return Err(ConfigError(format!("voice.openers: each must have 1 to {most} bytes of text")));
+            return Err(ConfigError(format!(
+                "voice.openers: each must have 1 to {MAX_OPENER} bytes of text"
+            )));
         }
         Zone::find(&self.usage.zone).map_err(|error| ConfigError(format!("usage.zone: {error}")))?;
         if self.budget.warn_percent > 100 {

@@ -68,7 +68,7 @@ impl Settings {
     fn session(&self, conversation: ConversationId) -> SessionConfig {
         let mut config = SessionConfig::new(conversation);
         config.turn = self.turn.clone();
-        config.opener = Some(self.opener.clone());
+        config.opener.clone_from(&self.opener);
         config.simulated.clone_from(&self.simulated);
         config.drain_patience = self.drain_patience;
         config

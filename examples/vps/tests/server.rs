@@ -8,7 +8,7 @@ mod common;
 
 use std::{io::Write, net::TcpListener, process::Stdio};
 
-use common::{Answer, Server, TOKEN, bare, close_code, next_json, sine, until};
+use common::{Answer, Server, TOKEN, bare, close_code, next_json, until};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -132,12 +132,7 @@ fn each_broken_rule_has_its_error_and_its_close_code() {
 #[test]
 fn a_spoken_question_is_answered_in_a_voice() {
     let server = Server::start("");
-    let mut socket = server.open_voice();
-    socket.send(Message::text(json!({ "type": "press", "at_ms": 0 }).to_string())).unwrap();
-    for frame in sine(1.2).chunks(640) {
-        socket.send(Message::binary(frame.to_vec())).unwrap();
-    }
-    socket.send(Message::text(json!({ "type": "release", "at_ms": 0 }).to_string())).unwrap();
+    let mut socket = server.ask_aloud();
     let (mut loudest, mut seen) = (0, Vec::new());
     let waterfall = loop {
         match socket.read().expect("the session goes on") {
@@ -175,7 +170,19 @@ fn a_spoken_question_is_answered_in_a_voice() {
     assert_eq!(close_code(&mut socket), Some(1000));
     // What a session takes, it gives back.
     let metrics = server.metrics_when(|metrics| metrics.contains("livos_voice_sessions 0"));
-    assert!(metrics.lines().any(|line| line.starts_with("livos_voice_turn_seconds")), "{metrics}");
+    for name in ["livos_voice_turn_seconds", "livos_voice_answer_seconds"] {
+        assert!(metrics.lines().any(|line| line.starts_with(name)), "{metrics}");
+    }
+}
+
+#[test]
+fn a_configured_sentence_is_said_before_an_answer_that_is_late() {
+    // An answer that is not there at once is late.
+    let server = Server::start("[voice]\nopeners = [\"One moment.\"]\nopener_after = \"0ms\"\n");
+    let mut socket = server.ask_aloud();
+    let waterfall = until(&mut socket, |message| message["type"] == "waterfall").unwrap();
+    assert_eq!(waterfall["opener"], "One moment.");
+    server.metrics_when(|metrics| metrics.contains("livos_voice_openers_total 1"));
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod common;
 
 use std::process::Stdio;
 
-use common::{Answer, Server, bare, sine, until};
+use common::{Answer, Server, bare, until};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -150,12 +150,7 @@ fn tokens_and_money_are_refused_before_they_are_spent() {
 #[test]
 fn a_spoken_question_is_counted_in_seconds_and_characters() {
     let server = Server::start("[usage.prices.text_to_speech]\n\"sonic-3.5\" = 30_000_000\n");
-    let mut socket = server.open_voice();
-    socket.send(Message::text(json!({ "type": "press", "at_ms": 0 }).to_string())).unwrap();
-    for frame in sine(1.2).chunks(640) {
-        socket.send(Message::binary(frame.to_vec())).unwrap();
-    }
-    socket.send(Message::text(json!({ "type": "release", "at_ms": 0 }).to_string())).unwrap();
+    let mut socket = server.ask_aloud();
     until(&mut socket, |message| message["type"] == "words").unwrap();
     let shown = usage_when(&server, |usage| {
         let used = &usage["today"]["used"];

@@ -30,8 +30,8 @@ pub struct SessionConfig {
     pub responder_patience: Duration,
     /// How long a drain lets the answer under way go on. 5 s: most answers end within it, and a restart does not wait longer.
     pub drain_patience: Duration,
-    /// What is said in the agent's voice while a spoken turn waits for its answer. None by default: such words are the deployment's choice.
-    pub opener: Option<OpenerConfig>,
+    /// What is said in the agent's voice while a spoken turn waits for its answer.
+    pub opener: OpenerConfig,
     /// What is said when the responder fails before it said anything.
     pub apology: String,
 }
@@ -49,7 +49,7 @@ impl SessionConfig {
             max_audio_ahead: Duration::from_secs(30),
             responder_patience: Duration::from_secs(60),
             drain_patience: Duration::from_secs(5),
-            opener: None,
+            opener: OpenerConfig::default(),
             apology: "Sorry, I cannot answer just now.".to_owned(),
         }
     }

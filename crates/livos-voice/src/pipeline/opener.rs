@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-/// When something is said before the answer, and what.
+/// When something is said before the answer, and what. Nothing by default: such words are the deployment's choice.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct OpenerConfig {
@@ -18,13 +18,16 @@ pub struct OpenerConfig {
     pub sentences: Vec<String>,
 }
 
-impl OpenerConfig {
-    /// The longest sentence, in bytes.
-    pub const LONGEST: usize = 100;
+impl Default for OpenerConfig {
+    fn default() -> Self {
+        Self { after: Duration::from_millis(850), sentences: Vec::new() }
+    }
+}
 
+impl OpenerConfig {
     /// These sentences, after the default time.
     pub fn new(sentences: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        Self { after: Duration::from_millis(850), sentences: sentences.into_iter().map(Into::into).collect() }
+        Self { sentences: sentences.into_iter().map(Into::into).collect(), ..Self::default() }
     }
 }
 
@@ -66,6 +69,6 @@ mod tests {
         let mut all = said[..3].to_vec();
         all.sort_unstable();
         assert_eq!(all, ["a", "b", "c"]);
-        assert!(Openers::new(OpenerConfig::new([""; 0]), 0).is_none());
+        assert!(Openers::new(OpenerConfig::default(), 0).is_none());
     }
 }

@@ -117,7 +117,7 @@ where
         // Both connections open now: the first answer should not wait for a handshake.
         let (recogniser, synthesiser) = (Recogniser::new(self.stt.open()), Synthesiser::new(self.tts.open()));
         let continued = hello.conversation.as_deref().and_then(|id| ConversationId::try_from(id).ok());
-        let openers = self.config.opener.clone().and_then(|opener| Openers::new(opener, rand::random()));
+        let openers = Openers::new(self.config.opener.clone(), rand::random());
         let mut live = Box::new(Live {
             transport,
             responder: self.responder,

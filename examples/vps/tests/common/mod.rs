@@ -145,6 +145,17 @@ impl Server {
         tungstenite::client(request, self.connect()).unwrap().0
     }
 
+    /// A voice session in which something was just said.
+    pub fn ask_aloud(&self) -> WebSocket<TcpStream> {
+        let mut socket = self.open_voice();
+        socket.send(Message::text(json!({ "type": "press", "at_ms": 0 }).to_string())).unwrap();
+        for frame in sine(1.2).chunks(640) {
+            socket.send(Message::binary(frame.to_vec())).unwrap();
+        }
+        socket.send(Message::text(json!({ "type": "release", "at_ms": 0 }).to_string())).unwrap();
+        socket
+    }
+
     /// A voice session by push to talk.
     pub fn open_voice(&self) -> WebSocket<TcpStream> {
         let mut socket = self.voice();

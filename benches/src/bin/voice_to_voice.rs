@@ -13,7 +13,7 @@
 use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader, Read, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -50,15 +50,25 @@ struct Args {
     /// `push_to_talk`, `open_microphone`, or both.
     #[arg(long, value_delimiter = ',', default_value = "push_to_talk,open_microphone")]
     modes: Vec<String>,
-    /// Where the built programs are.
-    #[arg(long, default_value = "target/release")]
-    bin: PathBuf,
+    /// Where the built programs are; beside this one, where nothing is said.
+    #[arg(long)]
+    bin: Option<PathBuf>,
     /// The server says one of three short sentences where an answer is late.
     #[arg(long)]
     openers: bool,
     /// Seed of the twins.
     #[arg(long, default_value_t = 7)]
     seed: u64,
+}
+
+impl Args {
+    /// A program that `cargo xtask bench` has built.
+    fn program(&self, name: &str) -> PathBuf {
+        let beside = || Some(std::env::current_exe().ok()?.parent()?.to_owned());
+        let folder = self.bin.clone().or_else(beside).expect("a folder with programs");
+        std::fs::canonicalize(folder.join(name))
+            .expect("the built programs; run `cargo xtask bench voice_to_voice`")
+    }
 }
 
 #[tokio::main]
@@ -125,7 +135,7 @@ struct Twins {
 
 impl Twins {
     fn start(args: &Args, profile: &str) -> Self {
-        let mut child = Command::new(args.bin.join("livos-twins"))
+        let mut child = Command::new(args.program("livos-twins"))
             .args(["--deepgram", "127.0.0.1:0", "--cartesia", "127.0.0.1:0", "--anthropic", "127.0.0.1:0"])
             .args([
                 "--profile",
@@ -179,7 +189,7 @@ impl Server {
         let openers = r#"voice.openers = ["Hmm.", "Let me see.", "One moment."]"#;
         let openers = if args.openers { openers } else { "" };
         std::fs::write(&file, openers).expect("a file of its own");
-        let mut child = Command::new(absolute(&args.bin).join("livos-vps"))
+        let mut child = Command::new(args.program("livos-vps"))
             .arg("--config")
             .arg(&file)
             .env("LIVOS_LISTEN", "127.0.0.1:0")
@@ -200,11 +210,6 @@ impl Server {
         let host = url.trim_start_matches("http://").split('/').next().unwrap_or_default().to_owned();
         Self { _process: Running(child), address: host, _folder: folder }
     }
-}
-
-fn absolute(path: &Path) -> PathBuf {
-    std::fs::canonicalize(path)
-        .expect("the folder of the built programs; run `cargo xtask bench voice_to_voice`")
 }
 
 /// The first line that `wanted` accepts; the rest is drained so that the child never blocks on a full pipe.

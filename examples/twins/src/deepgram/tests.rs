@@ -1,5 +1,8 @@
 //! Each rule of the reference, met by a bare WebSocket client.
 
+mod faults;
+mod flux;
+
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
@@ -15,7 +18,6 @@ use crate::{
 };
 
 const V1: &str = "/v1/listen?model=nova-3&encoding=linear16&sample_rate=16000";
-const FLUX: &str = "/v2/listen?model=flux-general-en&encoding=linear16&sample_rate=16000";
 
 struct Client(WebSocketStream<tokio::io::DuplexStream>);
 
@@ -252,6 +254,20 @@ async fn a_long_utterance_is_finalised_in_spans_that_join_without_gap() {
         let end = number(&pair[0]["start"]) + number(&pair[0]["duration"]);
         assert!((end - number(&pair[1]["start"])).abs() < 0.001);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_span_without_a_whole_word_goes_on_with_interims() {
+    let mut client = open(&twin(), &format!("{V1}&interim_results=true&endpointing=300")).await;
+    // Some seven seconds, and longer than a span.
+    let word = "abcdefghij".repeat(14);
+    client.say(&word).await;
+    client.silence(400).await;
+    let told = client.pending().await;
+    let first = told.iter().position(is_final).unwrap();
+    assert_eq!(transcript(&told[first]), word);
+    let interims: Vec<f64> = told[..first].iter().filter_map(|told| told["duration"].as_f64()).collect();
+    assert!(interims.iter().any(|until| *until > 5.0), "{interims:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -529,18 +545,6 @@ async fn real_speech_is_recognised_while_it_is_spoken() {
     assert!(last > 0.5 && last <= speech.len() as f64 / 16_000.0 + 0.1, "{last}");
 }
 
-// In real time, because the recogniser is another process.
-#[tokio::test]
-async fn flux_understands_real_speech_at_the_end_of_a_turn() {
-    let Some((sphinx, speech)) = real_speech("what time is it") else { return };
-    let config = Config { hearing: Hearing::Sphinx(sphinx), intake_cap: None, ..Config::default() };
-    let mut client = open(&Deepgram::new(config), FLUX).await;
-    client.audio(&speech).await;
-    client.silence(600).await;
-    let end = client.until(event("EndOfTurn")).await;
-    assert_eq!((&end["transcript"], &end["trigger"]), (&"what time is it".into(), &"model".into()));
-}
-
 #[tokio::test(start_paused = true)]
 async fn the_seed_profile_has_a_network_between() {
     let twin = Deepgram::new(Config { profile: Profile::Seed, ..Config::default() });
@@ -551,237 +555,4 @@ async fn the_seed_profile_has_a_network_between() {
         let took = opened.elapsed().as_millis();
         assert!((150..=310).contains(&took), "{took}");
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn flux_tells_a_turn_from_start_to_end() {
-    let mut client = open(&twin(), FLUX).await;
-    let connected = client.next().await;
-    assert_eq!((&connected["type"], &connected["sequence_id"]), (&"Connected".into(), &0.into()));
-    client.silence(300).await;
-    client.say("Hello there.").await;
-    client.silence(500).await;
-    client.say("Again.").await;
-    client.silence(500).await;
-    let messages = client.pending().await;
-    for (index, message) in messages.iter().enumerate() {
-        assert_eq!(message["sequence_id"], index + 1);
-    }
-    let turns: Vec<_> = messages.iter().filter(|message| message["event"] != "Update").collect();
-    let told: Vec<_> =
-        turns.iter().map(|turn| (turn["event"].as_str().unwrap(), &turn["turn_index"])).collect();
-    let (zero, one) = (Value::from(0), Value::from(1));
-    assert_eq!(
-        told,
-        [("StartOfTurn", &zero), ("EndOfTurn", &zero), ("StartOfTurn", &one), ("EndOfTurn", &one)]
-    );
-    assert_eq!((&turns[1]["transcript"], &turns[1]["trigger"]), (&"hello there.".into(), &"model".into()));
-    assert_eq!(turns[3]["transcript"], "again.");
-    let updates = messages.iter().filter(|message| message["event"] == "Update").count();
-    assert!((4..=14).contains(&updates), "{updates}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_eager_end_is_taken_back_when_the_user_goes_on() {
-    let mut client = open(&twin(), &format!("{FLUX}&eager_eot_threshold=0.5&eot_threshold=0.9")).await;
-    client.say("one two").await;
-    client.silence(150).await;
-    client.say("three").await;
-    client.silence(800).await;
-    let messages = client.pending().await;
-    let turns: Vec<_> = messages
-        .iter()
-        .filter(|message| message["type"] == "TurnInfo" && message["event"] != "Update")
-        .collect();
-    let told: Vec<_> = turns
-        .iter()
-        .map(|turn| (turn["event"].as_str().unwrap(), turn["transcript"].as_str().unwrap()))
-        .collect();
-    assert_eq!(
-        told,
-        [
-            ("StartOfTurn", ""),
-            ("EagerEndOfTurn", "one two"),
-            ("TurnResumed", "one two"),
-            ("EagerEndOfTurn", "one two three"),
-            ("EndOfTurn", "one two three"),
-        ]
-    );
-    assert!(turns[1]["end_of_turn_confidence"].as_f64().unwrap() >= 0.5);
-}
-
-#[tokio::test(start_paused = true)]
-async fn force_end_turn_ends_a_turn_and_is_ignored_between_turns() {
-    let mut client = open(&twin(), &format!("{FLUX}&eot_threshold=1.0&eot_timeout_ms=30000")).await;
-    client.text(r#"{"type":"ForceEndTurn"}"#).await;
-    client.say("stop now").await;
-    client.silence(2000).await;
-    client.text(r#"{"type":"ForceEndTurn"}"#).await;
-    let end = client.until(event("EndOfTurn")).await;
-    assert_eq!(
-        (&end["transcript"], &end["trigger"], &end["turn_index"]),
-        (&"stop now".into(), &"manual".into(), &0.into())
-    );
-    assert!(client.pending().await.is_empty());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_threshold_of_one_leaves_the_end_to_the_timeout() {
-    let mut client = open(&twin(), &format!("{FLUX}&eot_threshold=1.0&eot_timeout_ms=1500")).await;
-    client.say("hm").await;
-    client.silence(1700).await;
-    let end = client.until(event("EndOfTurn")).await;
-    assert_eq!(end["trigger"], "timeout");
-    let silent = end["audio_window_end"].as_f64().unwrap() - tones::speak("hm", 16_000).1[0].end;
-    assert!((silent - 1.5).abs() < 0.05, "{silent}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_open_turn_hears_nothing_more_without_audio() {
-    let mut client = open(&twin(), FLUX).await;
-    client.audio(&tones::encode("wait", 16_000)[..16 * 250]).await;
-    client.until(event("StartOfTurn")).await;
-    sleep(Duration::from_secs(8)).await;
-    assert!(client.pending().await.iter().all(|message| message["event"] != "EndOfTurn"));
-}
-
-#[tokio::test(start_paused = true)]
-async fn flux_configure_is_merged_or_refused_as_a_whole() {
-    let mut client = open(&twin(), FLUX).await;
-    client.next().await;
-    client
-        .text(r#"{"type":"Configure","thresholds":{"eager_eot_threshold":0.4,"eot_timeout_ms":6000}}"#)
-        .await;
-    let reply = client.next().await;
-    assert_eq!(reply["type"], "ConfigureSuccess");
-    assert_eq!(
-        reply["thresholds"],
-        json!({"eager_eot_threshold": 0.4, "eot_threshold": 0.7, "eot_timeout_ms": 6000})
-    );
-    client.text(r#"{"type":"Configure","thresholds":{"eot_threshold":7},"keyterms":["x"]}"#).await;
-    assert_eq!(client.next().await["type"], "ConfigureFailure");
-    client.text(r#"{"type":"Configure","keyterms":["y"]}"#).await;
-    let reply = client.next().await;
-    assert_eq!((&reply["thresholds"]["eot_threshold"], &reply["keyterms"]), (&0.7.into(), &json!(["y"])));
-}
-
-#[tokio::test(start_paused = true)]
-async fn flux_answers_nonsense_with_an_error_and_closes() {
-    let mut client = open(&twin(), FLUX).await;
-    client.text("{}").await;
-    let error = client.until(|message| message["type"] == "Error").await;
-    assert!(error["code"].is_string() && error["description"].is_string() && error["sequence_id"] == 1);
-    assert_eq!(client.closed().await.0, 1008);
-}
-
-#[tokio::test(start_paused = true)]
-async fn flux_closes_when_idle_and_pings_hold_it() {
-    let mut client = open(&twin(), FLUX).await;
-    for _ in 0..10 {
-        sleep(Duration::from_secs(10)).await;
-        client.0.send(Message::Ping(Vec::new().into())).await.unwrap();
-    }
-    let since = Instant::now();
-    assert_eq!(client.closed().await.0, 1011);
-    assert!((24.0..26.0).contains(&since.elapsed().as_secs_f64()), "{:?}", since.elapsed());
-}
-
-#[tokio::test(start_paused = true)]
-async fn killed_connections_end_abruptly_and_are_not_counted() {
-    let twin = twin();
-    let mut clients = Vec::new();
-    for _ in 0..3 {
-        clients.push(open(&twin, V1).await);
-    }
-    assert_eq!(twin.stats().open_connections, 3);
-    assert_eq!(twin.kill_connections(), 3);
-    assert_eq!(twin.stats().open_connections, 0);
-    for client in &mut clients {
-        let end = client.0.next().await;
-        assert!(!matches!(end, Some(Ok(_))), "{end:?}");
-    }
-    let stats = twin.stats();
-    assert_eq!((stats.open_streams, stats.total_connections), (0, 3));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_stalled_stream_takes_everything_and_says_nothing() {
-    let twin = twin();
-    let mut client = open(&twin, V1).await;
-    client.silence(20).await;
-    twin.inject(Fault::Stall(When::Now));
-    client.say("hello").await;
-    client.text(r#"{"type":"Finalize"}"#).await;
-    assert!(client.pending().await.is_empty());
-    assert_eq!(twin.stats().streams[0].finalizes, 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn half_a_message_garbage_and_a_drop_end_the_stream() {
-    for fault in [
-        Fault::HalfMessage(When::Now),
-        Fault::Garbage(When::Now),
-        Fault::Drop(When::Elapsed(Duration::from_millis(5))),
-    ] {
-        let twin = twin();
-        let mut client = open(&twin, V1).await;
-        client.silence(20).await;
-        twin.inject(fault.clone());
-        let _ = client.0.send(Message::text(r#"{"type":"Finalize"}"#)).await;
-        let mut end = client.0.next().await;
-        if matches!(fault, Fault::Drop(_)) {
-            end = client.0.next().await;
-        }
-        assert!(!matches!(end, Some(Ok(Message::Text(_)))), "{fault:?} {end:?}");
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_garbage_message_is_no_json_and_a_close_has_its_reason() {
-    let twin = twin();
-    let mut client = open(&twin, V1).await;
-    twin.inject(Fault::GarbageMessage(When::Now));
-    client.text(r#"{"type":"Finalize"}"#).await;
-    let message = client.message().await;
-    assert!(serde_json::from_str::<Value>(message.to_text().unwrap()).is_err());
-    client.text(r#"{"type":"Finalize"}"#).await;
-    assert_eq!(client.next().await["type"], "Results");
-    twin.inject(Fault::Close { when: When::Messages(1), code: 1013, reason: "try again later".into() });
-    client.text(r#"{"type":"Finalize"}"#).await;
-    client.next().await;
-    assert_eq!(client.closed().await, (1013, "try again later".into()));
-}
-
-#[tokio::test(start_paused = true)]
-async fn every_connection_drops_at_a_seeded_time() {
-    let lifetimes = |seed| async move {
-        let twin = Deepgram::new(Config { seed, ..Config::default() });
-        let range = When::Between(Duration::from_millis(100), Duration::from_millis(900));
-        twin.inject_into(Target::Each, Fault::Drop(range));
-        let mut lifetimes = Vec::new();
-        for _ in 0..5 {
-            let opened = Instant::now();
-            let mut client = open(&twin, V1).await;
-            while matches!(client.0.next().await, Some(Ok(_))) {}
-            lifetimes.push(opened.elapsed());
-        }
-        lifetimes
-    };
-    let first = lifetimes(1).await;
-    assert!(first.iter().all(|lifetime| (100..=901).contains(&lifetime.as_millis())), "{first:?}");
-    assert_eq!(first, lifetimes(1).await);
-    assert_ne!(first, lifetimes(2).await);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_slow_stream_delivers_at_its_rate() {
-    let twin = twin();
-    let mut client = open(&twin, V1).await;
-    client.silence(20).await;
-    twin.inject(Fault::Slow { when: When::Now, bytes_per_second: 500 });
-    let since = Instant::now();
-    client.text(r#"{"type":"Finalize"}"#).await;
-    let size = client.message().await.len();
-    let took = since.elapsed().as_secs_f64();
-    assert!(took >= (size as f64 - 512.0) / 500.0 && took > 0.3, "{size} bytes in {took}");
 }

@@ -38,7 +38,7 @@ fn start(config: &str, folder: &Path) -> Server {
     Server::start_with(config, &[("LIVOS_STORE", folder.join("livos.redb").to_str().unwrap())])
 }
 
-/// Somebody at a Telegram twin.
+/// Somebody at a Telegram twin, or a group there.
 struct Person<'a>(&'a telegram::Telegram, i64);
 
 impl Person<'_> {
@@ -235,16 +235,16 @@ fn each_policy_answers_whom_it_says_in_private_and_in_a_group() {
         say_in_group(&twin, BEN, "@livos_twin_bot hello");
         let ignored = 1 + u32::from(private.is_none()) + u32::from(!group);
         messages(&server, "ignored", ignored);
-        let written = |chat| twin.written(chat).into_iter().map(|message| message.text).collect::<Vec<_>>();
+        let [in_private, in_group] = [BEN, GROUP].map(|chat| Person(&twin, chat));
         if let Some(private) = private {
-            once(0, private, || written(BEN));
+            once(0, private, || in_private.heard());
         }
         if group {
-            once(0, ANSWER, || written(GROUP));
+            once(0, ANSWER, || in_group.heard());
         }
         // A drain ends what was begun.
         server.stop();
-        let counts = [written(BEN).len(), written(GROUP).len()];
+        let counts = [in_private.heard().len(), in_group.heard().len()];
         assert_eq!(counts, [usize::from(private.is_some()), usize::from(group)], "{policy}");
     }
 }

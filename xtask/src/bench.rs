@@ -80,7 +80,6 @@ fn peer() -> Result {
         say("npm was not found: BullMQ is not measured.");
         return Ok(());
     }
-    // Not `npm ci`, which refuses a lock file that leaves out the packages of other platforms.
-    let mut npm = sh::command("npm", &["install", "--no-audit", "--no-fund", "--loglevel=error"]);
-    sh::run("BullMQ: npm install", npm.current_dir(sh::root().join("benches/bullmq")))
+    let mut npm = sh::command("npm", &["ci", "--no-audit", "--no-fund", "--loglevel=error"]);
+    sh::run("BullMQ: npm ci", npm.current_dir(sh::root().join("benches/bullmq")))
 }

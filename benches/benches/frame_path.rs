@@ -1,9 +1,12 @@
-//! What one 20 ms frame costs on its way through a voice session: time by criterion, allocations by a counting allocator.
+//! What one 20 ms frame costs on its way through a voice session: time by criterion, allocations by
+//! a counting allocator.
 //!
-//! Up: from the browser's socket through transport, gate and session to the Deepgram client's socket. Down: from the Cartesia client's socket, through
-//! base64, session and transport to the browser's socket, at 24 kHz and resampled to 48 kHz. The session runs on a thread of its own, and only that
-//! thread's allocations are counted; the browser and the providers are bare WebSocket peers on another. Frames go one at a time: the next is sent
-//! when the last has come out, so the time holds two hand-overs between threads besides the work.
+//! Up: from the browser's socket through transport, gate and session to the Deepgram client's
+//! socket. Down: from the Cartesia client's socket, through base64, session and transport to the
+//! browser's socket, at 24 kHz and resampled to 48 kHz. The session runs on a thread of its own,
+//! and only that thread's allocations are counted; the browser and the providers are bare WebSocket
+//! peers on another. Frames go one at a time: the next is sent when the last has come out, so the
+//! time holds two hand-overs between threads besides the work.
 
 #![allow(clippy::print_stdout, clippy::expect_used, clippy::unwrap_used, missing_docs)]
 
@@ -36,7 +39,8 @@ use tokio::{
 };
 use tokio_tungstenite::{WebSocketStream, accept_async, client_async, tungstenite::Message};
 
-/// Frames before counting begins, and at most in one session: audio may run 30 s ahead of real time, 1500 frames.
+/// Frames before counting begins, and at most in one session: audio may run 30 s ahead of real
+/// time, 1500 frames.
 const WARM_UP: u64 = 200;
 const MOST: u64 = 1_000;
 const STREAM: usize = 64 * 1024;
@@ -148,7 +152,8 @@ fn run_session(
             .expect("a browser");
         let config = SessionConfig::new(ConversationId::try_from("bench").expect("an id"));
         let session = VoiceSession::new(Arc::new(stt), Arc::new(tts), tower::service_fn(answer), config);
-        // Every window is speech, so that the gate is open and each frame takes the whole path; the default detector is paid for in full.
+        // Every window is speech, so that the gate is open and each frame takes the whole path; the
+        // default detector is paid for in full.
         let session = if path == Path::UpDetected { session.with_vad(Always::default()) } else { session };
         session.run(WebSocketTransport::new(socket)).await;
     });
@@ -207,7 +212,8 @@ impl Peers {
         match self.path {
             Path::Up => self.tell(json!({ "type": "press", "at_ms": 0.0 })).await,
             Path::UpDetected => {
-                // The detector needs some frames to be sure; the pre-roll comes out with the first that passes.
+                // The detector needs some frames to be sure; the pre-roll comes out with the first
+                // that passes.
                 for _ in 0..20 {
                     self.browser.send(Message::binary(frame())).await.expect("the session listens");
                 }
@@ -261,7 +267,8 @@ fn frame_path(criterion: &mut Criterion) {
     for path in paths {
         let (_, allocations) = measure(path, MOST);
         println!("  {:<36} {allocations:>6}   {:.3} a frame", path.name(), allocations as f64 / MOST as f64);
-        // Two may come from the runtime when the threads meet for the first time; one a frame, or in ten, is ours.
+        // Two may come from the runtime when the threads meet for the first time; one a frame, or
+        // in ten, is ours.
         assert!(allocations < 10, "{}: frames allocate", path.name());
     }
     let mut group = criterion.benchmark_group("frame_path");

@@ -1,4 +1,5 @@
-//! An answer on its way out: any text is cut into parts that fit, and any dialogue keeps the law of machines.
+//! An answer on its way out: any text is cut into parts that fit, and any dialogue keeps the law of
+//! machines.
 #![no_main]
 
 use std::time::{Duration, Instant};

@@ -1,4 +1,5 @@
-//! Any samples at any times: the end is said once, only past a limit, and no alarm is raised while there is load.
+//! Any samples at any times: the end is said once, only past a limit, and no alarm is raised while
+//! there is load.
 #![no_main]
 
 use std::time::{Duration, Instant};

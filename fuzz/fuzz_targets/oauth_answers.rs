@@ -1,4 +1,5 @@
-//! Any answer of a token endpoint: tokens that can stand in a header, or an error that tells no secret.
+//! Any answer of a token endpoint: tokens that can stand in a header, or an error that tells no
+//! secret.
 #![no_main]
 
 use std::time::Duration;

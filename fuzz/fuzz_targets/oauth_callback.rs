@@ -1,6 +1,8 @@
-//! Any callback of a consent, in any browser: only the one that began it, with its state, finishes it, and once.
+//! Any callback of a consent, in any browser: only the one that began it, with its state, finishes
+//! it, and once.
 //!
-//! `STATE` in the query and `BROWSER` in the cookie stand for what was begun; the body and the status are what the token endpoint answers.
+//! `STATE` in the query and `BROWSER` in the cookie stand for what was begun; the body and the
+//! status are what the token endpoint answers.
 #![no_main]
 
 use std::sync::Arc;

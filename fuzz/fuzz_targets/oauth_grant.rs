@@ -1,4 +1,5 @@
-//! Any dialogue with the keeper of a grant keeps the law of machines, whatever another process left in the store.
+//! Any dialogue with the keeper of a grant keeps the law of machines, whatever another process left
+//! in the store.
 #![no_main]
 
 use std::{sync::LazyLock, time::Duration};

@@ -1,4 +1,5 @@
-//! Any bytes: a sealed value that opens as what was sealed, or an error; and a text of keys that is read as it was written, or an error.
+//! Any bytes: a sealed value that opens as what was sealed, or an error; and a text of keys that is
+//! read as it was written, or an error.
 #![no_main]
 
 use std::sync::LazyLock;

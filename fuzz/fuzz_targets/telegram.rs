@@ -1,4 +1,5 @@
-//! What Telegram's server may send, whatever it holds: updates become jobs or are refused, and answers are read or are errors.
+//! What Telegram's server may send, whatever it holds: updates become jobs or are refused, and
+//! answers are read or are errors.
 #![no_main]
 
 use bytes::Bytes;

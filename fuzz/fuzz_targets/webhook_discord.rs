@@ -5,7 +5,8 @@ use libfuzzer_sys::fuzz_target;
 use livos_fuzz::webhooks::{Endpoint, Signature, ed25519, hex, text};
 use livos_integrations::webhook::{Discord, Verifier};
 
-/// The public keys of the twin's applications, and what it signs with: for interactions, for events.
+/// The public keys of the twin's applications, and what it signs with: for interactions, for
+/// events.
 const INTERACTIONS: &str = "9f4b5c9c84738c7cb8d180e63438d846b3242d57dd46d3744b8c22fccf2fba74";
 const INTERACTIONS_SEED: [u8; 32] = [
     3, 31, 33, 170, 116, 200, 153, 166, 209, 3, 106, 254, 171, 36, 168, 95, 33, 140, 137, 71, 159, 166, 183,

@@ -1,4 +1,5 @@
-//! Any answer of the server of a provider's keys: some keys or none, which verify what they sign and nothing else, and no further request within a minute.
+//! Any answer of the server of a provider's keys: some keys or none, which verify what they sign
+//! and nothing else, and no further request within a minute.
 #![no_main]
 
 use std::{

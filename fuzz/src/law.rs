@@ -39,7 +39,8 @@ impl Time for Timestamp {
     }
 }
 
-/// Plays inputs that `input` makes of `data`, at growing times from `start` on, and checks the law at each step.
+/// Plays inputs that `input` makes of `data`, at growing times from `start` on, and checks the law
+/// at each step.
 pub fn play<M>(
     machine: &mut M,
     start: M::Time,

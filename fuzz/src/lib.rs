@@ -1,4 +1,5 @@
-//! What the targets share: hostile peers, messages and webhooks as text, values in memory, and random dialogues with machines.
+//! What the targets share: hostile peers, messages and webhooks as text, values in memory, and
+//! random dialogues with machines.
 
 pub mod law;
 pub mod memory;

@@ -1,4 +1,5 @@
-//! HTTP messages as text, so that a corpus can be read: lines of `name: value`, an empty line, and the body.
+//! HTTP messages as text, so that a corpus can be read: lines of `name: value`, an empty line, and
+//! the body.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, request::Parts};

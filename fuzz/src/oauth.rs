@@ -29,7 +29,8 @@ pub fn endpoint(answer: &Message) -> TokenEndpoint {
     TokenEndpoint::new(provider(), http).expect("a valid configuration")
 }
 
-/// Panics where an error tells one of these secrets, though the provider repeated it, or more than a line.
+/// Panics where an error tells one of these secrets, though the provider repeated it, or more than
+/// a line.
 pub fn check_error(error: &(dyn std::error::Error + 'static), secrets: &[&str]) {
     let mut said = format!("{error} {error:?}");
     let mut cause = error.source();

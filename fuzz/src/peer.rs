@@ -31,8 +31,9 @@ pub fn run<T>(work: impl Future<Output = T>) -> T {
     runtime.block_on(async { tokio::time::timeout(HANGS_AFTER, work).await.expect("the session hangs") })
 }
 
-/// Cuts the fuzzer's bytes into messages at line feeds, so that a corpus can be read: an empty line is half a second of silence, a line that begins with
-/// a zero byte is binary, every other one is text.
+/// Cuts the fuzzer's bytes into messages at line feeds, so that a corpus can be read: an empty line
+/// is half a second of silence, a line that begins with a zero byte is binary, every other one is
+/// text.
 pub fn script(data: &[u8]) -> Vec<Option<Message>> {
     let message = |line: &[u8]| match line {
         [] => None,

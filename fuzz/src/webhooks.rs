@@ -1,7 +1,8 @@
-//! Webhooks from strangers and from the provider: nothing that a stranger writes is verified, and all that the provider signs is.
+//! Webhooks from strangers and from the provider: nothing that a stranger writes is verified, and
+//! all that the provider signs is.
 //!
-//! Each input is judged as it came, and again under the signature that a sender with the secret would have put on it, so that what is read after the
-//! signature is reached as well.
+//! Each input is judged as it came, and again under the signature that a sender with the secret
+//! would have put on it, so that what is read after the signature is reached as well.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;

@@ -63,8 +63,9 @@ fn targets() -> Result<Vec<String>> {
 fn fuzz(targets: Vec<String>, seconds: u32) -> Result {
     packages::require(packages::FUZZ)?;
     let work = sh::target().join("fuzz");
-    // `--release` leaves checks to the profile, which has them everywhere but in a parser whose own assertions a stranger can fail.
-    // Coverage comes from the compiler's own passes; memory errors are ruled out, since unsafe code is forbidden. The names of the passes are not stable.
+    // `--release` leaves checks to the profile, which has them everywhere but in a parser whose own
+    // assertions a stranger can fail. Coverage comes from the compiler's own passes; memory errors
+    // are ruled out, since unsafe code is forbidden. The names of the passes are not stable.
     let mut build =
         tools::command("cargo-fuzz", CARGO_FUZZ, &["fuzz", "build", "--release", "--sanitizer", "none"])?;
     build.env("RUSTC_BOOTSTRAP", "1").env_remove("CARGO_TARGET_DIR").arg("--target-dir").arg(&work);

@@ -1,4 +1,5 @@
-//! `cargo xtask up | test | check | bench | web | fuzz`: the only scripts of the project, in Rust, with no dependency.
+//! `cargo xtask up | test | check | bench | web | fuzz`: the only scripts of the project, in Rust,
+//! with no dependency.
 
 mod bench;
 mod fuzz;

@@ -1,4 +1,5 @@
-//! Debian packages that the demo and the tests use, installed where that is allowed and named where it is not.
+//! Debian packages that the demo and the tests use, installed where that is allowed and named where
+//! it is not.
 
 use std::{path::Path, process::Command};
 
@@ -6,7 +7,8 @@ use crate::sh::{self, Result, say};
 
 /// Hears and speaks in the demo: offline recognition and a voice, for the simulated providers.
 pub const SPEECH: &[&str] = &["pocketsphinx", "pocketsphinx-en-us", "flite", "opus-tools"];
-/// What the tests need beside that: a browser, real speech, a Redis and a PostgreSQL server, and what the vendors' own SDKs run on.
+/// What the tests need beside that: a browser, real speech, a Redis and a PostgreSQL server, and
+/// what the vendors' own SDKs run on.
 pub const TEST: &[&str] = &[
     "chromium",
     "pocketsphinx",
@@ -32,7 +34,8 @@ pub enum Outcome {
     Missing(String),
 }
 
-/// Makes sure that `packages` are installed: as root on Debian or Ubuntu (or with passwordless sudo), by apt-get.
+/// Makes sure that `packages` are installed: as root on Debian or Ubuntu (or with passwordless
+/// sudo), by apt-get.
 pub fn ensure(packages: &[&str]) -> Result<Outcome> {
     let missing: Vec<&str> = packages.iter().copied().filter(|package| !installed(package)).collect();
     if missing.is_empty() {
@@ -61,7 +64,8 @@ pub fn require(packages: &[&str]) -> Result {
 }
 
 fn installed(package: &str) -> bool {
-    // A machine with a Python of its own, outside the package system, has what we need from these two.
+    // A machine with a Python of its own, outside the package system, has what we need from these
+    // two.
     if package.starts_with("python3") {
         return sh::has("python3", "-V")
             && sh::command("python3", &["-c", "import venv, ensurepip"]).status().is_ok_and(|s| s.success());

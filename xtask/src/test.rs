@@ -1,4 +1,5 @@
-//! `cargo xtask test`: what continuous integration runs, on a bare Debian or Ubuntu machine with Rust, Node.js and apt.
+//! `cargo xtask test`: what continuous integration runs, on a bare Debian or Ubuntu machine with
+//! Rust, Node.js and apt.
 
 use std::{
     fs::DirEntry,
@@ -90,7 +91,8 @@ fn doc() -> Result {
     sh::run("documentation", doc.env("RUSTDOCFLAGS", "-D warnings"))
 }
 
-/// The backends that need a server, which the tests start themselves, and traces for a collector that they play.
+/// The backends that need a server, which the tests start themselves, and traces for a collector
+/// that they play.
 const FEATURES: &str = "livos-core/redis,livos-core/postgres,livos-core/test-util,livos-vps/otel";
 
 fn unit() -> Result {
@@ -122,7 +124,8 @@ fn features() -> Result {
 }
 
 fn deny() -> Result {
-    // The advisory database is fetched from the network and changes by the hour; a release checks it, a test run does not.
+    // The advisory database is fetched from the network and changes by the hour; a release checks
+    // it, a test run does not.
     let args = ["--log-level", "error", "check", "bans", "licenses", "sources"];
     sh::run("licences, sources and banned crates", &mut tools::command("cargo-deny", CARGO_DENY, &args)?)
 }
@@ -136,8 +139,9 @@ fn package() -> Result {
     sh::run("crates as they would be published", &mut package)
 }
 
-/// Cargo verifies our crates against each other through a registry in the target folder, and unpacks what it finds there into its home, once for each
-/// version. Until a version is published its content changes, so what was unpacked for an earlier run must not be taken for today's.
+/// Cargo verifies our crates against each other through a registry in the target folder, and
+/// unpacks what it finds there into its home, once for each version. Until a version is published
+/// its content changes, so what was unpacked for an earlier run must not be taken for today's.
 fn forget_packages() -> Result {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")));
@@ -184,7 +188,8 @@ fn sdk() -> Result {
     )
 }
 
-/// Starts the deployment with `up` as a person would, reads the login link it prints, and lets the browser test at it.
+/// Starts the deployment with `up` as a person would, reads the login link it prints, and lets the
+/// browser test at it.
 fn browser() -> Result {
     let wav = sh::target().join("browser-test.wav");
     speech_file(&wav)?;
@@ -240,7 +245,8 @@ impl Deployment {
 
 impl Drop for Deployment {
     fn drop(&mut self) {
-        // SIGTERM first: the drain is part of what is tested. A server that ignores it is killed after its bound.
+        // SIGTERM first: the drain is part of what is tested. A server that ignores it is killed
+        // after its bound.
         let _ = sh::command("kill", &["-TERM", &self.child.id().to_string()]).status();
         let until = Instant::now() + std::time::Duration::from_secs(15);
         while Instant::now() < until {

@@ -1,4 +1,5 @@
-//! The web client: npm ci, then Vite; and its protocol types, which are generated from the Rust types.
+//! The web client: npm ci, then Vite; and its protocol types, which are generated from the Rust
+//! types.
 
 use std::path::{Path, PathBuf};
 

@@ -1,8 +1,10 @@
-//! Prints how many deliveries a second are verified, durable and acknowledged over TCP while the agent is slow, how long each acknowledgement takes, and what
-//! memory that takes; in the embedded file and in Redis.
+//! Prints how many deliveries a second are verified, durable and acknowledged over TCP while the
+//! agent is slow, how long each acknowledgement takes, and what memory that takes; in the embedded
+//! file and in Redis.
 //!
-//! `cargo xtask bench load`; `-- --help` names the sizes. The senders are GitHub's twin, each on a connection of its own, one delivery at a time. The file is
-//! synced before an answer, and so is Redis' own. The senders run in this process too and share its processors and its memory.
+//! `cargo xtask bench load`; `-- --help` names the sizes. The senders are GitHub's twin, each on a
+//! connection of its own, one delivery at a time. The file is synced before an answer, and so is
+//! Redis' own. The senders run in this process too and share its processors and its memory.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used)]
 
@@ -139,7 +141,8 @@ async fn serve(listener: TcpListener, intake: Intake<SystemClock>) {
     }
 }
 
-/// How often each time was measured, in as much memory for a million times as for one: this process' memory is measured too.
+/// How often each time was measured, in as much memory for a million times as for one: this
+/// process' memory is measured too.
 struct Times(Box<[AtomicU32]>);
 
 impl Times {

@@ -1,8 +1,10 @@
-//! Prints what a durable job costs: enqueues a second and how long each takes, bytes a queued job takes, and how long it takes until the jobs are there again
-//! after a crash; in the embedded file, in Redis, and with BullMQ in the same Redis.
+//! Prints what a durable job costs: enqueues a second and how long each takes, bytes a queued job
+//! takes, and how long it takes until the jobs are there again after a crash; in the embedded file,
+//! in Redis, and with BullMQ in the same Redis.
 //!
-//! `cargo xtask bench queue_table` installs BullMQ from its lock file and runs it; `-- --help` names the sizes. Redis keeps an append-only file and syncs it
-//! before every answer; the file does the same. Nothing is compared that is not as durable.
+//! `cargo xtask bench queue_table` installs BullMQ from its lock file and runs it; `-- --help`
+//! names the sizes. Redis keeps an append-only file and syncs it before every answer; the file does
+//! the same. Nothing is compared that is not as durable.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used)]
 

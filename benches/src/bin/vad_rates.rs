@@ -1,9 +1,12 @@
-//! How often the detectors miss speech and hear it where there is none: real speech mixed with noise at several levels.
+//! How often the detectors miss speech and hear it where there is none: real speech mixed with
+//! noise at several levels.
 //!
-//! Speech is made at run time by two public voices (flite, espeak-ng), noise by sox; babble is several voices at once. Truth is the energy of the clean
-//! speech: a window is speech when it is within 30 dB of the loudest, silence when it is more than 60 dB below it and no speech is within 150 ms; what
-//! lies between counts for neither. A miss is a window of speech in which the detector's state was quiet, a false alarm a window of silence in which it
-//! was not. `--silero FILE` adds a model that you supply.
+//! Speech is made at run time by two public voices (flite, espeak-ng), noise by sox; babble is
+//! several voices at once. Truth is the energy of the clean speech: a window is speech when it is
+//! within 30 dB of the loudest, silence when it is more than 60 dB below it and no speech is within
+//! 150 ms; what lies between counts for neither. A miss is a window of speech in which the
+//! detector's state was quiet, a false alarm a window of silence in which it was not.
+//! `--silero FILE` adds a model that you supply.
 
 #![allow(clippy::print_stdout, clippy::expect_used, clippy::unwrap_used)]
 
@@ -38,7 +41,8 @@ const RATE: usize = 16_000;
 /// Truth is decided in windows of 10 ms.
 const WINDOW: usize = 160;
 const LEVELS: [Option<f64>; 5] = [None, Some(20.0), Some(10.0), Some(5.0), Some(0.0)];
-/// A detector needs this long to be sure, and holds speech this long after it; what it says about these moments is counted for neither.
+/// A detector needs this long to be sure, and holds speech this long after it; what it says about
+/// these moments is counted for neither.
 const MARGIN_BEFORE: usize = 12;
 const MARGIN_AFTER: usize = 35;
 
@@ -249,7 +253,8 @@ fn states(vad: Box<dyn Vad>, samples: &[f64]) -> Vec<VadState> {
         .collect()
 }
 
-/// Misses and false alarms in percent. The first 100 ms of an utterance are the detector's to become sure, and the gate's pre-roll covers them.
+/// Misses and false alarms in percent. The first 100 ms of an utterance are the detector's to
+/// become sure, and the gate's pre-roll covers them.
 fn rates(truth: &[Truth], states: &[VadState]) -> (f64, f64) {
     let open = |state: &VadState| matches!(state, VadState::Speaking | VadState::Stopping);
     let begins =

@@ -1,12 +1,16 @@
-//! Voice to voice over TCP: real speech, played in real time to a running server as a browser would, against twins in their own process.
+//! Voice to voice over TCP: real speech, played in real time to a running server as a browser
+//! would, against twins in their own process.
 //!
-//! `cargo xtask bench voice_to_voice` builds the server and the twins and runs this. For each profile (`zero`: the twins answer at once;
-//! `seed`: they take as long as real providers) and each mode it plays at least 200 turns and prints p50, p95 and p99 of the silence that
-//! a listener hears and of each of its parts. The parts are the server's own waterfall with the way up and the way down added, placed on
-//! one clock by `ping` and `pong`; the last column of the first row tells how far their sum is from the silence that was measured.
+//! `cargo xtask bench voice_to_voice` builds the server and the twins and runs this. For each
+//! profile (`zero`: the twins answer at once; `seed`: they take as long as real providers) and each
+//! mode it plays at least 200 turns and prints p50, p95 and p99 of the silence that a listener
+//! hears and of each of its parts. The parts are the server's own waterfall with the way up and the
+//! way down added, placed on one clock by `ping` and `pong`; the last column of the first row tells
+//! how far their sum is from the silence that was measured.
 //!
-//! With `--openers` the server says a sentence where an answer is late, which is no answer: `voice to answer` is the time to the first word of the answer
-//! itself, where a player that plays what comes at once would reach it.
+//! With `--openers` the server says a sentence where an answer is late, which is no answer:
+//! `voice to answer` is the time to the first word of the answer itself, where a player that plays
+//! what comes at once would reach it.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::expect_used, clippy::unwrap_used)]
 
@@ -212,7 +216,8 @@ impl Server {
     }
 }
 
-/// The first line that `wanted` accepts; the rest is drained so that the child never blocks on a full pipe.
+/// The first line that `wanted` accepts; the rest is drained so that the child never blocks on a
+/// full pipe.
 fn first_line(child: &mut Child, wanted: impl Fn(&str) -> bool) -> String {
     let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
     let line =
@@ -268,7 +273,8 @@ struct Answer {
 /// Plays what comes at once.
 #[derive(Default)]
 struct Player {
-    /// Each piece of audio: where it begins in all of it, when it begins to be heard, and how long it is, in ms.
+    /// Each piece of audio: where it begins in all of it, when it begins to be heard, and how long
+    /// it is, in ms.
     pieces: Vec<(f64, f64, f64)>,
 }
 
@@ -306,7 +312,8 @@ impl Caller {
             caller.send(json!({ "type": "ping", "at_ms": at_ms })).await;
             caller.wait_until(Instant::now() + Duration::from_millis(5), &mut answer).await;
         }
-        // The provider connections open while the first words are spoken; here they get a moment, as a person would give them.
+        // The provider connections open while the first words are spoken; here they get a moment,
+        // as a person would give them.
         caller.wait_until(Instant::now() + Duration::from_millis(500), &mut answer).await;
         caller
     }
@@ -330,7 +337,8 @@ impl Caller {
         measured
     }
 
-    /// One spoken turn: the silence from the last voiced sample, or the release of the button, to the first audio.
+    /// One spoken turn: the silence from the last voiced sample, or the release of the button, to
+    /// the first audio.
     async fn turn(&mut self, speech: &[u8]) -> Turn {
         let mut answer = Answer::default();
         if !self.open_microphone {
@@ -427,7 +435,8 @@ impl Caller {
         let first_audio = answer.first_audio.expect("waited for");
         let waterfall = answer.waterfall.as_ref().expect("waited for");
         let clock = |name: &str| waterfall[name].as_f64().expect("a number") - self.offset;
-        // By push to talk the way up is all there is before; a detector's idea of when speech ended is some windows late as well.
+        // By push to talk the way up is all there is before; a detector's idea of when speech ended
+        // is some windows late as well.
         let before = if self.open_microphone { "uplink, detector" } else { "uplink" };
         let mut parts = vec![(before.to_owned(), clock("from_ms") - ended)];
         for part in waterfall["parts"].as_array().expect("a list") {
@@ -449,8 +458,8 @@ impl Caller {
     }
 }
 
-/// Waiting for providers; and with an open microphone the silence that turn taking waits for on purpose, from where the detector heard speech
-/// end. Everything else is the framework's own.
+/// Waiting for providers; and with an open microphone the silence that turn taking waits for on
+/// purpose, from where the detector heard speech end. Everything else is the framework's own.
 const WAITING: [&str; 5] = ["uplink, detector", "end_of_turn", "stt", "ttft", "ttfb"];
 
 fn report(profile: &str, mode: &str, turns: &[Turn], wanted: usize) -> bool {

@@ -1,5 +1,6 @@
 //! Asks a model one question and prints the answer as it comes:
-//! `ANTHROPIC_API_KEY=… cargo run -p livos-agent --example ask -- how deep is the sea`. `ANTHROPIC_BASE_URL` names another server.
+//! `ANTHROPIC_API_KEY=… cargo run -p livos-agent --example ask -- how deep is the sea`.
+//! `ANTHROPIC_BASE_URL` names another server.
 
 use std::io::Write;
 

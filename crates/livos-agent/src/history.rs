@@ -1,7 +1,9 @@
-//! What was said in one conversation, in the shape that a model accepts: user first, then turn and turn about, nothing blank.
+//! What was said in one conversation, in the shape that a model accepts: user first, then turn and
+//! turn about, nothing blank.
 //!
-//! The history holds what was heard. An answer that was cut off stands here with the words that reached the listener; one that nobody heard does
-//! not stand here at all, and the user's two messages become one.
+//! The history holds what was heard. An answer that was cut off stands here with the words that
+//! reached the listener; one that nobody heard does not stand here at all, and the user's two
+//! messages become one.
 
 use std::collections::VecDeque;
 
@@ -16,7 +18,8 @@ use crate::{
 pub struct HistoryConfig {
     /// Messages. 400: some hours of talk.
     pub messages: usize,
-    /// Estimated tokens. 100,000: half the window of the default model, which leaves room for the answer and for an estimate that is wrong.
+    /// Estimated tokens. 100,000: half the window of the default model, which leaves room for the
+    /// answer and for an estimate that is wrong.
     pub tokens: u64,
 }
 
@@ -45,7 +48,8 @@ impl History {
         self.messages.iter()
     }
 
-    /// Adds what was said; a blank text adds nothing. A message of the same role as the last one is joined to it by a line break.
+    /// Adds what was said; a blank text adds nothing. A message of the same role as the last one is
+    /// joined to it by a line break.
     pub fn push(&mut self, message: Message) {
         let text = message.text.trim();
         // A model refuses a conversation that begins with its own words.
@@ -54,7 +58,8 @@ impl History {
         }
         self.tokens += tokens::estimate(text);
         match self.messages.back_mut().filter(|last| last.role == message.role) {
-            // A user who goes on before the answer is heard is understood anew from the beginning of the turn.
+            // A user who goes on before the answer is heard is understood anew from the beginning
+            // of the turn.
             Some(last) if continues(&last.text, text) => {
                 self.tokens = self.tokens.saturating_sub(tokens::estimate(&last.text));
                 text.clone_into(&mut last.text);
@@ -80,7 +85,8 @@ impl History {
     }
 }
 
-/// Whether `text` is `before` with more words: the same words first, whatever became of the punctuation between.
+/// Whether `text` is `before` with more words: the same words first, whatever became of the
+/// punctuation between.
 fn continues(before: &str, text: &str) -> bool {
     let words = |text: &str| -> Vec<String> {
         let plain: String =

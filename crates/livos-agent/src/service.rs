@@ -1,8 +1,9 @@
 //! The agent: a message in, a reply out, and a history of what was heard.
 //!
-//! A reply is provisional until it is committed. Only then does the user's message enter the history, and the answer follows with the words that
-//! were heard. Between two messages of one conversation the second waits for nobody: it sees the history as it stands, which is what
-//! the listener knows.
+//! A reply is provisional until it is committed. Only then does the user's message enter the
+//! history, and the answer follows with the words that were heard. Between two messages of one
+//! conversation the second waits for nobody: it sees the history as it stands, which is what the
+//! listener knows.
 
 use std::{
     collections::HashMap,
@@ -27,11 +28,13 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AgentConfig {
-    /// Conversations held in memory; the one that was quiet longest is forgotten. 256: some megabytes.
+    /// Conversations held in memory; the one that was quiet longest is forgotten. 256: some
+    /// megabytes.
     pub conversations: usize,
     /// The bounds of each.
     pub history: HistoryConfig,
-    /// Further attempts when a model fails before its first word, in a way that may pass. 1: a listener does not wait for a third.
+    /// Further attempts when a model fails before its first word, in a way that may pass. 1: a
+    /// listener does not wait for a third.
     pub retries: u32,
 }
 
@@ -83,7 +86,8 @@ impl<M: Model> Service<Inbound> for Agent<M> {
             let error = ReplyError::new(ReplyErrorKind::Rejected, "the message is blank");
             return std::future::ready(Err(error));
         }
-        // The request is made of a copy of the history, so that a reply that is dropped has changed nothing.
+        // The request is made of a copy of the history, so that a reply that is dropped has changed
+        // nothing.
         let mut history = lock(&self.memory).copy(&inbound.conversation);
         history.push(said.clone());
         let request =
@@ -98,7 +102,8 @@ impl<M: Model> Service<Inbound> for Agent<M> {
     }
 }
 
-/// The user's message as the model reads it. Text that nobody in the conversation wrote is marked as such, and after the message.
+/// The user's message as the model reads it. Text that nobody in the conversation wrote is marked
+/// as such, and after the message.
 fn message_of(inbound: &Inbound) -> Message {
     let mut text = inbound.text.trim().to_owned();
     for untrusted in &inbound.untrusted {
@@ -143,7 +148,8 @@ fn answer<M: Model>(
     })
 }
 
-/// Whether another attempt at once may succeed: not where the provider asked to be left alone for a while.
+/// Whether another attempt at once may succeed: not where the provider asked to be left alone for a
+/// while.
 fn may_pass(error: &ReplyError) -> bool {
     match error.kind() {
         ReplyErrorKind::Unavailable => true,

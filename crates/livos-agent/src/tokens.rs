@@ -1,7 +1,8 @@
 //! How many tokens a text will be, before a provider has counted it.
 //!
-//! An estimate, and marked as one wherever it is booked: 4.4 characters a token on English prose with Claude's tokenizers. Scripts whose
-//! characters take more bytes take more tokens, so bytes and characters are weighed together.
+//! An estimate, and marked as one wherever it is booked: 4.4 characters a token on English prose
+//! with Claude's tokenizers. Scripts whose characters take more bytes take more tokens, so bytes
+//! and characters are weighed together.
 
 /// Characters of one token, in English prose.
 const CHARACTERS: f64 = 4.4;

@@ -1,4 +1,5 @@
-//! The agent and its client over real sockets, against a twin that speaks the provider's wire and shares no type with them.
+//! The agent and its client over real sockets, against a twin that speaks the provider's wire and
+//! shares no type with them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // Helpers of tests fail as tests do.
 
@@ -137,7 +138,8 @@ async fn a_dead_connection_is_replaced_by_the_next_answer() {
     answer(&client, "hello", Channel::Voice).await.2.unwrap();
     assert_eq!(provider.kill_connections(), 1);
     let (_, _, first) = answer(&client, "hello", Channel::Voice).await;
-    // Whether the client knew by then that the connection was gone is a race that either side may win.
+    // Whether the client knew by then that the connection was gone is a race that either side may
+    // win.
     if let Err(error) = first {
         assert_eq!(error.kind(), ReplyErrorKind::Unavailable);
     }
@@ -215,7 +217,8 @@ async fn a_conversation_goes_on_from_what_was_heard() {
     unheard.commit();
     unheard.heard(Heard { text: String::new(), complete: false });
     drop(unheard);
-    // The twin refuses histories that the provider would refuse: blank text, two turns of one role, a last word of the assistant.
+    // The twin refuses histories that the provider would refuse: blank text, two turns of one role,
+    // a last word of the assistant.
     let mut sum = ask(&agent, "what is two plus three").await;
     sum.commit();
     assert_eq!(first_words(&mut sum).await.unwrap(), "That ");

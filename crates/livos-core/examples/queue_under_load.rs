@@ -1,10 +1,13 @@
-//! Enqueues and does jobs as fast as it can, and writes down what it was promised: what is killed at any instant has lost nothing.
+//! Enqueues and does jobs as fast as it can, and writes down what it was promised: what is killed
+//! at any instant has lost nothing.
 //!
-//! `cargo run -p livos-core --example queue_under_load -- FILE FIRST SECONDS` works until it is killed; with the feature `redis`, `FILE` may be the address of
-//! a server, and a further `work` leaves the enqueueing to others. Each line of its output is a fact: `enqueued N`,
-//! `duplicate N`, `leased N ATTEMPT`, `acking N`, `acked N`, `lost N`. `FIRST` is its first new job, and the ten before it are enqueued again first;
-//! `SECONDS` are added to its clock, so that the leases of a process that was killed are over. The job `poison` kills the process. The tests that kill processes read
-//! this output.
+//! `cargo run -p livos-core --example queue_under_load -- FILE FIRST SECONDS` works until it is
+//! killed; with the feature `redis`, `FILE` may be the address of a server, and a further `work`
+//! leaves the enqueueing to others. Each line of its output is a fact: `enqueued N`, `duplicate N`,
+//! `leased N ATTEMPT`, `acking N`, `acked N`, `lost N`. `FIRST` is its first new job, and the ten
+//! before it are enqueued again first; `SECONDS` are added to its clock, so that the leases of a
+//! process that was killed are over. The job `poison` kills the process. The tests that kill
+//! processes read this output.
 
 #![allow(clippy::print_stdout)] // What it prints is what it is for.
 

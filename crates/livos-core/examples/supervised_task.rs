@@ -1,4 +1,5 @@
-//! A task that panics is restarted alone, with its neighbours untouched: `cargo run -p livos-core --example supervised_task`.
+//! A task that panics is restarted alone, with its neighbours untouched:
+//! `cargo run -p livos-core --example supervised_task`.
 
 use std::{
     io::Write,

@@ -1,4 +1,5 @@
-//! Growing, jittered waits between attempts, so that many clients of a provider that comes back do not come back together.
+//! Growing, jittered waits between attempts, so that many clients of a provider that comes back do
+//! not come back together.
 
 use std::time::Duration;
 
@@ -8,11 +9,14 @@ use rand::{Rng, SeedableRng, rngs::SmallRng};
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct BackoffConfig {
-    /// The first wait, before jitter. 1 s: long enough for a restart behind a load balancer, short enough for a conversation.
+    /// The first wait, before jitter. 1 s: long enough for a restart behind a load balancer, short
+    /// enough for a conversation.
     pub first: Duration,
-    /// The longest wait, before jitter. 30 s: a provider that is down for long is asked twice a minute.
+    /// The longest wait, before jitter. 30 s: a provider that is down for long is asked twice a
+    /// minute.
     pub longest: Duration,
-    /// How much of each wait is drawn at random, 0 to 1. 0.5: half of it is certain, so no client hammers, and half spreads the herd.
+    /// How much of each wait is drawn at random, 0 to 1. 0.5: half of it is certain, so no client
+    /// hammers, and half spreads the herd.
     pub jitter: f64,
 }
 
@@ -36,7 +40,8 @@ impl Backoff {
         Self { config, next: config.first, random: SmallRng::seed_from_u64(seed) }
     }
 
-    /// The wait after so many failures, from 1, for who keeps no series: a job that is tried again by whoever is free.
+    /// The wait after so many failures, from 1, for who keeps no series: a job that is tried again
+    /// by whoever is free.
     pub fn delay_of(config: BackoffConfig, failures: u32, seed: u64) -> Duration {
         let doubled = config.first.saturating_mul(1 << failures.saturating_sub(1).min(30));
         Self { next: doubled.min(config.longest), ..Self::new(config, seed) }.next_delay()

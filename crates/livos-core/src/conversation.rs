@@ -1,12 +1,14 @@
-//! What somebody said, and the stream that answers: the two values that let the crates of the star compose.
+//! What somebody said, and the stream that answers: the two values that let the crates of the star
+//! compose.
 //!
-//! [`Inbound`] and [`Reply`] are to LivOS what `http::Request` and `http::Response` are to tower-http: an agent is a
-//! `tower::Service<Inbound, Response = Reply>`, and the voice pipeline, a chat endpoint and a queue worker all take any such
-//! service without knowing who implements it.
+//! [`Inbound`] and [`Reply`] are to LivOS what `http::Request` and `http::Response` are to
+//! tower-http: an agent is a `tower::Service<Inbound, Response = Reply>`, and the voice pipeline, a
+//! chat endpoint and a queue worker all take any such service without knowing who implements it.
 //!
-//! A reply is *provisional* until [`Reply::commit`]. Speculation may call the responder before the user's turn is sure to have
-//! ended; a provisional reply that is dropped leaves nothing in the history. What reached the listener is told with
-//! [`Reply::heard`], so that the history holds what was heard and not what was generated.
+//! A reply is *provisional* until [`Reply::commit`]. Speculation may call the responder before the
+//! user's turn is sure to have ended; a provisional reply that is dropped leaves nothing in the
+//! history. What reached the listener is told with [`Reply::heard`], so that the history holds what
+//! was heard and not what was generated.
 
 use std::{
     fmt,
@@ -22,8 +24,8 @@ use crate::usage::UserId;
 
 /// Names one conversation across processes and restarts.
 ///
-/// One to 128 ASCII letters, digits, or `-`, `_`, `.`, `:`; anything else is refused, so that an id can stand in a store key, a log
-/// line or a URL without escaping.
+/// One to 128 ASCII letters, digits, or `-`, `_`, `.`, `:`; anything else is refused, so that an id
+/// can stand in a store key, a log line or a URL without escaping.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConversationId(Arc<str>);
 
@@ -102,7 +104,8 @@ pub struct Inbound {
     pub user: UserId,
     /// What the speaker said.
     pub text: String,
-    /// Text that came along and that nobody in the conversation wrote (a forwarded mail, a page): data, never instructions.
+    /// Text that came along and that nobody in the conversation wrote (a forwarded mail, a page):
+    /// data, never instructions.
     pub untrusted: Vec<String>,
 }
 
@@ -233,11 +236,14 @@ pub struct Heard {
     pub complete: bool,
 }
 
-/// The responder's side of a [`Reply`]: it is told what became of the reply. Dropping it cancels whatever still runs.
+/// The responder's side of a [`Reply`]: it is told what became of the reply. Dropping it cancels
+/// whatever still runs.
 pub trait ReplyControl: Send {
-    /// The turn is sure: the message may enter the history, and tools with effects may run. Called at most once.
+    /// The turn is sure: the message may enter the history, and tools with effects may run. Called
+    /// at most once.
     fn commit(&mut self);
-    /// What the listener heard; called at most once, after `commit`. A committed reply that is dropped without it was not heard at all.
+    /// What the listener heard; called at most once, after `commit`. A committed reply that is
+    /// dropped without it was not heard at all.
     fn heard(&mut self, heard: Heard);
 }
 
@@ -245,8 +251,8 @@ type EventStream = Pin<Box<dyn Stream<Item = Result<ReplyEvent, ReplyError>> + S
 
 /// The answer to an [`Inbound`]: a stream of [`ReplyEvent`]s with a handle on its fate.
 ///
-/// Dropping the reply cancels it: the model's stream is closed and, unless it was committed, nothing is remembered.
-/// After an error or [`ReplyEvent::Finished`] the stream ends.
+/// Dropping the reply cancels it: the model's stream is closed and, unless it was committed,
+/// nothing is remembered. After an error or [`ReplyEvent::Finished`] the stream ends.
 pub struct Reply {
     events: EventStream,
     control: Box<dyn ReplyControl>,

@@ -1,11 +1,13 @@
 //! A drain: stop taking work, finish or close what runs, exit within a bounded time (P-07).
 //!
-//! The process that owns the [`Drain`] begins it when a [`Termination`] comes; everything else holds a [`DrainSignal`]. The bound on the time is
-//! the owner's, in [`crate::supervise::Supervisor::shut_down`].
+//! The process that owns the [`Drain`] begins it when a [`Termination`] comes; everything else
+//! holds a [`DrainSignal`]. The bound on the time is the owner's, in
+//! [`crate::supervise::Supervisor::shut_down`].
 
 use tokio::sync::watch;
 
-/// Begins the drain. Dropping it begins the drain too: what nobody can stop any more must not run for ever.
+/// Begins the drain. Dropping it begins the drain too: what nobody can stop any more must not run
+/// for ever.
 #[derive(Debug)]
 pub struct Drain(watch::Sender<bool>);
 
@@ -39,8 +41,9 @@ impl DrainSignal {
     }
 }
 
-/// Hears the signals that ask the process to end: SIGTERM and SIGINT, elsewhere Ctrl-C. From the moment it is made they don't kill the process by themselves
-/// any more, so make it before anybody is told that the process is ready, and exit at once when a second one comes.
+/// Hears the signals that ask the process to end: SIGTERM and SIGINT, elsewhere Ctrl-C. From the
+/// moment it is made they don't kill the process by themselves any more, so make it before anybody
+/// is told that the process is ready, and exit at once when a second one comes.
 #[derive(Debug)]
 pub struct Termination {
     #[cfg(unix)]

@@ -1,7 +1,8 @@
 //! The one driver: it connects a [`Machine`] to the clock, and its caller connects it to the world.
 //!
-//! A caller loops over `select!` with [`Drive::next`] in one arm and its sockets and channels in the others. It has no `if` about the
-//! domain: what to do comes out of the machine, and what happened goes in.
+//! A caller loops over `select!` with [`Drive::next`] in one arm and its sockets and channels in
+//! the others. It has no `if` about the domain: what to do comes out of the machine, and what
+//! happened goes in.
 //!
 //! ```
 //! # use livos_core::{drive::Drive, machine::Machine, keep_alive::*};
@@ -57,8 +58,9 @@ impl<M: Machine<Time = Instant>> Drive<M> {
         self.machine.poll_output()
     }
 
-    /// The next output: drains what is waiting, else sleeps to the machine's deadline and asks again. Waits for ever while there is neither
-    /// output nor deadline. Cancel safe: nothing is lost when the future is dropped.
+    /// The next output: drains what is waiting, else sleeps to the machine's deadline and asks
+    /// again. Waits for ever while there is neither output nor deadline. Cancel safe: nothing is
+    /// lost when the future is dropped.
     pub async fn next(&mut self) -> M::Output {
         loop {
             if let Some(output) = self.machine.poll_output() {
@@ -75,11 +77,12 @@ impl<M: Machine<Time = Instant>> Drive<M> {
     }
 }
 
-/// The longest sleep of a [`WallDrive`]. A minute: the wall clock may be set, and a deadline that came nearer is then met within that time.
+/// The longest sleep of a [`WallDrive`]. A minute: the wall clock may be set, and a deadline that
+/// came nearer is then met within that time.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
-/// A machine on the wall clock, for what is persisted or promised by a provider. Sleeps by the runtime's clock, and asks the wall clock what time it is
-/// whenever it wakes.
+/// A machine on the wall clock, for what is persisted or promised by a provider. Sleeps by the
+/// runtime's clock, and asks the wall clock what time it is whenever it wakes.
 pub struct WallDrive<M> {
     machine: M,
     clock: Arc<dyn Clock>,

@@ -1,7 +1,8 @@
 //! Keeps an idle connection open, and notices a peer that is open but mute.
 //!
-//! Providers close a socket that carries nothing (Deepgram after ten seconds); and a socket can stay open while the service behind it has
-//! died, which users hear as dead air. Neither is seen by TCP.
+//! Providers close a socket that carries nothing (Deepgram after ten seconds); and a socket can
+//! stay open while the service behind it has died, which users hear as dead air. Neither is seen by
+//! TCP.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -15,7 +16,8 @@ use crate::machine::Machine;
 pub struct KeepAliveConfig {
     /// Nothing sent for this long: send a ping. 4 s: within the 3 to 5 s that Deepgram asks for.
     pub interval: Duration,
-    /// An answer was expected and nothing at all came for this long: the peer is dead. 5 s: far beyond any provider's 99th percentile.
+    /// An answer was expected and nothing at all came for this long: the peer is dead. 5 s: far
+    /// beyond any provider's 99th percentile.
     pub mute_after: Duration,
 }
 
@@ -31,7 +33,8 @@ impl Default for KeepAliveConfig {
 pub enum KeepAliveInput {
     /// Something was sent, a ping too.
     Sent,
-    /// From now on an answer is due. Said again before an answer came, it does not move the deadline.
+    /// From now on an answer is due. Said again before an answer came, it does not move the
+    /// deadline.
     Expect,
     /// Something came.
     Received,
@@ -57,7 +60,8 @@ pub struct KeepAlive {
 }
 
 impl KeepAlive {
-    /// For a connection on which nothing was sent yet. The first ping is due one interval after the first [`KeepAliveInput::Sent`].
+    /// For a connection on which nothing was sent yet. The first ping is due one interval after the
+    /// first [`KeepAliveInput::Sent`].
     pub fn new(config: KeepAliveConfig) -> Self {
         Self { config, ping_at: None, dead_at: None, ping_due: false, dead: false }
     }

@@ -1,12 +1,15 @@
 //! The shape of a decision: inputs and `now` go in, outputs and the next deadline come out.
 //!
-//! A machine owns no socket, clock, task, channel, lock or source of randomness, so every dialogue with it is a plain test with a
-//! hand-made `now`. The one driver in [`crate::drive`] connects any machine to the world.
+//! A machine owns no socket, clock, task, channel, lock or source of randomness, so every dialogue
+//! with it is a plain test with a hand-made `now`. The one driver in [`crate::drive`] connects any
+//! machine to the world.
 //!
 //! # The law
 //!
-//! 1. Mutate once (`handle_input` or `handle_timeout`), then drain: call `poll_output` until it answers `None`.
-//! 2. A drain terminates: with no new input, `poll_output` answers `None` after finitely many calls.
+//! 1. Mutate once (`handle_input` or `handle_timeout`), then drain: call `poll_output` until it
+//!    answers `None`.
+//! 2. A drain terminates: with no new input, `poll_output` answers `None` after finitely many
+//!    calls.
 //! 3. After `handle_timeout(now)` and a drain, `poll_timeout` is `None` or later than `now`.
 //! 4. `handle_timeout` before the deadline changes nothing.
 
@@ -16,7 +19,8 @@ pub trait Machine {
     type Input;
     /// What it asks of its driver.
     type Output;
-    /// `Instant` for behaviour in memory, `Timestamp` for what is persisted or promised by a provider.
+    /// `Instant` for behaviour in memory, `Timestamp` for what is persisted or promised by a
+    /// provider.
     type Time: Copy + Ord;
 
     /// Something happened.

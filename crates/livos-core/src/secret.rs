@@ -1,12 +1,14 @@
-//! A secret whose `Debug` prints nothing, so that no log, error or panic message can hold it by accident.
+//! A secret whose `Debug` prints nothing, so that no log, error or panic message can hold it by
+//! accident.
 
 use std::fmt;
 
 use secrecy::{ExposeSecret, SecretSlice, SecretString, zeroize::Zeroize};
 use serde::{Deserialize, Deserializer};
 
-/// A key, token or password. Its memory is wiped when it is dropped. There is no `Display`, `Serialize` or `PartialEq`: it leaves only through
-/// [`Secret::expose`], which is easy to search for, and comparison must be done in constant time by whoever needs it.
+/// A key, token or password. Its memory is wiped when it is dropped. There is no `Display`,
+/// `Serialize` or `PartialEq`: it leaves only through [`Secret::expose`], which is easy to search
+/// for, and comparison must be done in constant time by whoever needs it.
 #[derive(Clone)]
 pub struct Secret(SecretString);
 
@@ -21,8 +23,9 @@ impl Secret {
         self.0.expose_secret()
     }
 
-    /// A text of somebody else's, such as the error of a server that repeats what it was asked with, with `…` in place of this secret. A text of less
-    /// than eight bytes is no secret: it would take letters out of words.
+    /// A text of somebody else's, such as the error of a server that repeats what it was asked
+    /// with, with `…` in place of this secret. A text of less than eight bytes is no secret: it
+    /// would take letters out of words.
     pub fn redact(&self, text: &str) -> String {
         const SHORTEST: usize = 8;
         let secret = self.expose();
@@ -38,14 +41,16 @@ impl fmt::Debug for Secret {
 
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        // The text of a wrong type would stand in the error of a derived implementation; this one names the type only.
+        // The text of a wrong type would stand in the error of a derived implementation; this one
+        // names the type only.
         String::deserialize(from)
             .map(Self::new)
             .map_err(|_| serde::de::Error::custom("a secret must be a string"))
     }
 }
 
-/// Bytes that are as secret as a [`Secret`]: no `Debug`, no `Serialize`, wiped when they are dropped.
+/// Bytes that are as secret as a [`Secret`]: no `Debug`, no `Serialize`, wiped when they are
+/// dropped.
 #[derive(Clone)]
 pub struct SecretBytes(SecretSlice<u8>);
 

@@ -1,4 +1,5 @@
-//! Checks any [`Machine`] against its law, and starts servers. For tests, behind the feature `test-util`.
+//! Checks any [`Machine`] against its law, and starts servers. For tests, behind the feature
+//! `test-util`.
 
 mod disk;
 #[cfg(feature = "postgres")]
@@ -20,13 +21,15 @@ const MAX_OUTPUTS: usize = 10_000;
 /// Nor this many deadlines between two events of a test.
 const MAX_DEADLINES: usize = 100_000;
 
-/// Plays a dialogue of (time, input), in order of time, and answers all outputs with the time they came at. Deadlines between the inputs are
-/// met at their time. After each step the [law](crate::machine) is checked.
+/// Plays a dialogue of (time, input), in order of time, and answers all outputs with the time they
+/// came at. Deadlines between the inputs are met at their time. After each step the
+/// [law](crate::machine) is checked.
 ///
 /// # Panics
 ///
-/// Where the machine breaks the law: a drain that does not end, a deadline that has passed but still stands, or a timeout before the
-/// deadline that changes what the machine says or shows of itself by `Debug`.
+/// Where the machine breaks the law: a drain that does not end, a deadline that has passed but
+/// still stands, or a timeout before the deadline that changes what the machine says or shows of
+/// itself by `Debug`.
 pub fn check_law<M>(
     machine: &mut M,
     dialogue: impl IntoIterator<Item = (M::Time, M::Input)>,

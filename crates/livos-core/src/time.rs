@@ -1,6 +1,8 @@
-//! Wall-clock time for what is persisted or promised by a provider: UTC, in milliseconds, handed in as an argument.
+//! Wall-clock time for what is persisted or promised by a provider: UTC, in milliseconds, handed in
+//! as an argument.
 //!
-//! Behaviour in memory (turn taking, reconnect) uses `Instant` instead; a module uses one of the two.
+//! Behaviour in memory (turn taking, reconnect) uses `Instant` instead; a module uses one of the
+//! two.
 
 use std::{
     fmt,
@@ -88,7 +90,8 @@ impl std::str::FromStr for UtcDay {
         let date: jiff::civil::Date = text.parse().map_err(|_| InvalidDay(()))?;
         let start = date.to_zoned(jiff::tz::TimeZone::UTC).map_err(|_| InvalidDay(()))?;
         let day = Timestamp(start.timestamp().as_millisecond()).day();
-        // What the library reads is more than what is written here: times, signs and weeks are not dates.
+        // What the library reads is more than what is written here: times, signs and weeks are not
+        // dates.
         if day.to_string() == text { Ok(day) } else { Err(InvalidDay(())) }
     }
 }
@@ -96,7 +99,8 @@ impl std::str::FromStr for UtcDay {
 impl fmt::Display for UtcDay {
     /// As in 2026-11-23, by the civil calendar.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Days are counted in eras of 400 years that begin on 1 March, which puts the leap day last.
+        // Days are counted in eras of 400 years that begin on 1 March, which puts the leap day
+        // last.
         let shifted = self.0 + 719_468;
         let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
         let year_of_era =
@@ -116,7 +120,8 @@ pub trait Clock: Send + Sync + 'static {
     fn now(&self) -> Timestamp;
 }
 
-/// The machine's clock. It may be stepped in either direction; nothing here relies on its going forward.
+/// The machine's clock. It may be stepped in either direction; nothing here relies on its going
+/// forward.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 

@@ -1,4 +1,5 @@
-//! A process under load is killed with SIGKILL at random instants, again and again: what it was promised is kept.
+//! A process under load is killed with SIGKILL at random instants, again and again: what it was
+//! promised is kept.
 
 #![allow(clippy::unwrap_used)] // Helpers of tests fail as tests do.
 #![allow(clippy::print_stdout)] // What was counted is shown with `--no-capture`.
@@ -36,7 +37,8 @@ struct Book {
     attempts: BTreeSet<(u64, u64)>,
     duplicates: usize,
     killed_in_lease: usize,
-    /// Several processes write at one time, so the order of their lines says nothing, and a clock that is ahead may end the lease of another.
+    /// Several processes write at one time, so the order of their lines says nothing, and a clock
+    /// that is ahead may end the lease of another.
     shared: bool,
 }
 
@@ -176,7 +178,8 @@ mod with_redis {
         settle(&queue(&server), &book, kills).await;
     }
 
-    /// Enqueues as fast as the bound of the queue lets it, until it is told to stop; answers how many jobs.
+    /// Enqueues as fast as the bound of the queue lets it, until it is told to stop; answers how
+    /// many jobs.
     async fn produce(queue: RedisQueue, stop: Arc<AtomicBool>) -> u64 {
         const CALLERS: u64 = 8;
         let next = Arc::new(AtomicU64::new(0));
@@ -200,7 +203,8 @@ mod with_redis {
         next.load(Ordering::SeqCst)
     }
 
-    /// Runs so many workers for some seconds, killing one of them every second, over jobs that are enqueued all the time. Answers jobs a second.
+    /// Runs so many workers for some seconds, killing one of them every second, over jobs that are
+    /// enqueued all the time. Answers jobs a second.
     async fn share(workers: usize) -> f64 {
         const SECONDS: u64 = 4;
         let folder = tempfile::tempdir().unwrap();

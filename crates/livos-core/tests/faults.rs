@@ -1,7 +1,9 @@
-//! What can be wrong with a server, a disk or a job: each is told in words, and nothing acknowledged is lost.
+//! What can be wrong with a server, a disk or a job: each is told in words, and nothing
+//! acknowledged is lost.
 //!
-//! Damaged files, second processes and disks that fail in the middle are in `src/embedded/tests.rs`; clocks that are set back or forward, and jobs that are too
-//! large, are in the queue's contract, which every backend passes.
+//! Damaged files, second processes and disks that fail in the middle are in
+//! `src/embedded/tests.rs`; clocks that are set back or forward, and jobs that are too large, are
+//! in the queue's contract, which every backend passes.
 
 #![cfg(feature = "test-util")]
 #![allow(clippy::unwrap_used)] // Helpers of tests fail as tests do.

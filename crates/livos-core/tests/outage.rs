@@ -1,6 +1,8 @@
-//! Redis goes away in every way it can, under load: what was accepted is done, it is not stormed meanwhile, and it is found again (P-20).
+//! Redis goes away in every way it can, under load: what was accepted is done, it is not stormed
+//! meanwhile, and it is found again (P-20).
 //!
-//! Each test prints what it counted; see it with `--no-capture`. Breaker and checks are quicker than by default, or each test would take a minute.
+//! Each test prints what it counted; see it with `--no-capture`. Breaker and checks are quicker
+//! than by default, or each test would take a minute.
 
 #![cfg(all(feature = "redis", feature = "test-util"))]
 #![allow(clippy::unwrap_used)] // Helpers of tests fail as tests do.
@@ -38,7 +40,8 @@ const CALLERS: u64 = 8;
 const RATE: f64 = 400.0;
 /// Nothing here takes this long; what does has failed.
 const PATIENCE: Duration = Duration::from_secs(80);
-/// Connections that may be tried in a second: five of a server that has just gone, and the listener's beside them.
+/// Connections that may be tried in a second: five of a server that has just gone, and the
+/// listener's beside them.
 const STORM: u64 = 10;
 
 /// What was accepted, and how; what was done, and how often.
@@ -122,7 +125,8 @@ impl Rig {
         self.tasks.push(tokio::spawn(worker.run(self.signal.clone())));
     }
 
-    /// Lets it work for a while; answers the most attempts to connect that were made in a second of it.
+    /// Lets it work for a while; answers the most attempts to connect that were made in a second of
+    /// it.
     async fn watch(&self, time: Duration) -> u64 {
         let (begun, mut most) = (Instant::now(), 0);
         while begun.elapsed() < time {
@@ -133,7 +137,8 @@ impl Rig {
         most
     }
 
-    /// The server is back: waits until all is well, ends the load, waits until all is done, and counts.
+    /// The server is back: waits until all is well, ends the load, waits until all is done, and
+    /// counts.
     async fn settle(mut self, what: &str, storm: u64) -> Arc<Book> {
         let (back, spilled) = (Instant::now(), self.queue.health().spilled);
         self.until("a probe finds it", |rig| rig.queue.health().reason.is_none()).await;

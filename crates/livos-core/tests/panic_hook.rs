@@ -1,4 +1,5 @@
-//! What a panic leaves in the log. In a file of its own: the hook and the subscriber belong to the whole process.
+//! What a panic leaves in the log. In a file of its own: the hook and the subscriber belong to the
+//! whole process.
 
 use std::{
     io,

@@ -1,10 +1,15 @@
-//! Listens to a bot of Discord's and does its jobs, and writes down what it was promised: killed at any instant, it loses nothing.
+//! Listens to a bot of Discord's and does its jobs, and writes down what it was promised: killed at
+//! any instant, it loses nothing.
 //!
-//! `cargo run -p livos-integrations --example discord_inbox -- HOST:PORT FILE SECONDS [STEP COUNT]` speaks to a server of Discord's protocol in the clear,
-//! with the token `bot-token`, and works until it is killed. Each line of its output is a fact: `moved ENQUEUED DUPLICATES`, `leased MESSAGE JOB ATTEMPT`,
-//! `acking MESSAGE`, `acked MESSAGE`. `SECONDS` are added to its clock, so that the leases of a process that was killed are over. The `COUNT`th time that it
-//! reaches `STEP`, it says `at STEP` and stands still for good, for who wants to kill it right there: `dispatched` (an event came, nothing is durable),
-//! `advanced` (job and number are), `counting` and `counted` (the same for what has no job: an identify, a new session), `leased`, `acking`, `acked`.
+//! `cargo run -p livos-integrations --example discord_inbox -- HOST:PORT FILE SECONDS [STEP COUNT]`
+//! speaks to a server of Discord's protocol in the clear, with the token `bot-token`, and works
+//! until it is killed. Each line of its output is a fact: `moved ENQUEUED DUPLICATES`,
+//! `leased MESSAGE JOB ATTEMPT`, `acking MESSAGE`, `acked MESSAGE`. `SECONDS` are added to its
+//! clock, so that the leases of a process that was killed are over. The `COUNT`th time that it
+//! reaches `STEP`, it says `at STEP` and stands still for good, for who wants to kill it right
+//! there: `dispatched` (an event came, nothing is durable), `advanced` (job and number are),
+//! `counting` and `counted` (the same for what has no job: an identify, a new session), `leased`,
+//! `acking`, `acked`.
 
 #![allow(clippy::print_stdout)] // What it prints is what it is for.
 

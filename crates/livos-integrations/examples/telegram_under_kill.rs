@@ -1,9 +1,12 @@
-//! Polls a Telegram bot, answers what it is told, and writes down each step: what is killed between any two of them has lost nothing and said nothing twice.
+//! Polls a Telegram bot, answers what it is told, and writes down each step: what is killed between
+//! any two of them has lost nothing and said nothing twice.
 //!
-//! `cargo run -p livos-integrations --example telegram_under_kill -- URL FILE SECONDS [STEP N]` works until it is killed. Each line of its output is a fact:
-//! `polling`, `polled`, `advancing`, `advanced`, `leased UPDATE JOB`, `sending`, `sent`, `acking UPDATE`, `acked UPDATE`. With `STEP` and `N` it stands still at
-//! that fact the N-th time, and says `here`. `SECONDS` are added to its clock, so that the leases of a process that was killed are over. The crash test reads
-//! this output.
+//! `cargo run -p livos-integrations --example telegram_under_kill -- URL FILE SECONDS [STEP N]`
+//! works until it is killed. Each line of its output is a fact: `polling`, `polled`, `advancing`,
+//! `advanced`, `leased UPDATE JOB`, `sending`, `sent`, `acking UPDATE`, `acked UPDATE`. With `STEP`
+//! and `N` it stands still at that fact the N-th time, and says `here`. `SECONDS` are added to its
+//! clock, so that the leases of a process that was killed are over. The crash test reads this
+//! output.
 
 #![allow(clippy::print_stdout)] // What it prints is what it is for.
 

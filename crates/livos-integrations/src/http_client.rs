@@ -1,7 +1,7 @@
 //! The HTTP client that a caller brings, as one type, and answers that are read up to a bound.
 //!
-//! Every client of this crate is generic over a service from request to response, so that a test hands it a twin, and an application its own stack of layers
-//! and connections.
+//! Every client of this crate is generic over a service from request to response, so that a test
+//! hands it a twin, and an application its own stack of layers and connections.
 
 use bytes::{Bytes, BytesMut};
 use http::{Request, Response};
@@ -29,7 +29,8 @@ where
     HttpClient::new(service)
 }
 
-/// A client over rustls with the Mozilla roots, HTTP/2 and HTTP/1.1, connections kept alive; plain HTTP where an address says so.
+/// A client over rustls with the Mozilla roots, HTTP/2 and HTTP/1.1, connections kept alive; plain
+/// HTTP where an address says so.
 #[cfg(feature = "tls")]
 pub fn over_tls() -> Result<HttpClient, BoxError> {
     use std::time::Duration;

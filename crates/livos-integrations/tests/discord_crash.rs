@@ -1,4 +1,5 @@
-//! A process that listens to Discord is killed with SIGKILL, between each two steps and at random instants: no message is lost, and none becomes two jobs.
+//! A process that listens to Discord is killed with SIGKILL, between each two steps and at random
+//! instants: no message is lost, and none becomes two jobs.
 
 #![allow(clippy::unwrap_used)] // Helpers of tests fail as tests do.
 #![allow(clippy::print_stdout)] // What was counted is shown with `--no-capture`.
@@ -21,7 +22,8 @@ use livos_core::{
 use livos_twins::discord::{ANNA, Config, Discord};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 
-/// Kills between each two steps, and three at random instants for every seven of them. More with `LIVOS_KILLS`, which counts all kills.
+/// Kills between each two steps, and three at random instants for every seven of them. More with
+/// `LIVOS_KILLS`, which counts all kills.
 const ROUNDS: u64 = 12;
 const STEPS: [&str; 7] = ["dispatched", "advanced", "counting", "counted", "leased", "acking", "acked"];
 const AT_RANDOM: u64 = 3;

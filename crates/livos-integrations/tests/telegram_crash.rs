@@ -1,5 +1,6 @@
-//! A bot's process is killed with SIGKILL between each two steps of polling, enqueueing, confirming, answering and acking: no update is lost, none becomes two
-//! jobs, and none is answered twice.
+//! A bot's process is killed with SIGKILL between each two steps of polling, enqueueing,
+//! confirming, answering and acking: no update is lost, none becomes two jobs, and none is answered
+//! twice.
 
 #![allow(clippy::unwrap_used)] // Helpers of tests fail as tests do.
 #![allow(clippy::print_stdout)] // What was counted is shown with `--no-capture`.
@@ -174,7 +175,8 @@ async fn no_kill_loses_an_update_makes_two_jobs_of_it_or_answers_it_twice() {
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(serve::listen(listener, twin.clone(), std::future::pending()));
 
-    // People go on talking whatever happens, each in a chat of their own; not faster than is listened to, or the queue would only be full.
+    // People go on talking whatever happens, each in a chat of their own; not faster than is
+    // listened to, or the queue would only be full.
     let (talking, said) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicU64::new(0)));
     let talk = {
         let (twin, talking, said) = (twin.clone(), Arc::clone(&talking), Arc::clone(&said));

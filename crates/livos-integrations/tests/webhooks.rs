@@ -283,7 +283,8 @@ async fn what_comes_slowly_counts_while_it_comes() {
     assert_eq!((count(408), count(429)), (30, 10));
 }
 
-/// One provider's storm against an agent that takes a second for each job: every answer to the first five attempts is lost. Time is played event by event.
+/// One provider's storm against an agent that takes a second for each job: every answer to the
+/// first five attempts is lost. Time is played event by event.
 async fn storm(provider: Provider, deliveries: u64, over: Duration) -> (u64, u64, u64) {
     let (queue, clock, account) = (queue(2 * deliveries), Shared::new(), Account::new(provider, URL, 7));
     let secret = [Secret::new(account.credential())];

@@ -1,7 +1,9 @@
-//! A voice server with providers of its own: it hears loudness, answers what it heard, and speaks in beeps.
+//! A voice server with providers of its own: it hears loudness, answers what it heard, and speaks
+//! in beeps.
 //!
-//! Run `cargo run -p livos-voice --example echo_server`, then connect any client of the protocol in `livos_voice::transport::protocol`
-//! to `ws://127.0.0.1:8765`. It shows all that a provider is: two channels and a future.
+//! Run `cargo run -p livos-voice --example echo_server`, then connect any client of the protocol in
+//! `livos_voice::transport::protocol` to `ws://127.0.0.1:8765`. It shows all that a provider is:
+//! two channels and a future.
 
 use std::{f32::consts::TAU, sync::Arc, time::Duration};
 

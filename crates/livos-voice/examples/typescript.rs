@@ -1,5 +1,6 @@
-//! Writes the browser protocol as TypeScript: `cargo run -p livos-voice --features ts --example typescript -- FILE`; with `--check` it
-//! fails when the file is not what it would write.
+//! Writes the browser protocol as TypeScript:
+//! `cargo run -p livos-voice --features ts --example typescript -- FILE`; with `--check` it fails
+//! when the file is not what it would write.
 
 #![allow(clippy::print_stderr)]
 

@@ -1,7 +1,8 @@
-//! How a provider client gets its byte stream: a `tower::Service` from a URI to anything that reads and writes.
+//! How a provider client gets its byte stream: a `tower::Service` from a URI to anything that reads
+//! and writes.
 //!
-//! A client that takes its connector can be handed a TCP and TLS connector in production and an in-memory stream in a test, so that
-//! the whole client runs under virtual time against a twin.
+//! A client that takes its connector can be handed a TCP and TLS connector in production and an
+//! in-memory stream in a test, so that the whole client runs under virtual time against a twin.
 
 #[cfg(feature = "tls")]
 mod tcp;
@@ -20,7 +21,8 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {}
 /// Any byte stream.
 pub type BoxIo = Box<dyn Io>;
 
-/// From a `ws` or `wss` URI to a connected byte stream (for `wss`, after the TLS handshake). The WebSocket handshake is the client's.
+/// From a `ws` or `wss` URI to a connected byte stream (for `wss`, after the TLS handshake). The
+/// WebSocket handshake is the client's.
 pub type Connector = BoxCloneSyncService<Uri, BoxIo, BoxError>;
 
 /// A connector from an async function; what tests use to pass a twin.

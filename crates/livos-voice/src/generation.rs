@@ -1,6 +1,8 @@
-//! The number of an agent reply: interruption raises it, and whatever carries an older one is dropped where it is met.
+//! The number of an agent reply: interruption raises it, and whatever carries an older one is
+//! dropped where it is met.
 //!
-//! Nothing has to be cancelled in the right order, and no late audio of an interrupted reply can reach the listener.
+//! Nothing has to be cancelled in the right order, and no late audio of an interrupted reply can
+//! reach the listener.
 
 use serde::{Deserialize, Serialize};
 

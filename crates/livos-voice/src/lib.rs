@@ -1,12 +1,14 @@
-//! A streaming voice pipeline: microphone, voice activity detection, speech to text, responder, text to speech, speaker.
+//! A streaming voice pipeline: microphone, voice activity detection, speech to text, responder,
+//! text to speech, speaker.
 //!
 //! ```text
 //! transport ──▶ vad::Gate ──▶ stt ──Transcript──▶ turn::TurnTaking ──Commit──▶ responder ──▶ tts::chunk ──▶ tts ──▶ transport
 //!                  └──────────VadState───────────────▲   ▲────────────────────────playout──────────────────────────────┘
 //! ```
 //!
-//! [`pipeline::VoiceSession`] joins the parts; each of them also works alone. Providers are [`stt::SpeechToText`] and
-//! [`tts::TextToSpeech`]; what a client sends and receives is in [`transport::protocol`].
+//! [`pipeline::VoiceSession`] joins the parts; each of them also works alone. Providers are
+//! [`stt::SpeechToText`] and [`tts::TextToSpeech`]; what a client sends and receives is in
+//! [`transport::protocol`].
 
 pub mod audio;
 pub mod connect;

@@ -1,12 +1,14 @@
 //! What a voice session spends, set against the day's budget before it is spent (P-02).
 //!
-//! Audio is reserved a block at a time, so that the shared budget is touched once a second and not with every frame.
+//! Audio is reserved a block at a time, so that the shared budget is touched once a second and not
+//! with every frame.
 
 use std::time::Duration;
 
 use livos_core::budget::{Exhausted, Meter, Reservation, Unit};
 
-/// Audio reserved at a time. One second: what a session that ends may have set aside for nothing, for a moment.
+/// Audio reserved at a time. One second: what a session that ends may have set aside for nothing,
+/// for a moment.
 const BLOCK: Duration = Duration::from_secs(1);
 
 /// Meters the audio that one session sends to speech to text.

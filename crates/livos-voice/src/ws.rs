@@ -1,7 +1,9 @@
-//! Opens a WebSocket to a provider over a [`Connector`], and sorts what may go wrong into "ask again" and "do not".
+//! Opens a WebSocket to a provider over a [`Connector`], and sorts what may go wrong into "ask
+//! again" and "do not".
 //!
-//! Every client of a provider opens its sockets here, so that all of them bound the handshake, the message size and the memory behind a
-//! peer that does not read, and none of them tells a log what the key was.
+//! Every client of a provider opens its sockets here, so that all of them bound the handshake, the
+//! message size and the memory behind a peer that does not read, and none of them tells a log what
+//! the key was.
 
 use std::{fmt::Write as _, future::poll_fn, pin::Pin, task::Poll, time::Duration};
 
@@ -20,11 +22,14 @@ use crate::connect::{BoxIo, Connector};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// How long connecting, TLS and the WebSocket handshake may take together. 5 s: a slower provider is of no use in a conversation.
+    /// How long connecting, TLS and the WebSocket handshake may take together. 5 s: a slower
+    /// provider is of no use in a conversation.
     pub handshake_timeout: Duration,
-    /// Bytes of the largest message accepted from the peer. 1 MiB: transcripts and audio chunks are some kilobytes.
+    /// Bytes of the largest message accepted from the peer. 1 MiB: transcripts and audio chunks are
+    /// some kilobytes.
     pub max_message: usize,
-    /// Bytes that may wait behind a peer that does not read; more is an error on send. 256 KiB: 8 s of 16 kHz audio.
+    /// Bytes that may wait behind a peer that does not read; more is an error on send. 256 KiB: 8 s
+    /// of 16 kHz audio.
     pub max_unsent: usize,
     /// Bytes of the read buffer. 4 KiB: small messages, and small buffers are given back sooner.
     pub read_buffer: usize,
@@ -50,7 +55,8 @@ pub enum OpenError {
     Refused {
         /// The status.
         status: StatusCode,
-        /// The beginning of the body, without line breaks; empty when it did not arrive with the head.
+        /// The beginning of the body, without line breaks; empty when it did not arrive with the
+        /// head.
         body: String,
         /// When the provider asked to be left alone for a while.
         retry_after: Option<Duration>,
@@ -70,7 +76,8 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// True when asking again with the same key and parameters cannot help: a 3xx, or a 4xx other than 408, 425 and 429.
+    /// True when asking again with the same key and parameters cannot help: a 3xx, or a 4xx other
+    /// than 408, 425 and 429.
     pub fn is_fatal(&self) -> bool {
         match self {
             Self::Refused { status, .. } => {
@@ -101,9 +108,11 @@ impl OpenError {
     }
 }
 
-/// Connects, and completes the WebSocket handshake for the `ws` or `wss` address and the further headers of `request`; the headers of the
-/// handshake itself are added here. Header values with a secret must be marked sensitive, so that a refusal that repeats one is redacted.
-/// Dropping the future closes the stream. Never enable the TRACE level of the `tungstenite` target: it logs the request whole.
+/// Connects, and completes the WebSocket handshake for the `ws` or `wss` address and the further
+/// headers of `request`; the headers of the handshake itself are added here. Header values with a
+/// secret must be marked sensitive, so that a refusal that repeats one is redacted. Dropping the
+/// future closes the stream. Never enable the TRACE level of the `tungstenite` target: it logs the
+/// request whole.
 pub(crate) async fn open(
     connector: &mut Connector,
     request: Request<()>,
@@ -158,7 +167,8 @@ pub(crate) enum LinkEvent {
     Lost(String),
 }
 
-/// An open socket that never makes its owner wait for a peer that does not read: what has no room is handed back.
+/// An open socket that never makes its owner wait for a peer that does not read: what has no room
+/// is handed back.
 pub(crate) struct Link {
     socket: WebSocketStream<BoxIo>,
     /// Whether something written may still have to be flushed.
@@ -170,7 +180,8 @@ impl Link {
         Self { socket, unflushed: false }
     }
 
-    /// Sends `message`, or hands it back when the peer has not read what came before. Errors come out of [`Link::event`] too.
+    /// Sends `message`, or hands it back when the peer has not read what came before. Errors come
+    /// out of [`Link::event`] too.
     pub(crate) async fn try_send(&mut self, message: Message) -> Result<Option<Message>, String> {
         let ready = poll_fn(|cx| match Pin::new(&mut self.socket).poll_ready(cx) {
             Poll::Ready(ready) => Poll::Ready(Some(ready)),
@@ -185,7 +196,8 @@ impl Link {
         Ok(None)
     }
 
-    /// The next event; flushes meanwhile. [`LinkEvent::Room`] comes only when `want_room`. Cancel safe.
+    /// The next event; flushes meanwhile. [`LinkEvent::Room`] comes only when `want_room`. Cancel
+    /// safe.
     pub(crate) async fn event(&mut self, want_room: bool) -> LinkEvent {
         poll_fn(|cx| {
             let mut socket = Pin::new(&mut self.socket);
@@ -220,7 +232,8 @@ impl Link {
     }
 }
 
-/// What must not appear in an excerpt: each word of each sensitive header (a scheme such as "Token" is no secret, but short).
+/// What must not appear in an excerpt: each word of each sensitive header (a scheme such as "Token"
+/// is no secret, but short).
 pub(crate) fn secrets_of(headers: &HeaderMap) -> Vec<Secret> {
     headers
         .values()

@@ -1,7 +1,9 @@
 //! One agent in chat apps, against simulated providers: `cargo run -p livos-chat-bots`.
 //!
-//! What people say becomes jobs of one durable queue; a worker takes each to the agent and the answer to its chat. A channel is a function: what listens, what
-//! answers a job, and somebody to talk to. For a real bot, give [`telegram()`] or [`discord::channel`] a configuration with its token and the provider's address.
+//! What people say becomes jobs of one durable queue; a worker takes each to the agent and the
+//! answer to its chat. A channel is a function: what listens, what answers a job, and somebody to
+//! talk to. For a real bot, give [`telegram()`] or [`discord::channel`] a configuration with its
+//! token and the provider's address.
 
 mod discord;
 

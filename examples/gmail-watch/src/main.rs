@@ -1,8 +1,9 @@
 //! Watches a mailbox and answers each mail once: `cargo run -p livos-gmail-watch`.
 //!
-//! The mailbox is simulated: it delivers a mail every second and pushes a notification of it, and then one of which no push tells, that the poll finds. A
-//! real one needs three changes: an HTTPS client with `livos_integrations::oauth`'s layer as the service, a file instead of memory, and an endpoint
-//! that hands verified pushes to `notify`.
+//! The mailbox is simulated: it delivers a mail every second and pushes a notification of it, and
+//! then one of which no push tells, that the poll finds. A real one needs three changes: an HTTPS
+//! client with `livos_integrations::oauth`'s layer as the service, a file instead of memory, and an
+//! endpoint that hands verified pushes to `notify`.
 
 use std::{convert::Infallible, error::Error, io::Write, sync::Arc, time::Duration};
 
@@ -101,7 +102,8 @@ impl Clerk {
         Ok(Outcome::Done)
     }
 
-    /// Reads a mail and answers it, once, however often its job is tried; but no machine, which might answer back for ever.
+    /// Reads a mail and answers it, once, however often its job is tried; but no machine, which
+    /// might answer back for ever.
     async fn answer(&self, job: &MailJob) -> Result<String, GmailError> {
         let mail = self.gmail.read(&job.message).await?;
         if mail.content.automatic {

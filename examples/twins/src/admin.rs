@@ -8,9 +8,10 @@
 //! | `POST /twin/kill` | cuts every connection; answers `{"killed": n}` |
 //! | `POST /twin/…` | what one provider does on order, as its own module says |
 //!
-//! A fault: `{"fault": "drop" | "stall" | "half_message" | "garbage" | "garbage_message" | "slow" | "close", "target": "open" | "each" |
-//! {"next": n}, "when": "now" | {"elapsed_ms": n} | {"between_ms": [a, b]} | {"sent": bytes} | {"received": bytes} | {"messages": n}}`, with
-//! `bytes_per_second` for `slow`, `code` and `reason` for `close`. The target is `open` and the moment `now` where absent. A refusal:
+//! A fault:
+//! `{"fault": "drop" | "stall" | "half_message" | "garbage" | "garbage_message" | "slow" | "close", "target": "open" | "each" | {"next": n}, "when": "now" | {"elapsed_ms": n} | {"between_ms": [a, b]} | {"sent": bytes} | {"received": bytes} | {"messages": n}}`,
+//! with `bytes_per_second` for `slow`, `code` and `reason` for `close`. The target is `open` and
+//! the moment `now` where absent. A refusal:
 //! `{"fault": "refuse", "count": n, "status": 429, "headers": {"retry-after": "1"}, "body": "..."}`.
 //!
 //! Connections that ask here are not counted among the provider's.

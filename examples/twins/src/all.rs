@@ -187,7 +187,8 @@ impl Twins {
         self.addresses.clone()
     }
 
-    /// What each stands in for and how, in words for a person: speech to text, text to speech, model.
+    /// What each stands in for and how, in words for a person: speech to text, text to speech,
+    /// model.
     pub fn simulated(&self) -> Vec<String> {
         self.simulated.clone()
     }

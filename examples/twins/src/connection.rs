@@ -1,7 +1,8 @@
 //! The register of a twin's connections, and what is wrong with each of them.
 //!
-//! One future owns a connection with everything on it: the byte stream, HTTP, the WebSocket session. Cutting a connection is dropping
-//! that future, so nothing of it can linger, and the count of open connections is exact.
+//! One future owns a connection with everything on it: the byte stream, HTTP, the WebSocket
+//! session. Cutting a connection is dropping that future, so nothing of it can linger, and the
+//! count of open connections is exact.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -87,7 +88,8 @@ impl Host {
         self.state().refusals.push_back((refusal, count));
     }
 
-    /// Forgets the faults and refusals that have not happened yet. Those already on open connections stay.
+    /// Forgets the faults and refusals that have not happened yet. Those already on open
+    /// connections stay.
     pub fn clear_faults(&self) {
         let mut state = self.state();
         state.next.clear();
@@ -239,7 +241,8 @@ impl Connection {
         Random::new((state.random.unit() * 9e15) as u64)
     }
 
-    /// Counts a message that is about to be sent, and answers what to send in its place where a fault says so.
+    /// Counts a message that is about to be sent, and answers what to send in its place where a
+    /// fault says so.
     pub fn outgoing(&self, message: String) -> String {
         let mut state = self.state();
         let garbage = std::mem::take(&mut state.garbage_message);
@@ -430,7 +433,8 @@ impl State {
     }
 }
 
-/// Locks whatever happened to an earlier holder: the state is counters and lists, whole after every statement.
+/// Locks whatever happened to an earlier holder: the state is counters and lists, whole after every
+/// statement.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

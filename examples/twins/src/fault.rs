@@ -1,7 +1,8 @@
 //! What can go wrong on purpose, the same for every twin.
 //!
-//! A fault has a kind, a moment and a target. Those that break the stream act on its bytes, below HTTP and WebSocket, so that the
-//! client under test meets what a broken network gives it: half a message, then nothing.
+//! A fault has a kind, a moment and a target. Those that break the stream act on its bytes, below
+//! HTTP and WebSocket, so that the client under test meets what a broken network gives it: half a
+//! message, then nothing.
 
 use std::time::Duration;
 
@@ -51,7 +52,8 @@ impl Fault {
     }
 }
 
-/// When a fault happens, counted from the moment it was injected or, for later connections, from their start.
+/// When a fault happens, counted from the moment it was injected or, for later connections, from
+/// their start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
     /// At once.

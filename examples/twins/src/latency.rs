@@ -1,6 +1,7 @@
 //! How long a provider takes: profiles of seeded draws.
 //!
-//! `Zero` answers at once, so that what remains in a measurement is the framework itself. `Seed` takes the time that providers take.
+//! `Zero` answers at once, so that what remains in a measurement is the framework itself. `Seed`
+//! takes the time that providers take.
 
 use std::time::Duration;
 
@@ -51,8 +52,8 @@ impl Latency {
         round_trip: Draw::Zero,
     };
 
-    /// The providers' times. The speech figures are those that the providers publish; the 95th percentile of the first token was
-    /// measured by others on the smallest Claude model.
+    /// The providers' times. The speech figures are those that the providers publish; the 95th
+    /// percentile of the first token was measured by others on the smallest Claude model.
     pub const SEED: Self = Self {
         final_after_speech: Draw::range(150, 300),
         flush: Draw::range(60, 120),

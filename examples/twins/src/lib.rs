@@ -1,7 +1,9 @@
-//! Twins of the providers that LivOS talks to: the other side of the wire, for tests, demos and benches.
+//! Twins of the providers that LivOS talks to: the other side of the wire, for tests, demos and
+//! benches.
 //!
-//! A twin is written from the provider's published specification and depends on no LivOS crate, so that a client and its twin cannot
-//! share a mistake. It serves any byte stream, in memory or TCP, and everything random in it comes from one seed.
+//! A twin is written from the provider's published specification and depends on no LivOS crate, so
+//! that a client and its twin cannot share a mistake. It serves any byte stream, in memory or TCP,
+//! and everything random in it comes from one seed.
 
 pub mod admin;
 pub mod all;

@@ -1,7 +1,7 @@
 //! `livos-twins`: the simulated providers as a program of their own, on loopback.
 //!
-//! Prints one line of JSON with their base URLs on standard output. Each also answers `/twin/stats` and takes faults at `/twin/faults`; see
-//! `livos_twins::admin`.
+//! Prints one line of JSON with their base URLs on standard output. Each also answers `/twin/stats`
+//! and takes faults at `/twin/faults`; see `livos_twins::admin`.
 
 use std::{io::Write, net::SocketAddr, path::PathBuf, process::ExitCode};
 

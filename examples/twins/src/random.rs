@@ -1,7 +1,7 @@
 //! The one source of chance: a seeded generator that can be split by name.
 //!
-//! A twin answers several connections at once. If they drew from one stream, the order of polling would change every draw; so each
-//! connection derives its own stream from the seed and its number.
+//! A twin answers several connections at once. If they drew from one stream, the order of polling
+//! would change every draw; so each connection derives its own stream from the seed and its number.
 
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use uuid::Uuid;
@@ -18,7 +18,8 @@ impl Random {
 
     /// An independent stream for the `index`-th thing of the kind `label`.
     pub fn derive(seed: u64, label: &str, index: u64) -> Self {
-        // FNV-1a, because the standard hasher may change between releases and would change every draw with it.
+        // FNV-1a, because the standard hasher may change between releases and would change every
+        // draw with it.
         let mut hash = 0xcbf2_9ce4_8422_2325_u64 ^ seed;
         for byte in label.bytes().chain(index.to_le_bytes()) {
             hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);

@@ -1,7 +1,7 @@
 //! Serves a twin: one HTTP connection, with WebSocket upgrade, over any byte stream.
 //!
-//! The same future runs over an in-memory stream in a test under virtual time and over TCP in the demo, so that both meet the same
-//! provider.
+//! The same future runs over an in-memory stream in a test under virtual time and over TCP in the
+//! demo, so that both meet the same provider.
 
 use std::{
     convert::Infallible,
@@ -61,12 +61,14 @@ pub trait Twin: Clone + Send + Sync + 'static {
     /// The figures of this twin, for `/twin/stats`.
     fn figures(&self) -> serde_json::Value;
 
-    /// Does what `POST /twin/{order}` asks of this provider only, and answers what came of it; none for an order that it does not know.
+    /// Does what `POST /twin/{order}` asks of this provider only, and answers what came of it; none
+    /// for an order that it does not know.
     fn order(&self, _order: &str, _body: &serde_json::Value) -> Option<serde_json::Value> {
         None
     }
 
-    /// A new in-memory connection, served by a task of its own. Must be called inside a tokio runtime.
+    /// A new in-memory connection, served by a task of its own. Must be called inside a tokio
+    /// runtime.
     fn connect(&self) -> DuplexStream {
         let (client, server) = tokio::io::duplex(MEMORY_STREAM);
         tokio::spawn(serve(self.clone(), server));
@@ -140,7 +142,8 @@ where
     }
 }
 
-/// Serves over a network with a round trip: two round trips for TCP and TLS, then half of one for every byte.
+/// Serves over a network with a round trip: two round trips for TCP and TLS, then half of one for
+/// every byte.
 async fn from_afar<T, I>(twin: T, io: I, connection: Arc<Connection>)
 where
     T: Twin,
@@ -240,7 +243,8 @@ struct SessionSlot(Arc<Session>);
 /// The largest message that a twin takes.
 const MAX_MESSAGE: usize = 1 << 20;
 
-/// Answers a WebSocket handshake and runs `session` on the connection. The caller adds the provider's headers to the response.
+/// Answers a WebSocket handshake and runs `session` on the connection. The caller adds the
+/// provider's headers to the response.
 pub fn upgrade<F, Fut>(
     request: &mut Request<Incoming>,
     connection: &Arc<Connection>,

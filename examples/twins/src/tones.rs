@@ -1,12 +1,15 @@
-//! Speech that a machine can check: every character is a tone, so what was heard can be read back sample by sample.
+//! Speech that a machine can check: every character is a tone, so what was heard can be read back
+//! sample by sample.
 //!
-//! A word is a start mark, its characters, and an end mark that carries a checksum of them; words are separated by silence. A word
-//! that lost its beginning, its end or anything between is therefore not heard at all, rather than heard wrong: that is what lets a
-//! test say "no word was lost and none came twice" from audio alone.
+//! A word is a start mark, its characters, and an end mark that carries a checksum of them; words
+//! are separated by silence. A word that lost its beginning, its end or anything between is
+//! therefore not heard at all, rather than heard wrong: that is what lets a test say "no word was
+//! lost and none came twice" from audio alone.
 
 use std::f64::consts::TAU;
 
-/// The characters that have a tone. Capital letters fold to lower case; other characters are silent and are left out.
+/// The characters that have a tone. Capital letters fold to lower case; other characters are silent
+/// and are left out.
 const ALPHABET: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789'.,?!-:;\"()/%&";
 /// Sums of characters are told apart modulo this.
 const CHECKS: usize = 8;
@@ -14,7 +17,8 @@ const START: usize = ALPHABET.len();
 const FIRST_CHECK: usize = START + 1;
 const TONES: usize = FIRST_CHECK + CHECKS;
 
-/// Below the lowest tone there is room for hum, above the highest there is room for the filters of 16 kHz audio.
+/// Below the lowest tone there is room for hum, above the highest there is room for the filters of
+/// 16 kHz audio.
 const LOWEST_HZ: f64 = 400.0;
 /// Twice the resolution of a tone's length, so that neighbours cannot be confused.
 const SPACING_HZ: f64 = 75.0;
@@ -44,7 +48,8 @@ pub fn encode(text: &str, rate: u32) -> Vec<i16> {
     speak(text, rate).0
 }
 
-/// The audio of `text`, and when each of its words sounds, as it was written. The audio ends with the gap after the last word.
+/// The audio of `text`, and when each of its words sounds, as it was written. The audio ends with
+/// the gap after the last word.
 pub fn speak(text: &str, rate: u32) -> (Vec<i16>, Vec<Word>) {
     let rate = f64::from(rate);
     let mut samples = Vec::new();

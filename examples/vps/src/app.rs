@@ -55,7 +55,8 @@ use crate::{
 /// The agent, whoever it is.
 pub type Responder = BoxCloneSyncService<Inbound, Reply, ReplyError>;
 
-/// The largest request body, in bytes: the longest chat message in JSON with every character escaped, and some room.
+/// The largest request body, in bytes: the longest chat message in JSON with every character
+/// escaped, and some room.
 const MAX_BODY: usize = 256 * 1024;
 
 /// What every request can reach.
@@ -138,7 +139,8 @@ pub fn router(app: App, hooks: Router) -> Router {
         .with_state(app)
 }
 
-/// A request in the log and in traces: its path without the query, which may hold the token of a login link.
+/// A request in the log and in traces: its path without the query, which may hold the token of a
+/// login link.
 fn span(request: &Request) -> Span {
     let (method, path) = (request.method(), request.uri().path());
     tracing::info_span!("request", %method, path, status = field::Empty)
@@ -215,7 +217,8 @@ fn unauthorized(request: &Request) -> Response {
     (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], body).into_response()
 }
 
-/// Headers that every answer carries. The policy allows this page's own files, WebAssembly for the detector, and nothing else.
+/// Headers that every answer carries. The policy allows this page's own files, WebAssembly for the
+/// detector, and nothing else.
 async fn harden(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
@@ -235,7 +238,8 @@ async fn harden(request: Request, next: Next) -> Response {
     response
 }
 
-/// A panic in a handler becomes a 500 and touches no other request. The process-level hook has logged it.
+/// A panic in a handler becomes a 500 and touches no other request. The process-level hook has
+/// logged it.
 async fn catch_panic(request: Request, next: Next) -> Response {
     match AssertUnwindSafe(next.run(request)).catch_unwind().await {
         Ok(response) => response,

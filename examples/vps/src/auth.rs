@@ -1,7 +1,8 @@
 //! Who may talk to the server: a browser with a session cookie, or a program with the bearer token.
 //!
-//! The browser gets its cookie through a login link that works once. Tokens are compared in constant time over their hashes, kept only
-//! as hashes, and never read from a query string except by that one link. Sessions live in memory: a restart prints a new link.
+//! The browser gets its cookie through a login link that works once. Tokens are compared in
+//! constant time over their hashes, kept only as hashes, and never read from a query string except
+//! by that one link. Sessions live in memory: a restart prints a new link.
 
 use std::{
     collections::VecDeque,
@@ -39,14 +40,16 @@ pub struct Auth {
 /// How a request showed who it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Credential {
-    /// The session cookie of a browser. A browser sends it along with requests that other pages make, so `Origin` must be checked.
+    /// The session cookie of a browser. A browser sends it along with requests that other pages
+    /// make, so `Origin` must be checked.
     Cookie,
     /// The bearer token, which no browser adds by itself.
     Bearer,
 }
 
 impl Auth {
-    /// With the bearer token for programs, where there is one; `secure_cookie` when people come over HTTPS.
+    /// With the bearer token for programs, where there is one; `secure_cookie` when people come
+    /// over HTTPS.
     pub fn new(bearer: Option<&Secret>, secure_cookie: bool) -> Self {
         Self {
             bearer: bearer.map(|token| hash(token.expose())),
@@ -63,7 +66,8 @@ impl Auth {
         Ok(token)
     }
 
-    /// Uses up a login link and answers the cookie to set, or `None` when the link is unknown, used or too old.
+    /// Uses up a login link and answers the cookie to set, or `None` when the link is unknown, used
+    /// or too old.
     pub fn log_in(&self, link: &str, now: Instant) -> Result<Option<HeaderValue>, getrandom::Error> {
         if !lock(&self.links).remove(&hash(link), now) {
             return Ok(None);
@@ -153,9 +157,11 @@ fn cookie(headers: &HeaderMap) -> Option<&str> {
         .find_map(|(name, value)| (name == COOKIE).then_some(value))
 }
 
-/// Whether a request with this `Origin` may open a WebSocket: the page's own origin, or one the operator named.
+/// Whether a request with this `Origin` may open a WebSocket: the page's own origin, or one the
+/// operator named.
 ///
-/// A browser always sends `Origin` with a WebSocket; a program that shows the bearer token need not.
+/// A browser always sends `Origin` with a WebSocket; a program that shows the bearer token need
+/// not.
 pub fn origin_allowed(headers: &HeaderMap, credential: Credential, allowed: &[String]) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else { return credential == Credential::Bearer };
     let Ok(origin) = origin.to_str() else { return false };

@@ -1,7 +1,9 @@
-//! Chat apps in which people talk to the agent: what they write, or say in a voice note, becomes a durable job, and the job an answer in the same chat.
+//! Chat apps in which people talk to the agent: what they write, or say in a voice note, becomes a
+//! durable job, and the job an answer in the same chat.
 //!
-//! Whoever is let in by the channel's policy talks to the agent. A stranger in private is told how to pair, at most once an hour, and pairs by sending a
-//! code that `pairing` issued. All others are left without an answer.
+//! Whoever is let in by the channel's policy talks to the agent. A stranger in private is told how
+//! to pair, at most once an hour, and pairs by sending a code that `pairing` issued. All others are
+//! left without an answer.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -31,7 +33,8 @@ use crate::{
     telegram::Telegram,
 };
 
-/// How often a stranger is told how to pair. An hour: a person who reads it once knows, and a program that writes on is not worth an answer.
+/// How often a stranger is told how to pair. An hour: a person who reads it once knows, and a
+/// program that writes on is not worth an answer.
 const TELL_EVERY: Duration = Duration::from_secs(3600);
 /// Strangers who were told how to pair.
 pub const TOLD: Family = Family::new(
@@ -44,7 +47,8 @@ pub const TOLD: Family = Family::new(
 const HOW_TO_PAIR: &str =
     "I don't know you yet. If you were given a pairing code, such as K7MP-2XWD, send it here.";
 
-/// What whoever is let in is told by `/help`, and by `/start`, which Telegram sends when somebody opens the chat.
+/// What whoever is let in is told by `/help`, and by `/start`, which Telegram sends when somebody
+/// opens the chat.
 const HELP: &str = "Write to me, or send me a voice note, and I answer. In a group, mention me or answer one of my messages.";
 /// What `/help` is described by where the app lists its commands.
 pub const ABOUT_HELP: &str = "What I can do";
@@ -79,7 +83,8 @@ pub trait App: Send + Sync {
     fn kind(&self) -> JobKind;
     /// Whom it lets in.
     fn policy(&self) -> &Policy;
-    /// Makes jobs of what people write, in a task of the supervisor, until the drain. `holder` is this process's name among those that share the queue.
+    /// Makes jobs of what people write, in a task of the supervisor, until the drain. `holder` is
+    /// this process's name among those that share the queue.
     fn listen(
         &self,
         durable: &Durable,
@@ -89,7 +94,8 @@ pub trait App: Send + Sync {
     ) -> Result<(), BoxError>;
     /// Makes its commands known where people type a slash; answers whether others were known.
     fn register(&self) -> BoxFuture<'static, Result<bool, NotRegistered>>;
-    /// What was said in a job; nothing where nobody said anything to be answered. The error is what becomes of the job.
+    /// What was said in a job; nothing where nobody said anything to be answered. The error is what
+    /// becomes of the job.
     fn read<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<Option<Said>, Outcome>>;
     /// The private chat with somebody, for news.
     fn reach<'a>(&'a self, sender: &'a str) -> BoxFuture<'a, Result<Box<dyn Outlet>, BoxError>>;
@@ -123,7 +129,8 @@ pub fn apps(config: &Config) -> Result<Apps, BoxError> {
     apps.map(|app| Ok((ChannelName::try_from(app.name())?, app))).collect()
 }
 
-/// The kinds of jobs that the apps make. Only the worker's own bound limits them: somebody waits for each.
+/// The kinds of jobs that the apps make. Only the worker's own bound limits them: somebody waits
+/// for each.
 pub fn kinds(apps: &Apps) -> BTreeMap<JobKind, KindPolicy> {
     apps.values().map(|app| (app.kind(), KindPolicy::DEFAULT)).collect()
 }
@@ -138,7 +145,8 @@ pub fn policy(config: &ChatApp) -> Policy {
     }
 }
 
-/// Has every app listen. Processes that share a Redis take turns under names of their own; one alone goes on under its old name at once.
+/// Has every app listen. Processes that share a Redis take turns under names of their own; one
+/// alone goes on under its old name at once.
 pub fn listen(
     apps: &Apps,
     durable: &Durable,
@@ -156,7 +164,8 @@ pub fn listen(
     })
 }
 
-/// Registers an app's commands, until it is done, can't be done or is no longer wanted. People can talk to the agent without them.
+/// Registers an app's commands, until it is done, can't be done or is no longer wanted. People can
+/// talk to the agent without them.
 async fn register(app: Arc<dyn App>, drain: DrainSignal) {
     let mut backoff = Backoff::new(BackoffConfig::default(), rand::random());
     let registering = async {
@@ -237,7 +246,8 @@ impl Door {
             return Ok(Outcome::Done);
         };
         let note = said.note.take();
-        // Asked only where no earlier attempt got the whole answer: a code is not redeemed twice, and a voice note not heard again.
+        // Asked only where no earlier attempt got the whole answer: a code is not redeemed twice,
+        // and a voice note not heard again.
         let ask = || async {
             match answer {
                 Answer::Agent(inbound) => self.ask(*inbound, note).await,
@@ -297,7 +307,8 @@ impl Door {
         Ok(answer)
     }
 
-    /// Whether this job is the one that tells the sender how to pair in this hour. The first one is, and a further attempt of it.
+    /// Whether this job is the one that tells the sender how to pair in this hour. The first one
+    /// is, and a further attempt of it.
     async fn tells(&self, sender: &Sender, job: &str) -> Result<bool, BoxError> {
         let (now, key) = (SystemClock.now(), TOLD.key(&sender.to_string())?);
         let store = self.desk.store();

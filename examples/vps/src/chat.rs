@@ -1,6 +1,7 @@
 //! `POST /v1/chat`: one message in, the answer as server-sent events out.
 //!
-//! Request: `{"text": "…", "conversation": "…"}`; without `conversation` a new one begins. Events, each with JSON data:
+//! Request: `{"text": "…", "conversation": "…"}`; without `conversation` a new one begins. Events,
+//! each with JSON data:
 //!
 //! | event | data |
 //! | --- | --- |
@@ -10,7 +11,8 @@
 //! | `done` | `{"finish": "complete" \| "length" \| "refused"}` |
 //! | `error` | `{"kind": "busy" \| "unavailable" \| "rejected" \| "limit", "message": "…", "retry_after_ms": n \| null}` |
 //!
-//! The history keeps what was sent: a client that goes away in the middle has read what it was sent and no more.
+//! The history keeps what was sent: a client that goes away in the middle has read what it was sent
+//! and no more.
 
 use std::{
     collections::VecDeque,

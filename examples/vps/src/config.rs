@@ -1,7 +1,9 @@
-//! The configuration of a deployment: one TOML file, overridden by the environment, overridden by the command line.
+//! The configuration of a deployment: one TOML file, overridden by the environment, overridden by
+//! the command line.
 //!
-//! A misspelt key is an error that names the key and the nearest known one, because a setting that is silently ignored is found
-//! months later. Errors name the line and never show it: the line may hold a key.
+//! A misspelt key is an error that names the key and the nearest known one, because a setting that
+//! is silently ignored is found months later. Errors name the line and never show it: the line may
+//! hold a key.
 
 mod channels;
 mod operation;
@@ -27,7 +29,8 @@ pub use self::{
     storage::{Queue, Redis, Secrets, Store},
 };
 
-/// The whole configuration. Every field has a default: an empty file is valid, and gives a demo with simulated providers.
+/// The whole configuration. Every field has a default: an empty file is valid, and gives a demo
+/// with simulated providers.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
@@ -135,7 +138,8 @@ pub fn parse_listen(text: &str) -> Result<SocketAddr, ConfigError> {
 
 /// The shortest bearer token that is accepted. 16 characters: shorter ones can be guessed.
 const MIN_TOKEN: usize = 16;
-/// The longest sentence before a late answer, in bytes. 100: some five seconds, and the answer waits for its end.
+/// The longest sentence before a late answer, in bytes. 100: some five seconds, and the answer
+/// waits for its end.
 const MAX_OPENER: usize = 100;
 
 impl Config {
@@ -215,7 +219,8 @@ impl Config {
     }
 }
 
-/// A provider's address: encrypted, or plain on loopback, because a key that travels in the clear is everybody's.
+/// A provider's address: encrypted, or plain on loopback, because a key that travels in the clear
+/// is everybody's.
 pub fn provider_url(text: &str, secure: &str, plain: &str) -> Result<Uri, String> {
     let uri: Uri = text.parse().map_err(|_| "is not a URL".to_owned())?;
     let host = uri.host().ok_or("has no host")?.trim_matches(['[', ']']);

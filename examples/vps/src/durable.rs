@@ -1,7 +1,9 @@
-//! What outlives the process: the store and the queue, in one embedded file, or in a Redis that several processes share.
+//! What outlives the process: the store and the queue, in one embedded file, or in a Redis that
+//! several processes share.
 //!
-//! Everything that wants something kept or done later builds upon the two traits in [`Durable`], and adds its kinds of jobs to [`Jobs`]. With a Redis the
-//! file holds what could not be enqueued there while it was away.
+//! Everything that wants something kept or done later builds upon the two traits in [`Durable`],
+//! and adds its kinds of jobs to [`Jobs`]. With a Redis the file holds what could not be enqueued
+//! there while it was away.
 
 use std::{
     collections::BTreeMap,
@@ -36,7 +38,8 @@ use crate::{
     ops, secrets,
 };
 
-/// How often depths are read for the metrics, and repeated jobs are tried again that could not be defined.
+/// How often depths are read for the metrics, and repeated jobs are tried again that could not be
+/// defined.
 const WATCH: Duration = Duration::from_secs(5);
 
 /// Frees what expired, and reports keys that nothing will ever remove.
@@ -68,8 +71,9 @@ pub struct Durable {
 }
 
 impl Durable {
-    /// Opens the file, and asks the Redis that is configured whether it will do. A Redis that is away does not keep the server from starting; one that
-    /// refuses does, because somebody must change something. `kinds` are those of the features that add jobs, with what each may do.
+    /// Opens the file, and asks the Redis that is configured whether it will do. A Redis that is
+    /// away does not keep the server from starting; one that refuses does, because somebody must
+    /// change something. `kinds` are those of the features that add jobs, with what each may do.
     pub async fn open(config: &Config, mut kinds: BTreeMap<JobKind, KindPolicy>) -> Result<Self, BoxError> {
         kinds.insert(JANITOR, JANITOR_POLICY);
         let file = open_file(&config.store).await?;
@@ -144,7 +148,8 @@ impl Durable {
         });
     }
 
-    /// Defines the repeated jobs as soon as that is possible, and counts spilled ones for the metrics.
+    /// Defines the repeated jobs as soon as that is possible, and counts spilled ones for the
+    /// metrics.
     async fn watch(self: Arc<Self>, mut repeats: Vec<Repeat>, drain: DrainSignal) {
         loop {
             while let Some(repeat) = repeats.last() {
@@ -245,7 +250,8 @@ pub struct Jobs {
 }
 
 impl Jobs {
-    /// Jobs of `kind` go to `handler`, as many and as fast as the policy allows with which [`Durable::open`] was told of the kind.
+    /// Jobs of `kind` go to `handler`, as many and as fast as the policy allows with which
+    /// [`Durable::open`] was told of the kind.
     #[must_use]
     pub fn on<S>(mut self, kind: JobKind, handler: S) -> Self
     where

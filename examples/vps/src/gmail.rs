@@ -1,6 +1,8 @@
-//! The owner's mailbox, watched for as long as there is access to it: of each mail that comes into the inbox the owner is told in a chat.
+//! The owner's mailbox, watched for as long as there is access to it: of each mail that comes into
+//! the inbox the owner is told in a chat.
 //!
-//! Pushes are a webhook of the provider `gmail`; a poll finds what they miss, and is all there is without a topic.
+//! Pushes are a webhook of the provider `gmail`; a poll finds what they miss, and is all there is
+//! without a topic.
 
 use std::{
     convert::Infallible,
@@ -30,14 +32,16 @@ use crate::{
     news::{News, plain},
 };
 
-/// Mails that are looked at at one time. Gmail answers a few calls of one user, and the queue has other work.
+/// Mails that are looked at at one time. Gmail answers a few calls of one user, and the queue has
+/// other work.
 const CONCURRENCY: usize = 2;
 /// Of a sender's name and of a subject, as many characters are told.
 const LONGEST: (usize, usize) = (60, 160);
 /// Mail that is nothing new to the owner, or nothing at all.
 const QUIET: [&str; 4] = ["SPAM", "TRASH", "SENT", "DRAFT"];
 
-/// The kind of the jobs that mails become. A worker of its own takes them, because it rests while there is no access.
+/// The kind of the jobs that mails become. A worker of its own takes them, because it rests while
+/// there is no access.
 pub fn kind() -> (JobKind, KindPolicy) {
     (MailJob::kind(), KindPolicy::DEFAULT)
 }
@@ -54,8 +58,8 @@ pub struct Mailbox {
     pushes: Pushes,
 }
 
-/// Where pushes go: to the watch of this process, while there is one. A push that finds none is no loss, because the mailbox is looked at before a watch
-/// begins.
+/// Where pushes go: to the watch of this process, while there is one. A push that finds none is no
+/// loss, because the mailbox is looked at before a watch begins.
 #[derive(Clone, Default)]
 pub struct Pushes(Arc<Mutex<Option<WatchHandle>>>);
 
@@ -190,7 +194,8 @@ impl Mailbox {
         Ok(())
     }
 
-    /// Tells the watch of each new token, until one is for another account. Where Gmail refused the last one, the watch rests until it hears of another.
+    /// Tells the watch of each new token, until one is for another account. Where Gmail refused the
+    /// last one, the watch rests until it hears of another.
     async fn other_account(&self, watch: &WatchHandle) {
         let mut tokens = self.tokens.clone();
         let mut before = tokens.status();

@@ -1,7 +1,8 @@
 //! `/healthz`, `/readyz` and the probes behind it.
 //!
-//! A probe opens a connection to a provider, with TLS where the provider has it, and closes it again: it costs no credit, needs no key, and
-//! tells a wrong address or a dead network from a provider that answers.
+//! A probe opens a connection to a provider, with TLS where the provider has it, and closes it
+//! again: it costs no credit, needs no key, and tells a wrong address or a dead network from a
+//! provider that answers.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -14,7 +15,8 @@ use livos_voice::connect::Connector;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-/// How long a probe may take. 5 s: a provider that takes longer to accept a connection is of no use to a conversation.
+/// How long a probe may take. 5 s: a provider that takes longer to accept a connection is of no use
+/// to a conversation.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One provider, and what the last probe found.
@@ -72,8 +74,9 @@ impl Dependencies {
         dependency.found(found, Instant::now());
     }
 
-    /// The answer of `/readyz`: 200 when every dependency is ready and no drain has begun, else 503, and each dependency's state. `durable` says whether
-    /// the store and the queue are ready, and how they stand.
+    /// The answer of `/readyz`: 200 when every dependency is ready and no drain has begun, else
+    /// 503, and each dependency's state. `durable` says whether the store and the queue are ready,
+    /// and how they stand.
     pub fn report(
         &self,
         draining: bool,

@@ -1,7 +1,9 @@
-//! `POST /hooks/{name}`: verified deliveries, made durable at once, and worked on by the agent in its own time.
+//! `POST /hooks/{name}`: verified deliveries, made durable at once, and worked on by the agent in
+//! its own time.
 //!
-//! Each `[[webhooks]]` of the configuration is one endpoint. A delivery becomes a job of the kind `webhook.{name}`; the agent reads it as text from outside, in
-//! a conversation of its own and with the rights of nobody, and what it says is logged.
+//! Each `[[webhooks]]` of the configuration is one endpoint. A delivery becomes a job of the kind
+//! `webhook.{name}`; the agent reads it as text from outside, in a conversation of its own and with
+//! the rights of nobody, and what it says is logged.
 
 use std::{
     collections::BTreeMap,
@@ -38,7 +40,8 @@ use crate::{
 const MAX_TEXT: usize = 32 * 1024;
 /// The most of an answer that is logged, in bytes.
 const MAX_LOGGED: usize = 2 * 1024;
-/// Deliveries of one endpoint that the agent works on at one time. 1: a burst of one provider leaves room for everybody else.
+/// Deliveries of one endpoint that the agent works on at one time. 1: a burst of one provider
+/// leaves room for everybody else.
 const POLICY: KindPolicy = KindPolicy::DEFAULT.with_concurrency(1);
 
 /// The peer of a connection, as an extension of each of its requests.
@@ -55,8 +58,8 @@ fn kind(name: &str) -> Result<JobKind, ConfigError> {
     })
 }
 
-/// The routes of the endpoints. `forwarded` is the header in which a trusted proxy says who calls; without it the peer of the connection counts.
-/// `google` is a stand-in for Google.
+/// The routes of the endpoints. `forwarded` is the header in which a trusted proxy says who calls;
+/// without it the peer of the connection counts. `google` is a stand-in for Google.
 pub fn router(
     queue: &Arc<dyn Queue>,
     endpoints: &[Webhook],

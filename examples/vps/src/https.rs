@@ -14,7 +14,8 @@ use tower::BoxError;
 /// A client over HTTP/1.1 and HTTP/2. It follows no redirects.
 pub type Https = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
-/// With the Mozilla roots; plain HTTP where an address says so, which the clients above allow on loopback only.
+/// With the Mozilla roots; plain HTTP where an address says so, which the clients above allow on
+/// loopback only.
 pub fn client() -> Result<Https, BoxError> {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);

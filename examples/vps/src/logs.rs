@@ -1,4 +1,5 @@
-//! The log: text for people or JSON for programs, and traces for a collector where the build and the configuration have one.
+//! The log: text for people or JSON for programs, and traces for a collector where the build and
+//! the configuration have one.
 
 use std::io::IsTerminal;
 

@@ -53,12 +53,15 @@ use crate::{
 
 /// A voice-first personal agent for a small server.
 ///
-/// Keys and addresses come from the configuration file or the environment: DEEPGRAM_API_KEY, CARTESIA_API_KEY, ANTHROPIC_API_KEY,
-/// DEEPGRAM_URL, CARTESIA_URL, ANTHROPIC_BASE_URL, GOOGLE_CLIENT_ID, GOOGLE_CLIENT_SECRET, GOOGLE_URL, TELEGRAM_BOT_TOKEN, DISCORD_TOKEN, LIVOS_LISTEN, LIVOS_TOKEN, LIVOS_STORE, LIVOS_KEYS,
-/// LIVOS_ARCHIVE, REDIS_URL. The environment overrides the file. A provider with neither key nor address is simulated. RUST_LOG sets what is logged,
-/// LIVOS_LOG_FORMAT (text or json) how.
+/// Keys and addresses come from the configuration file or the environment: DEEPGRAM_API_KEY,
+/// CARTESIA_API_KEY, ANTHROPIC_API_KEY, DEEPGRAM_URL, CARTESIA_URL, ANTHROPIC_BASE_URL,
+/// GOOGLE_CLIENT_ID, GOOGLE_CLIENT_SECRET, GOOGLE_URL, TELEGRAM_BOT_TOKEN, DISCORD_TOKEN,
+/// LIVOS_LISTEN, LIVOS_TOKEN, LIVOS_STORE, LIVOS_KEYS, LIVOS_ARCHIVE, REDIS_URL. The environment
+/// overrides the file. A provider with neither key nor address is simulated. RUST_LOG sets what is
+/// logged, LIVOS_LOG_FORMAT (text or json) how.
 ///
-/// Exit codes: 0 after a signal, 1 when it can't start, 2 for a wrong argument, 75 when it held too much memory and wants to be started again.
+/// Exit codes: 0 after a signal, 1 when it can't start, 2 for a wrong argument, 75 when it held too
+/// much memory and wants to be started again.
 #[derive(Parser)]
 #[command(version)]
 struct Args {
@@ -165,7 +168,8 @@ async fn run(config: Config) -> Result<ExitCode, BoxError> {
     let auth = Arc::new(auth(&config));
     announce(&config, address, &auth, &providers)?;
     let Providers { stt, tts, responder, simulated, twins, notes, .. } = providers;
-    // The bookkeeper of usage ends once nobody is left who could use something; those who need this one have their own.
+    // The bookkeeper of usage ends once nobody is left who could use something; those who need this
+    // one have their own.
     drop(notes);
     let app = App {
         auth,

@@ -1,4 +1,5 @@
-//! What the owner should hear of without having asked: a durable job, which tells it in every chat of the owner's once.
+//! What the owner should hear of without having asked: a durable job, which tells it in every chat
+//! of the owner's once.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,7 +23,8 @@ use crate::{
 
 /// The kind of these jobs.
 pub const KIND: JobKind = JobKind::from_static("owner.news");
-/// How long the name of an event is known, so that who tells it again after a crash tells it once. A day.
+/// How long the name of an event is known, so that who tells it again after a crash tells it once.
+/// A day.
 const KNOWN: Duration = Duration::from_secs(86_400);
 /// The longest news, in characters.
 const LONGEST: usize = 500;
@@ -98,7 +100,8 @@ async fn tell(lease: &Lease, device: &Device, text: &str, desk: &Desk, outbox: &
     told.map_or_else(|error| error.outcome(), |()| Outcome::Done)
 }
 
-/// A text that somebody else wrote, on one line and without markup: nothing in it has a style, or is a link that leads elsewhere than it says.
+/// A text that somebody else wrote, on one line and without markup: nothing in it has a style, or
+/// is a link that leads elsewhere than it says.
 pub fn plain(text: &str, longest: usize) -> String {
     let allowed = |c: char| c.is_alphanumeric() || " .,:;!?'\"-+/€$%&()=@".contains(c);
     let kept: String =

@@ -1,7 +1,7 @@
 //! Voice notes that people send in chat apps, heard before the agent is asked.
 //!
-//! A note is fetched and paid for only once its sender was let in. What a person can do something about is told to them; what may pass is tried again with
-//! the job.
+//! A note is fetched and paid for only once its sender was let in. What a person can do something
+//! about is told to them; what may pass is tried again with the job.
 
 use std::{sync::Arc, time::Duration};
 

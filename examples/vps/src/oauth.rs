@@ -45,8 +45,9 @@ pub struct Google {
 }
 
 impl Google {
-    /// Opens the grant and keeps it fresh, in a task of the supervisor. `base` is this server's address as browsers see it. None where no client is
-    /// configured. Alerts go to the log, and to the owner where `news` reach anybody.
+    /// Opens the grant and keeps it fresh, in a task of the supervisor. `base` is this server's
+    /// address as browsers see it. None where no client is configured. Alerts go to the log, and to
+    /// the owner where `news` reach anybody.
     pub fn open(
         config: &config::Google,
         base: &str,
@@ -74,7 +75,8 @@ impl Google {
             async move {
                 tracing::error!("{notice}");
                 match news {
-                    // The link is a page of this server behind its login. What could not be told is told again by the keeper.
+                    // The link is a page of this server behind its login. What could not be told is
+                    // told again by the keeper.
                     Some(news) => news.tell(&notice.to_string(), None).await,
                     None => Ok(()),
                 }
@@ -101,7 +103,8 @@ impl Google {
             .with_state(self.tokens.clone())
     }
 
-    /// The callback. It comes from another site, so the session's cookie is not with it: the state and a cookie of its own are what it shows.
+    /// The callback. It comes from another site, so the session's cookie is not with it: the state
+    /// and a cookie of its own are what it shows.
     pub fn open_to_all<S: Clone + Send + Sync + 'static>(&self) -> Router<S> {
         let callback = CallbackPage::new(self.consents.clone(), [self.tokens.clone()]);
         Router::new().route("/oauth/google/callback", get_service(callback))

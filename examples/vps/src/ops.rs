@@ -1,4 +1,5 @@
-//! The server and whoever runs it: the service manager, the watch over memory, and why the program ends.
+//! The server and whoever runs it: the service manager, the watch over memory, and why the program
+//! ends.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -15,8 +16,9 @@ use tower::BoxError;
 
 use crate::config::{self, SoftLimit};
 
-/// How long a task that the server can't do without may give no sign of life. 20 s: with the 30 s of the unit's watchdog, a server that hangs is killed within
-/// a minute; nothing that works takes that long to return.
+/// How long a task that the server can't do without may give no sign of life. 20 s: with the 30 s
+/// of the unit's watchdog, a server that hangs is killed within a minute; nothing that works takes
+/// that long to return.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 /// How often the service manager is told what goes on.
 const STATUS_EVERY: Duration = Duration::from_secs(60);

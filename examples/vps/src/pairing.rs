@@ -8,7 +8,8 @@
 //! | `DELETE /v1/pairing/devices/{id}` | ends a pairing, or refuses who waits; 204 |
 //! | `DELETE /v1/pairing/devices` | ends all pairings and all codes; 204 |
 //!
-//! All are behind the login, and there only where a chat app is configured. A refusal is `{"kind", "message", "retry_after_ms"}`.
+//! All are behind the login, and there only where a chat app is configured. A refusal is
+//! `{"kind", "message", "retry_after_ms"}`.
 
 use std::sync::Arc;
 
@@ -63,7 +64,8 @@ struct Inner {
 }
 
 impl Desk {
-    /// Opens it; the first start makes its key. A store that is away does not keep the server from starting, and is asked again when somebody writes.
+    /// Opens it; the first start makes its key. A store that is away does not keep the server from
+    /// starting, and is asked again when somebody writes.
     pub async fn open(
         config: &config::Pairing,
         apps: Apps,
@@ -141,7 +143,8 @@ impl Desk {
         answer_refusal(now, &outputs)
     }
 
-    /// Sends news to their chats, in a task of its own: nobody waits for somebody else's provider. What can't be sent is logged.
+    /// Sends news to their chats, in a task of its own: nobody waits for somebody else's provider.
+    /// What can't be sent is logged.
     fn spread<'a>(&self, outputs: impl Iterator<Item = &'a PairingOutput>) {
         let now = SystemClock.now();
         let news = outputs.filter_map(|output| match output {
@@ -235,7 +238,8 @@ fn headline(now: Timestamp, news: &News) -> Option<String> {
     })
 }
 
-/// A name that somebody chose, without anything that a chat app would show as a link, a mention or a style.
+/// A name that somebody chose, without anything that a chat app would show as a link, a mention or
+/// a style.
 fn plain(label: &str) -> String {
     let kept: String =
         label.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '\'')).collect();

@@ -1,4 +1,5 @@
-//! The providers as the configuration names them; a twin in this process stands in for each that has neither a key nor an address.
+//! The providers as the configuration names them; a twin in this process stands in for each that
+//! has neither a key nor an address.
 
 use std::sync::Arc;
 
@@ -54,7 +55,8 @@ pub struct Providers {
     pub twins: Option<Twins>,
 }
 
-/// Where one provider is and what opens it. A wire-compatible server on loopback may need no key; it gets one that says so.
+/// Where one provider is and what opens it. A wire-compatible server on loopback may need no key;
+/// it gets one that says so.
 struct Door {
     url: String,
     key: Secret,

@@ -12,11 +12,12 @@ use tower::BoxError;
 
 use crate::{config, pairing};
 
-/// The families of keys whose values are sealed. Whoever keeps something in one of them does so through [`open`]'s store.
+/// The families of keys whose values are sealed. Whoever keeps something in one of them does so
+/// through [`open`]'s store.
 const SEALED: &[Family] = &[oauth::GRANTS, oauth::PENDING, pairing::KEY];
 
-/// The store of secrets, with the keys of the configuration. A key file that is not there is made, which is right at the first start, and told, because it is
-/// wrong at any later one.
+/// The store of secrets, with the keys of the configuration. A key file that is not there is made,
+/// which is right at the first start, and told, because it is wrong at any later one.
 pub async fn open(config: &config::Secrets, store: Arc<dyn Store>) -> Result<SealedStore, BoxError> {
     let ring = match (&config.keys, &config.key_file) {
         (Some(keys), _) => {

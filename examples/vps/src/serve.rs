@@ -15,12 +15,14 @@ use tower::ServiceExt;
 
 use crate::hooks::Peer;
 
-/// How long a client may take to send its headers. 10 s: a browser takes milliseconds, an attacker for ever.
+/// How long a client may take to send its headers. 10 s: a browser takes milliseconds, an attacker
+/// for ever.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait when the process is out of file descriptors before accepting again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves `router` until the drain begins, then lets connections finish for at most `drain_timeout`, then cuts them.
+/// Serves `router` until the drain begins, then lets connections finish for at most
+/// `drain_timeout`, then cuts them.
 pub async fn serve(
     listener: TcpListener,
     router: Router,

@@ -1,6 +1,7 @@
 //! Traces to an OpenTelemetry collector, by OTLP over HTTP.
 //!
-//! Spans are handed to a thread of the library in batches; a collector that is away costs the server nothing but those that do not fit (2048 wait at most).
+//! Spans are handed to a thread of the library in batches; a collector that is away costs the
+//! server nothing but those that do not fit (2048 wait at most).
 
 use std::{
     sync::{
@@ -27,7 +28,8 @@ use tracing_subscriber::{
 
 use crate::{config, logs::Part};
 
-/// How long one export may take, and how long the last one may hold up the end of the program. 3 s: a collector is near, and a restart waits for it.
+/// How long one export may take, and how long the last one may hold up the end of the program. 3 s:
+/// a collector is near, and a restart waits for it.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// The longest answer of a collector that is read. 64 KiB: an answer is a few bytes.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -112,7 +114,8 @@ async fn exchange(connector: Connector, request: Request<Bytes>) -> Result<Respo
     let stream = connector.oneshot(address.clone()).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let (mut head, body) = request.into_parts();
-    // On a connection of its own the host goes into a header, and the path alone into the request line.
+    // On a connection of its own the host goes into a header, and the path alone into the request
+    // line.
     let host = address.authority().ok_or("the collector's address names no host")?.as_str().parse()?;
     head.headers.insert(http::header::HOST, host);
     head.uri = address.path_and_query().map_or("/", |path| path.as_str()).parse()?;

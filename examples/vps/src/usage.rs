@@ -1,12 +1,15 @@
-//! What the owner's agent used and may use: counted in the store, limited by `[budget]`, priced by `[usage.prices]`.
+//! What the owner's agent used and may use: counted in the store, limited by `[budget]`, priced by
+//! `[usage.prices]`.
 //!
-//! `GET /v1/usage?zone=Europe/Berlin`: the UTC day, the UTC week and the five-hour window as of now, what work under way and work that is
-//! expected have set aside, each limit, and
-//! every instant in UTC and on the clock of the zone. Days begin at midnight UTC whatever the zone.
+//! `GET /v1/usage?zone=Europe/Berlin`: the UTC day, the UTC week and the five-hour window as of
+//! now, what work under way and work that is expected have set aside, each limit, and every instant
+//! in UTC and on the clock of the zone. Days begin at midnight UTC whatever the zone.
 //!
-//! `GET /v1/usage/days?from=2026-11-01&to=2026-11-30`: finished days from the archive; without either the last thirty.
+//! `GET /v1/usage/days?from=2026-11-01&to=2026-11-30`: finished days from the archive; without
+//! either the last thirty.
 //!
-//! What is used of simulated providers is counted at the prices of the real ones, and the answer names them.
+//! What is used of simulated providers is counted at the prices of the real ones, and the answer
+//! names them.
 
 use std::sync::Arc;
 

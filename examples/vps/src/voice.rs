@@ -96,7 +96,8 @@ pub async fn upgrade(
             "as many voice sessions as this server allows are open",
         );
     };
-    // `hyper_tungstenite` answers the handshake; the socket itself is made here, from the upgraded stream.
+    // `hyper_tungstenite` answers the handshake; the socket itself is made here, from the upgraded
+    // stream.
     let upgraded = hyper::upgrade::on(&mut request);
     let supervisor = app.supervisor.clone();
     match hyper_tungstenite::upgrade(&mut request, None) {

@@ -1,4 +1,5 @@
-//! Chat apps, as people and an operator meet them through the built server, with the providers' twins on loopback.
+//! Chat apps, as people and an operator meet them through the built server, with the providers'
+//! twins on loopback.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -220,7 +221,8 @@ fn say_in_group(twin: &telegram::Telegram, person: i64, text: &str) {
 #[test]
 fn each_policy_answers_whom_it_says_in_private_and_in_a_group() {
     let listed = format!("policy = \"allow_list\"\nallow = [\"{GROUP}\"]");
-    // What a stranger is told in private; and whether it is answered in the group where it names the bot.
+    // What a stranger is told in private; and whether it is answered in the group where it names
+    // the bot.
     for (policy, private, group) in [
         ("", Some(HOW_TO_PAIR), false),
         (listed.as_str(), Some(HOW_TO_PAIR), true),
@@ -301,7 +303,8 @@ fn discord_answers_whom_the_list_names_and_tells_others_how_to_pair() {
     server.stop();
 }
 
-/// A second of sound, in which the simulated recogniser hears its first sentence: a question for the time.
+/// A second of sound, in which the simulated recogniser hears its first sentence: a question for
+/// the time.
 fn recording() -> Vec<u8> {
     let buzz: Vec<i16> = (0..16_000).map(|n| if n % 40 < 20 { 9_000 } else { -9_000 }).collect();
     tones::wav(&buzz, 16_000)

@@ -75,7 +75,8 @@ fn readiness_follows_redis_and_the_server_goes_on_without_it() {
     let away = ready_when(&server, |status, durable| status == 503 && durable["state"] == "degraded");
     assert!(away["reason"].as_str().unwrap().contains("redis"), "{away}");
     server.metrics_when(|metrics| metrics.contains("livos_breaker_open{name=\"redis\"} 1"));
-    // Calls over connections that broke open the breaker; the probe after a while is what fails to connect.
+    // Calls over connections that broke open the breaker; the probe after a while is what fails to
+    // connect.
     server.metrics_when(|metrics| metrics.contains("livos_redis_connects_total{outcome=\"failed\"}"));
     assert_eq!(server.get("/healthz").status, 200);
     redis.restart();

@@ -1,4 +1,5 @@
-//! The owner's mailbox through the built server, with the twins of Google, Gmail and Telegram on loopback.
+//! The owner's mailbox through the built server, with the twins of Google, Gmail and Telegram on
+//! loopback.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -40,7 +41,8 @@ fn configured(google: &str, gmail: &str, telegram: &str, folder: &Path) -> Strin
     )
 }
 
-/// What Pub/Sub posts: that something happened in the mailbox. Gmail's own pushes are dropped beyond one a second.
+/// What Pub/Sub posts: that something happened in the mailbox. Gmail's own pushes are dropped
+/// beyond one a second.
 fn push(server: &Server, mailbox: &gmail::Gmail, number: u32, token: &str) -> u16 {
     let said = json!({ "emailAddress": ADDRESS, "historyId": mailbox.history_id() });
     let said = STANDARD.encode(said.to_string());
@@ -55,7 +57,8 @@ fn push(server: &Server, mailbox: &gmail::Gmail, number: u32, token: &str) -> u1
 
 #[test]
 fn the_owner_is_told_of_each_mail_once_and_once_of_the_end_of_access() {
-    // Half of a token's life goes by before the keeper asks for another, and hears that access has ended.
+    // Half of a token's life goes by before the keeper asks for another, and hears that access has
+    // ended.
     let lifetime = Duration::from_secs(24);
     let (_google_runtime, google, google_url) =
         twin(|| google::Google::new(google::Config { access_lifetime: lifetime, ..Default::default() }));

@@ -1,4 +1,5 @@
-//! Access to Google through the built server, with the Google twin on loopback and a browser as plain as it can be.
+//! Access to Google through the built server, with the Google twin on loopback and a browser as
+//! plain as it can be.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -1,4 +1,5 @@
-//! Traces as a collector receives them: OTLP over HTTP, read here from the bytes by the published field numbers.
+//! Traces as a collector receives them: OTLP over HTTP, read here from the bytes by the published
+//! field numbers.
 
 #![cfg(feature = "otel")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]

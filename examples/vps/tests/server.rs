@@ -1,6 +1,8 @@
-//! The built server as its operators and clients meet it: a process, real sockets, bad input, signals.
+//! The built server as its operators and clients meet it: a process, real sockets, bad input,
+//! signals.
 //!
-//! Providers are the twins inside the process, answering at once; where one must fail, its address leads nowhere.
+//! Providers are the twins inside the process, answering at once; where one must fail, its address
+//! leads nowhere.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -1,4 +1,5 @@
-//! What was used is counted and shown, and what may not be used any more is refused before anybody is asked for it.
+//! What was used is counted and shown, and what may not be used any more is refused before anybody
+//! is asked for it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -1,8 +1,10 @@
-//! Verified webhooks in a durable inbox: each delivery becomes one job, however often it is sent, and the agent works on it in its own time.
+//! Verified webhooks in a durable inbox: each delivery becomes one job, however often it is sent,
+//! and the agent works on it in its own time.
 //!
-//! `cargo run -p webhook-inbox` lets simulated providers send to it, with forged and repeated deliveries among the others.
-//! `cargo run -p webhook-inbox -- 127.0.0.1:8080 SECRET inbox.redb` takes GitHub's at `/hooks/github` and Stripe's at `/hooks/stripe`, signed with that
-//! secret, and keeps them in that file.
+//! `cargo run -p webhook-inbox` lets simulated providers send to it, with forged and repeated
+//! deliveries among the others. `cargo run -p webhook-inbox -- 127.0.0.1:8080 SECRET inbox.redb`
+//! takes GitHub's at `/hooks/github` and Stripe's at `/hooks/stripe`, signed with that secret, and
+//! keeps them in that file.
 
 #![allow(clippy::print_stdout)] // What it prints is what it is for.
 

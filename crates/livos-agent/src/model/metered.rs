@@ -17,7 +17,8 @@ use crate::tokens;
 pub struct MeteredConfig {
     /// The most tokens that the model may write, as it is told itself.
     pub max_output: u64,
-    /// What is sent with every request beside the messages, in estimated tokens: what the agent is told about itself.
+    /// What is sent with every request beside the messages, in estimated tokens: what the agent is
+    /// told about itself.
     pub overhead: u64,
     /// What it costs. Without it money is not counted.
     pub price: Option<ModelPrice>,
@@ -30,22 +31,26 @@ impl MeteredConfig {
     }
 }
 
-/// Reservations that are kept ready. 4: as many conversations may go on at one time without waiting for the store.
+/// Reservations that are kept ready. 4: as many conversations may go on at one time without waiting
+/// for the store.
 const READY: usize = 4;
 /// Tokens that a message takes beside its text.
 const PER_MESSAGE: u64 = 8;
 
 /// Counts the answers of a model, and asks for none that a limit does not allow.
 ///
-/// For every answer as much is reserved as it can take at the most: what is sent, estimated half as high again, at the dearest price, and the
-/// longest answer. What the provider reports is counted when the answer is over, and the rest given back. An answer that is cut off never gets its last
-/// figures: what it wrote is estimated then, and marked as an estimate. One that fails before anything came is not counted, because no provider bills it.
+/// For every answer as much is reserved as it can take at the most: what is sent, estimated half as
+/// high again, at the dearest price, and the longest answer. What the provider reports is counted
+/// when the answer is over, and the rest given back. An answer that is cut off never gets its last
+/// figures: what it wrote is estimated then, and marked as an estimate. One that fails before
+/// anything came is not counted, because no provider bills it.
 ///
-/// While an answer comes in, the reservation of the next one is made, a little larger, so that a listener need not wait for the store; only the first answer
-/// does, one that is much larger, and one after some minutes of silence.
+/// While an answer comes in, the reservation of the next one is made, a little larger, so that a
+/// listener need not wait for the store; only the first answer does, one that is much larger, and
+/// one after some minutes of silence.
 ///
-/// Every call of the model is one *turn*: an answer that is asked for again after a failure, and one that was asked for too early and is not
-/// wanted, count like any other.
+/// Every call of the model is one *turn*: an answer that is asked for again after a failure, and
+/// one that was asked for too early and is not wanted, count like any other.
 #[derive(Debug)]
 pub struct Metered<M> {
     model: Arc<M>,
@@ -103,7 +108,8 @@ impl<M: Model> Metered<M> {
         }
     }
 
-    /// Has the reservation of an answer to twice as much made, where there is room for it. Old ones are given back.
+    /// Has the reservation of an answer to twice as much made, where there is room for it. Old ones
+    /// are given back.
     fn make_ready(&self, user: &UserId, sent: u64) {
         let mut ready = lock(&self.ready);
         ready.retain(|hold| hold.suits(user, &self.config.most(sent)));

@@ -19,8 +19,9 @@ pub type ModelStream = Pin<Box<dyn Stream<Item = Result<ModelEvent, ReplyError>>
 
 /// Answers requests. Implementations hold their connection and are shared.
 pub trait Model: Send + Sync + 'static {
-    /// Begins an answer. Nothing is sent before the stream is first polled. An error ends the stream; a stream that ends without
-    /// [`ModelEvent::Finished`] is never passed on as an answer but ends in an error.
+    /// Begins an answer. Nothing is sent before the stream is first polled. An error ends the
+    /// stream; a stream that ends without [`ModelEvent::Finished`] is never passed on as an answer
+    /// but ends in an error.
     fn answer(&self, request: ModelRequest) -> ModelStream;
 }
 

@@ -20,7 +20,8 @@ pub struct BreakerLayer {
 }
 
 impl BreakerLayer {
-    /// A breaker for what is called `name` in logs and metrics (`livos_breaker_open{name}`, `livos_breaker_refused_total{name}`).
+    /// A breaker for what is called `name` in logs and metrics (`livos_breaker_open{name}`,
+    /// `livos_breaker_refused_total{name}`).
     pub fn new(name: &'static str, config: BreakerConfig) -> Self {
         Self { name, breaker: Arc::new(Mutex::new(Breaker::new(config))) }
     }
@@ -30,9 +31,11 @@ impl BreakerLayer {
         lock(&self.breaker).state()
     }
 
-    /// Makes one call, if it is let through. `failed` says of an error whether the dependency is to blame.
+    /// Makes one call, if it is let through. `failed` says of an error whether the dependency is to
+    /// blame.
     ///
-    /// A call that is dropped before its end counts as a failure: what nobody waited for took too long.
+    /// A call that is dropped before its end counts as a failure: what nobody waited for took too
+    /// long.
     pub async fn call<T, E>(
         &self,
         call: impl Future<Output = Result<T, E>>,
@@ -42,10 +45,11 @@ impl BreakerLayer {
         outcome.of(call.await, failed)
     }
 
-    /// The same for a dependency that bounds its own time and has a question cheaper than any call: when a probe is due, `probe` is made first, and the call
-    /// only if that succeeds.
+    /// The same for a dependency that bounds its own time and has a question cheaper than any call:
+    /// when a probe is due, `probe` is made first, and the call only if that succeeds.
     ///
-    /// A call that is dropped before its end counts for nothing, because its caller had other reasons than the dependency; only a dropped probe is a failure.
+    /// A call that is dropped before its end counts for nothing, because its caller had other
+    /// reasons than the dependency; only a dropped probe is a failure.
     pub async fn call_after<T, E>(
         &self,
         probe: impl Future<Output = Result<(), E>>,

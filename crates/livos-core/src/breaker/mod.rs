@@ -1,4 +1,5 @@
-//! Leaves a dependency alone while it fails, so that its failure costs a caller nothing and its return is not met by a herd (P-20).
+//! Leaves a dependency alone while it fails, so that its failure costs a caller nothing and its
+//! return is not met by a herd (P-20).
 //!
 //! [`Breaker`] decides and is a plain value; [`BreakerLayer`] puts it round any service.
 

@@ -10,13 +10,16 @@ use std::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BreakerConfig {
-    /// Failures within `window` that open it; at least 1. 3: one is chance, three in ten seconds are a pattern.
+    /// Failures within `window` that open it; at least 1. 3: one is chance, three in ten seconds
+    /// are a pattern.
     pub failures: u32,
     /// How long a failure counts. 10 s.
     pub window: Duration,
-    /// How long it stays open before a probe. 30 s: about what a server needs to restart and load its data.
+    /// How long it stays open before a probe. 30 s: about what a server needs to restart and load
+    /// its data.
     pub open_for: Duration,
-    /// How long a probe may take before another is let through. 10 s: a caller that never came back must not hold it open for ever.
+    /// How long a probe may take before another is let through. 10 s: a caller that never came back
+    /// must not hold it open for ever.
     pub probe_timeout: Duration,
 }
 
@@ -185,7 +188,8 @@ mod tests {
     }
 
     proptest! {
-        /// While a dependency is down, it is called at most three times at first and once in thirty seconds after that.
+        /// While a dependency is down, it is called at most three times at first and once in thirty
+        /// seconds after that.
         #[test]
         fn a_dependency_that_is_down_is_left_alone(gaps in prop::collection::vec(0u64..2000, 1..400)) {
             let (mut breaker, start) = (Breaker::new(BreakerConfig::default()), Instant::now());

@@ -10,7 +10,8 @@ use tokio::sync::{Notify, mpsc};
 use super::{Budget, Exhausted, Level, Purse, Reservation, Unit};
 use crate::time::{Clock, SystemClock};
 
-/// A shared budget: a [`Budget`] on a clock, or portions drawn from the store. Cloning shares it. Every call is short and never waits.
+/// A shared budget: a [`Budget`] on a clock, or portions drawn from the store. Cloning shares it.
+/// Every call is short and never waits.
 ///
 /// Counts `livos_spent_total{unit}` and `livos_budget_refused_total{unit}`.
 #[derive(Clone)]
@@ -35,7 +36,8 @@ pub(crate) struct Drawn {
 impl Drawn {
     /// Looks at the purse, for a moment.
     pub(crate) fn with<T>(&self, look: impl FnOnce(&mut Purse) -> T) -> T {
-        // A panic cannot leave the counters half changed in a way that matters more than losing them all would.
+        // A panic cannot leave the counters half changed in a way that matters more than losing
+        // them all would.
         look(&mut self.purse.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -51,7 +53,8 @@ impl Meter {
         Self { source: Source::Day { budget: Arc::new(Mutex::new(budget)), clock } }
     }
 
-    /// Spends what a keeper puts into the purse. The receiver ends once every clone of the meter is gone.
+    /// Spends what a keeper puts into the purse. The receiver ends once every clone of the meter is
+    /// gone.
     pub(crate) fn drawn(shared: Arc<Drawn>) -> (Self, mpsc::Receiver<()>) {
         let (held, gone) = mpsc::channel(1);
         (Self { source: Source::Drawn { shared, _held: held } }, gone)

@@ -1,11 +1,13 @@
 //! What a UTC day may cost, decided before it is spent.
 //!
-//! A [`Budget`] is a plain value: reserve before the work, settle with what it really took, release what was never begun. A [`Meter`] is
-//! the shared handle that parts of a process hold. A stop is enforced at the reservation, so nothing is spent past it; the
-//! platform that LivOS replaces found out from the invoice (P-02, P-14).
+//! A [`Budget`] is a plain value: reserve before the work, settle with what it really took, release
+//! what was never begun. A [`Meter`] is the shared handle that parts of a process hold. A stop is
+//! enforced at the reservation, so nothing is spent past it; the platform that LivOS replaces found
+//! out from the invoice (P-02, P-14).
 //!
-//! A budget in memory is one process's and begins anew with it. Where several processes share a budget, or it must outlive a restart, the meter draws
-//! portions of it from the store: see [`usage::Usage::meter`](crate::usage::Usage::meter).
+//! A budget in memory is one process's and begins anew with it. Where several processes share a
+//! budget, or it must outlive a restart, the meter draws portions of it from the store: see
+//! [`usage::Usage::meter`](crate::usage::Usage::meter).
 
 mod meter;
 mod purse;

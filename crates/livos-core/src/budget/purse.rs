@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use super::{Exhausted, Level, Period, Reservation, Unit};
 use crate::time::Timestamp;
 
-/// What is at hand of each unit. A unit that was never granted is not kept here: it is admitted and not counted.
+/// What is at hand of each unit. A unit that was never granted is not kept here: it is admitted and
+/// not counted.
 #[derive(Debug, Default)]
 pub(crate) struct Purse {
     shares: BTreeMap<Unit, Share>,
@@ -39,7 +40,8 @@ impl Purse {
             return Ok((Reservation::undated(unit, amount), Level::Ok));
         };
         if amount > share.free {
-            // Without a reason from the keeper it is not a limit but a keeper that is late or can't reach the store.
+            // Without a reason from the keeper it is not a limit but a keeper that is late or can't
+            // reach the store.
             let late = Exhausted { unit, period: Period::Day, resets_at: Timestamp::from_unix_ms(0) };
             return Err(share.refusal.unwrap_or(late));
         }

@@ -32,14 +32,16 @@ impl Unit {
     }
 }
 
-/// Over which time a limit counts. All of them end at instants in UTC, the same for everybody; only how they are shown knows a time zone.
+/// Over which time a limit counts. All of them end at instants in UTC, the same for everybody; only
+/// how they are shown knows a time zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Period {
     /// A UTC day. It begins anew at midnight UTC.
     Day,
     /// Monday to Sunday in UTC. It begins anew on Monday at midnight UTC.
     Week,
-    /// The last five hours, in slots of ten minutes. It never begins anew as a whole: what was spent leaves it slot by slot.
+    /// The last five hours, in slots of ten minutes. It never begins anew as a whole: what was
+    /// spent leaves it slot by slot.
     Window,
 }
 
@@ -98,7 +100,8 @@ pub struct Exhausted {
     pub unit: Unit,
     /// Over which time.
     pub period: Period,
-    /// When the limit begins anew; of the five-hour window, when the first of what was spent leaves it.
+    /// When the limit begins anew; of the five-hour window, when the first of what was spent leaves
+    /// it.
     pub resets_at: Timestamp,
 }
 
@@ -134,7 +137,8 @@ struct Spent {
     reserved: u64,
 }
 
-/// Limits for a UTC day and what has been spent of them. A unit without a limit is counted and never refused.
+/// Limits for a UTC day and what has been spent of them. A unit without a limit is counted and
+/// never refused.
 #[derive(Debug, Clone)]
 pub struct Budget {
     limits: BTreeMap<Unit, Limit>,
@@ -148,7 +152,8 @@ impl Budget {
         Self { limits: limits.into_iter().collect(), day: now.day(), spent: BTreeMap::new() }
     }
 
-    /// Sets `amount` aside, or refuses when settled and reserved amounts together would pass the stop.
+    /// Sets `amount` aside, or refuses when settled and reserved amounts together would pass the
+    /// stop.
     pub fn reserve(
         &mut self,
         now: Timestamp,
@@ -167,11 +172,13 @@ impl Budget {
         Ok((Reservation { unit, amount, day: self.day }, level))
     }
 
-    /// Books what the work really took, which may be more or less than was reserved, and frees the rest.
+    /// Books what the work really took, which may be more or less than was reserved, and frees the
+    /// rest.
     pub fn settle(&mut self, now: Timestamp, reservation: Reservation, used: u64) {
         self.roll(now);
         let spent = self.spent.entry(reservation.unit).or_default();
-        // A reservation of yesterday has left with yesterday's counters; what it used is booked today, where it can still stop something.
+        // A reservation of yesterday has left with yesterday's counters; what it used is booked
+        // today, where it can still stop something.
         if reservation.day == self.day {
             spent.reserved = spent.reserved.saturating_sub(reservation.amount);
         }
@@ -193,7 +200,8 @@ impl Budget {
         self.spent.get(&unit).map_or(0, |spent| spent.reserved)
     }
 
-    /// Begins a new day. A clock that was set back does not bring an old day, and its budget, again.
+    /// Begins a new day. A clock that was set back does not bring an old day, and its budget,
+    /// again.
     fn roll(&mut self, now: Timestamp) {
         if now.day() > self.day {
             self.day = now.day();

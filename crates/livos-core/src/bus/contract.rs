@@ -1,4 +1,5 @@
-//! What every bus must do. A bus is run through it by its own tests: those here, and those of third parties.
+//! What every bus must do. A bus is run through it by its own tests: those here, and those of third
+//! parties.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::missing_panics_doc)] // It is a test, for others to call.
 
@@ -15,8 +16,9 @@ fn topic(name: &str) -> Topic {
     Topic::new("contract", name).expect("a topic")
 }
 
-/// Runs two ends of one bus, as two processes would hold them, through the contract; both may be the same. `backlog` is how many messages wait for a
-/// subscriber of either. Panics where it is broken.
+/// Runs two ends of one bus, as two processes would hold them, through the contract; both may be
+/// the same. `backlog` is how many messages wait for a subscriber of either. Panics where it is
+/// broken.
 pub async fn check(here: Arc<dyn Bus>, there: Arc<dyn Bus>, backlog: usize) {
     a_beginning(&*here, &*there).await;
     topics(&*here, &*there, backlog).await;

@@ -7,7 +7,8 @@ use bytes::Bytes;
 
 use super::{Bus, BusConfig, BusError, Subscription, Topic, check_payload, hub::Hub};
 
-/// A [`Bus`] that reaches this process only. Cloning shares it; subscriptions end when the last clone is dropped.
+/// A [`Bus`] that reaches this process only. Cloning shares it; subscriptions end when the last
+/// clone is dropped.
 #[derive(Clone)]
 pub struct MemoryBus(Arc<Hub>);
 

@@ -1,10 +1,15 @@
-//! Events between the parts of a server, in one process or in several: "something changed, look at it".
+//! Events between the parts of a server, in one process or in several: "something changed, look at
+//! it".
 //!
-//! An event is delivered **at most once**. It is lost when a subscriber is too slow, when the connection to the server breaks, and when nobody listens. So
-//! an event never carries what can't be read elsewhere: what changed is in the store or in the queue, and the event only spares everybody the polling.
+//! An event is delivered **at most once**. It is lost when a subscriber is too slow, when the
+//! connection to the server breaks, and when nobody listens. So an event never carries what can't
+//! be read elsewhere: what changed is in the store or in the queue, and the event only spares
+//! everybody the polling.
 //!
-//! What may have been lost is never lost silently. After every possible gap, and once at the beginning, a subscriber receives [`Event::Resync`] before any
-//! further message, and reads the state. Messages that come after it are newer than the gap. A loop over a subscription is therefore always this:
+//! What may have been lost is never lost silently. After every possible gap, and once at the
+//! beginning, a subscriber receives [`Event::Resync`] before any further message, and reads the
+//! state. Messages that come after it are newer than the gap. A loop over a subscription is
+//! therefore always this:
 //!
 //! ```
 //! use livos_core::bus::{Bus, BusConfig, Event, MemoryBus, Topic};
@@ -30,8 +35,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Messages of one publisher, published one after the other, come in that order; those of several come in any order. A publisher never waits for a
-//! subscriber. Whoever publishes hears itself, if it subscribes.
+//! Messages of one publisher, published one after the other, come in that order; those of several
+//! come in any order. A publisher never waits for a subscriber. Whoever publishes hears itself, if
+//! it subscribes.
 
 #[cfg(any(test, feature = "test-util"))]
 pub mod contract;
@@ -62,7 +68,8 @@ pub const MAX_PAYLOAD: usize = 64 * 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BusConfig {
-    /// Messages that wait for one subscriber. 256: seconds of a busy server; a subscriber that is further behind does better to read the state once.
+    /// Messages that wait for one subscriber. 256: seconds of a busy server; a subscriber that is
+    /// further behind does better to read the state once.
     pub backlog: usize,
     /// Subscriptions at one time. 1024: more is a leak, or a bus that is used as a queue.
     pub subscriptions: usize,
@@ -77,13 +84,15 @@ impl Default for BusConfig {
 /// Publishes and subscribes. Cheap to share.
 #[async_trait]
 pub trait Bus: Send + Sync {
-    /// Sends to everybody who subscribes to the topic now. That it is answered says that the bus took it, and not that anybody heard it.
+    /// Sends to everybody who subscribes to the topic now. That it is answered says that the bus
+    /// took it, and not that anybody heard it.
     ///
     /// May be cancelled; what was sent by then may still be delivered.
     async fn publish(&self, topic: &Topic, payload: Bytes) -> Result<(), BusError>;
 
-    /// Listens to these topics. The first event is [`Gap::Began`]: once the bus is listening, and not before, which may take as long as the server is
-    /// away. Whoever reads the state then misses nothing.
+    /// Listens to these topics. The first event is [`Gap::Began`]: once the bus is listening, and
+    /// not before, which may take as long as the server is away. Whoever reads the state then
+    /// misses nothing.
     fn subscribe(&self, topics: &[Topic]) -> Result<Subscription, BusError>;
 }
 

@@ -1,7 +1,9 @@
 //! The bus through the publish and subscribe commands of a Redis server.
 //!
-//! Events go out through the pool. They come in through one connection of the bus's own, on which nothing else is ever asked: a subscribed connection answers
-//! no other command. The connection is asked for a sign of life, because one whose server stands still looks like one on which nothing happens.
+//! Events go out through the pool. They come in through one connection of the bus's own, on which
+//! nothing else is ever asked: a subscribed connection answers no other command. The connection is
+//! asked for a sign of life, because one whose server stands still looks like one on which nothing
+//! happens.
 
 use std::{
     collections::BTreeSet,
@@ -35,11 +37,13 @@ use crate::{
 pub struct RedisBusConfig {
     /// The bounds of the subscribers.
     pub bus: BusConfig,
-    /// How the listening connection is kept. At first 250 ms and at most 5 s between two attempts: an attempt costs a server nothing, and every second of
-    /// waiting is one in which other processes' events are not heard.
+    /// How the listening connection is kept. At first 250 ms and at most 5 s between two attempts:
+    /// an attempt costs a server nothing, and every second of waiting is one in which other
+    /// processes' events are not heard.
     pub reconnect: ReconnectConfig,
-    /// How often the listening connection is asked whether it lives. 5 s: as long as events may be missed unnoticed. How long the answer may take is the
-    /// response timeout of the server's configuration.
+    /// How often the listening connection is asked whether it lives. 5 s: as long as events may be
+    /// missed unnoticed. How long the answer may take is the response timeout of the server's
+    /// configuration.
     pub probe: Duration,
 }
 
@@ -60,7 +64,8 @@ impl Default for RedisBusConfig {
 
 /// A [`Bus`] that reaches every process on a Redis server. Cloning shares it.
 ///
-/// Nothing is heard unless somebody runs [`RedisBus::run`]. All databases of a server share their channels, so two deployments need two servers.
+/// Nothing is heard unless somebody runs [`RedisBus::run`]. All databases of a server share their
+/// channels, so two deployments need two servers.
 #[derive(Clone)]
 pub struct RedisBus(Arc<Inner>);
 
@@ -94,8 +99,9 @@ impl RedisBus {
         self.0.connected.load(Ordering::Relaxed)
     }
 
-    /// Listens until the drain, and connects again whenever the connection is lost. Run by one task; a second waits until the first is gone. Dropping the
-    /// future closes the connection, and subscribers hear nothing, and then of a gap, until it is run again.
+    /// Listens until the drain, and connects again whenever the connection is lost. Run by one
+    /// task; a second waits until the first is gone. Dropping the future closes the connection, and
+    /// subscribers hear nothing, and then of a gap, until it is run again.
     pub async fn run(&self, drain: DrainSignal) {
         let _alone = self.0.listening.lock().await;
         let seed = std::process::id().into();
@@ -161,7 +167,8 @@ impl Inner {
             Err(error) => return error,
         };
         reconnect.input(ReconnectInput::Connected);
-        // Everything is subscribed by now, and nothing was read yet: what comes from here on is newer than the state that is read now.
+        // Everything is subscribed by now, and nothing was read yet: what comes from here on is
+        // newer than the state that is read now.
         self.hub.resync(Gap::Reconnected);
         self.hub.begin(&heard);
         let _connected = Connected::new(&self.connected);
@@ -201,7 +208,8 @@ impl Inner {
         }
     }
 
-    /// Subscribes on the server to what is listened to here, and leaves what nobody listens to any more.
+    /// Subscribes on the server to what is listened to here, and leaves what nobody listens to any
+    /// more.
     async fn follow(&self, sink: &mut PubSubSink, heard: &mut BTreeSet<Topic>) -> Result<(), RedisError> {
         let wanted = self.hub.topics();
         let names = |topics: Vec<&Topic>| topics.into_iter().map(|topic| topic.as_str().to_owned()).collect();

@@ -21,7 +21,8 @@ pub enum Event {
         /// The event.
         payload: Bytes,
     },
-    /// Something may have been lost: read the state from where it is kept. Messages that come later are newer than what was lost.
+    /// Something may have been lost: read the state from where it is kept. Messages that come later
+    /// are newer than what was lost.
     Resync(Gap),
 }
 
@@ -29,15 +30,18 @@ pub enum Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Gap {
-    /// The subscriber was too slow, and these many messages are gone. Those that still waited are among them, because the state holds them too.
+    /// The subscriber was too slow, and these many messages are gone. Those that still waited are
+    /// among them, because the state holds them too.
     Lagged(u64),
-    /// The connection to the server was lost and is back; nobody knows what was published meanwhile.
+    /// The connection to the server was lost and is back; nobody knows what was published
+    /// meanwhile.
     Reconnected,
     /// The subscription has just begun; nobody knows what was published before.
     Began,
 }
 
-/// A mailbox for one subscriber, with room for `backlog` messages: the end of the bus, and that of the subscriber. For who writes a bus.
+/// A mailbox for one subscriber, with room for `backlog` messages: the end of the bus, and that of
+/// the subscriber. For who writes a bus.
 pub fn channel(backlog: usize) -> (Feed, Subscription) {
     let state = State { waiting: VecDeque::new(), gap: None, begun: false, ended: false, gone: false };
     let mailbox =
@@ -76,7 +80,8 @@ impl State {
     }
 }
 
-/// The bus's end of a subscription. Never waits. Cloning shares it; when the last clone is dropped, the subscription ends.
+/// The bus's end of a subscription. Never waits. Cloning shares it; when the last clone is dropped,
+/// the subscription ends.
 #[derive(Clone)]
 pub struct Feed(Arc<End>);
 
@@ -90,7 +95,8 @@ impl Drop for End {
 }
 
 impl Feed {
-    /// From now on messages are taken; those before would be of a time that nobody can place. Again does nothing.
+    /// From now on messages are taken; those before would be of a time that nobody can place. Again
+    /// does nothing.
     pub fn begin(&self) {
         let mut state = self.0.0.state();
         if !std::mem::replace(&mut state.begun, true) {

@@ -1,4 +1,5 @@
-//! The buses against the contract, a mailbox against its law, and a server that dies and comes back.
+//! The buses against the contract, a mailbox against its law, and a server that dies and comes
+//! back.
 
 use std::sync::Arc;
 
@@ -51,7 +52,8 @@ enum Step {
 }
 
 proptest! {
-    /// The law of a mailbox: a subscriber that reads the state at each resync knows every message in the end, and never goes back.
+    /// The law of a mailbox: a subscriber that reads the state at each resync knows every message
+    /// in the end, and never goes back.
     #[test]
     fn no_message_is_lost_in_silence(
         backlog in 1..5usize,
@@ -72,7 +74,8 @@ proptest! {
             }
             Some(Event::Message { payload, .. }) => {
                 let number: u64 = std::str::from_utf8(&payload).unwrap().parse().unwrap();
-                // One that was published before the state was read may still come: it was sent after the gap, and is in the state.
+                // One that was published before the state was read may still come: it was sent
+                // after the gap, and is in the state.
                 prop_assert!(number <= known.unwrap() + 1, "{number} after {known:?}");
                 *known = Some(known.unwrap().max(number));
                 Ok(true)
@@ -199,7 +202,8 @@ mod redis {
         assert_eq!(subscription.next().await, Some(again));
     }
 
-    /// A process changes the state and tells of it; another keeps a copy by what it is told. The server is killed and restarted under both.
+    /// A process changes the state and tells of it; another keeps a copy by what it is told. The
+    /// server is killed and restarted under both.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn who_reads_the_state_at_each_resync_is_right_whatever_the_server_loses() {
         const TURNS: u64 = 4;

@@ -21,13 +21,16 @@ use crate::queue::Bell;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EmbeddedConfig {
-    /// Operations that may wait for the writer; callers beyond that wait for room. 1024: some milliseconds of work.
+    /// Operations that may wait for the writer; callers beyond that wait for room. 1024: some
+    /// milliseconds of work.
     pub waiting: usize,
-    /// The most operations of one commit. 256: more would make the first of them wait for longer than a sync takes.
+    /// The most operations of one commit. 256: more would make the first of them wait for longer
+    /// than a sync takes.
     pub batch: usize,
     /// Bytes of the page cache. 32 MiB: a small server's working set, and small beside its memory.
     pub cache: usize,
-    /// Whether every checksum is verified when the file is opened, and not only after a crash. True: a damaged file is found before it is written to.
+    /// Whether every checksum is verified when the file is opened, and not only after a crash.
+    /// True: a damaged file is found before it is written to.
     pub verify: bool,
 }
 
@@ -140,7 +143,8 @@ impl Embedded {
         Ok(Self { writer, database, bell: Bell::new() })
     }
 
-    /// Closes the file, after what was sent before; every clone answers [`StorageError::Closed`] from then on, and another process may open it.
+    /// Closes the file, after what was sent before; every clone answers [`StorageError::Closed`]
+    /// from then on, and another process may open it.
     pub async fn close(&self) {
         // Behind everything that waits.
         let _ = self.write(|_| Ok(())).await;
@@ -149,7 +153,8 @@ impl Embedded {
         let _ = tokio::task::spawn_blocking(close).await;
     }
 
-    /// Applies `operation` in the next transaction, and answers once it is durable. A caller that is dropped meanwhile does not undo it.
+    /// Applies `operation` in the next transaction, and answers once it is durable. A caller that
+    /// is dropped meanwhile does not undo it.
     pub(crate) async fn write<T: Send + 'static>(
         &self,
         operation: impl FnOnce(&mut Tables<'_>) -> Result<T, StorageError> + Send + 'static,
@@ -173,7 +178,8 @@ impl Embedded {
         tokio::task::spawn_blocking(read).await.unwrap_or(Err(StorageError::Closed))
     }
 
-    /// Copies everything as of now into a new file, while work goes on. The file appears whole or not at all.
+    /// Copies everything as of now into a new file, while work goes on. The file appears whole or
+    /// not at all.
     pub async fn backup(&self, to: impl AsRef<Path>) -> Result<(), StorageError> {
         let (to, part) = (to.as_ref().to_owned(), to.as_ref().with_extension("part"));
         self.read(move |snapshot| {
@@ -290,7 +296,8 @@ impl Writer {
             .unwrap_or_else(|_| Err(StorageError::Io("the writer panicked".into())))
     }
 
-    /// After an error the library refuses everything until the file is opened again, which also finds the last whole commit.
+    /// After an error the library refuses everything until the file is opened again, which also
+    /// finds the last whole commit.
     fn reopen(&self) {
         const ATTEMPTS: u32 = 3;
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);

@@ -1,8 +1,10 @@
-//! One durable file, shared by the store and the queue: nothing to install, and what was acknowledged survives `kill -9`.
+//! One durable file, shared by the store and the queue: nothing to install, and what was
+//! acknowledged survives `kill -9`.
 //!
-//! One thread writes. It takes whatever operations are waiting, applies them in order in one transaction, and commits with one `fsync`; only then
-//! is each caller answered. So sixty-four callers cost about as many syncs as one, and an operation is either there as a whole or not at all.
-//! Readers see the last commit and wait for nobody.
+//! One thread writes. It takes whatever operations are waiting, applies them in order in one
+//! transaction, and commits with one `fsync`; only then is each caller answered. So sixty-four
+//! callers cost about as many syncs as one, and an operation is either there as a whole or not at
+//! all. Readers see the last commit and wait for nobody.
 
 mod engine;
 mod error;

@@ -1,4 +1,5 @@
-//! The tables of the file, and the encodings of their keys. All are bytes to bytes, so that no change of a library can change the format.
+//! The tables of the file, and the encodings of their keys. All are bytes to bytes, so that no
+//! change of a library can change the format.
 //!
 //! | table | key | value |
 //! | --- | --- | --- |

@@ -14,7 +14,8 @@ use redb::{Database, StorageBackend, backends::FileBackend};
 
 use super::*;
 
-/// A folder in memory, where the machine has such a place: for files whose syncs are many and not what is tested.
+/// A folder in memory, where the machine has such a place: for files whose syncs are many and not
+/// what is tested.
 pub(crate) fn fast_folder() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }

@@ -36,7 +36,8 @@ impl Default for Bell {
 pub struct News(watch::Receiver<u64>);
 
 impl News {
-    /// Waits until the bell has rung since the last call, at most this long. It may wake for nothing.
+    /// Waits until the bell has rung since the last call, at most this long. It may wake for
+    /// nothing.
     pub async fn wait(&mut self, at_most: Duration) {
         if let Ok(Err(_)) = tokio::time::timeout(at_most, self.0.changed()).await {
             // The queue is gone, and nothing will ring: that is no reason to spin.

@@ -1,4 +1,5 @@
-//! What every backend of the queue must do. A backend is run through it by its own tests: those here, and those of third parties.
+//! What every backend of the queue must do. A backend is run through it by its own tests: those
+//! here, and those of third parties.
 
 #![allow(clippy::expect_used, clippy::missing_panics_doc)] // It is a test, for others to call.
 
@@ -22,7 +23,8 @@ pub fn config() -> QueueConfig {
     config
 }
 
-/// Runs empty queues, each made anew with [`config`], through the contract. Panics where it is broken.
+/// Runs empty queues, each made anew with [`config`], through the contract. Panics where it is
+/// broken.
 pub async fn check<F: Future<Output = Arc<dyn Queue>>>(make: impl Fn() -> F) {
     order(&*make().await).await;
     dedupe(&*make().await).await;
@@ -335,7 +337,8 @@ async fn clocks(queue: &dyn Queue) {
     queue.tick(START).await.expect("tick");
     assert_eq!(lease(queue, at(59)).await, None, "the lease is as long as it was");
     assert!(lease(queue, at(60)).await.is_some(), "and not an hour longer");
-    // Set forward, a lease ends too soon: the work may be done twice, and the late one's ack is refused.
+    // Set forward, a lease ends too soon: the work may be done twice, and the late one's ack is
+    // refused.
     enqueue(queue, at(60), job("y")).await;
     let early = queue.lease(at(60), &[], MINUTE).await.expect("lease").expect("a job");
     let late = lease(queue, at(7200)).await.expect("taken over");

@@ -1,7 +1,8 @@
 //! How far a polled channel was read, kept beside the jobs so that both move in one step (P-19).
 //!
-//! A provider that is polled forgets what it believes to be read. A cursor that moves before its jobs are durable loses them at a crash; one that moves
-//! after them repeats them. So there is one call for both.
+//! A provider that is polled forgets what it believes to be read. A cursor that moves before its
+//! jobs are durable loses them at a crash; one that moves after them repeats them. So there is one
+//! call for both.
 
 use bytes::Bytes;
 
@@ -13,8 +14,9 @@ use super::{InvalidJob, NewJob, job::is_key};
 pub struct Advance {
     /// The cursor: 1 to 512 bytes without control characters, such as `telegram/123456`.
     pub cursor: String,
-    /// The number of whoever reads, growing with each that takes over, such as that of a [`Guard`](crate::store::Guard). One that was taken over from can
-    /// neither move the cursor nor enqueue.
+    /// The number of whoever reads, growing with each that takes over, such as that of a
+    /// [`Guard`](crate::store::Guard). One that was taken over from can neither move the cursor nor
+    /// enqueue.
     pub fence: u64,
     /// What was read.
     pub steps: Vec<Step>,
@@ -60,7 +62,8 @@ impl Advance {
 /// What [`super::Queue::advance`] came to. All of it is durable when it is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Advanced {
-    /// The cursor stands behind so many of the steps: all, or those before the first job that found the queue full.
+    /// The cursor stands behind so many of the steps: all, or those before the first job that found
+    /// the queue full.
     Moved {
         /// Steps that were taken.
         steps: usize,

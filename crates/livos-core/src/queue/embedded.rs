@@ -1,7 +1,8 @@
 //! The queue in the embedded file.
 //!
-//! Every method is one transaction. A job stands in `jobs` with its state, and beside it in one index: in `ready`, which sorts by kind, urgency and age, or
-//! in `waiting`, which sorts by when it is due, be it a delay that ends or a lease that expires.
+//! Every method is one transaction. A job stands in `jobs` with its state, and beside it in one
+//! index: in `ready`, which sorts by kind, urgency and age, or in `waiting`, which sorts by when it
+//! is due, be it a delay that ends or a lease that expires.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -340,7 +341,8 @@ impl Work<'_, '_> {
         }))
     }
 
-    /// Until when the policy of a kind lets nothing through; for ever where only the end of a lease helps.
+    /// Until when the policy of a kind lets nothing through; for ever where only the end of a lease
+    /// helps.
     fn held_back(
         &self,
         kind: &JobKind,
@@ -393,7 +395,8 @@ impl Work<'_, '_> {
         Ok(Ok(()))
     }
 
-    /// Leases that begin in the future were given before the clock was set back; they would hide their jobs for as long.
+    /// Leases that begin in the future were given before the clock was set back; they would hide
+    /// their jobs for as long.
     fn repair_leases(&mut self) -> Result<(), StorageError> {
         let from = (milliseconds(self.now) + 1).to_be_bytes();
         for (index, _) in rows(&self.tables.waiting, &from, None, usize::MAX)? {
@@ -427,7 +430,8 @@ impl Work<'_, '_> {
         self.repair_leases()?;
         let mut enqueued = 0;
         'repeats: for (repeat, next) in self.repeats()? {
-            // A definition was checked when it came in; one that can't be read any more must not hold up the others.
+            // A definition was checked when it came in; one that can't be read any more must not
+            // hold up the others.
             let Ok((due, after)) = repeat.due(next, self.now) else {
                 tracing::error!(name = repeat.name, "a repeated job has no next time");
                 continue;

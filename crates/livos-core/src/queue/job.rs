@@ -13,7 +13,8 @@ use crate::time::Timestamp;
 pub struct JobKind(Cow<'static, str>);
 
 impl JobKind {
-    /// A name that stands in the program. One that is not allowed does not compile in a constant, and panics elsewhere.
+    /// A name that stands in the program. One that is not allowed does not compile in a constant,
+    /// and panics elsewhere.
     pub const fn from_static(name: &'static str) -> Self {
         assert!(is_kind(name.as_bytes()), "a kind of job is named by 1 to 64 of a-z, 0-9, '.', '-' and '_'");
         Self(Cow::Borrowed(name))
@@ -80,7 +81,8 @@ impl fmt::Display for JobId {
 pub struct DedupeKey {
     /// The provider's delivery id, for instance: 1 to 512 bytes without control characters.
     pub key: String,
-    /// How long it is remembered, counted from the enqueue, whatever becomes of the job. Longer than the provider tries again.
+    /// How long it is remembered, counted from the enqueue, whatever becomes of the job. Longer
+    /// than the provider tries again.
     pub retention: Duration,
 }
 
@@ -98,7 +100,8 @@ pub struct NewJob {
     pub not_before: Option<Timestamp>,
     /// Higher goes first; among equals the older does. 100 by default, for room on both sides.
     pub priority: u8,
-    /// How often it may be leased before it is a dead letter; at least 1. 10 by default: with the backoff of a worker, some hours.
+    /// How often it may be leased before it is a dead letter; at least 1. 10 by default: with the
+    /// backoff of a worker, some hours.
     pub max_attempts: u32,
 }
 
@@ -189,11 +192,13 @@ pub enum InvalidJob {
 pub enum Enqueued {
     /// It is in the queue.
     Enqueued(JobId),
-    /// It is durable, but not yet where the workers look: their server is away, and it is enqueued there when it is back.
+    /// It is durable, but not yet where the workers look: their server is away, and it is enqueued
+    /// there when it is back.
     Spilled,
     /// A job with its key was enqueued before, and is remembered.
     Duplicate(JobId),
-    /// The queue holds as many jobs as it may. Nothing was remembered: the same may be enqueued later.
+    /// The queue holds as many jobs as it may. Nothing was remembered: the same may be enqueued
+    /// later.
     Full {
         /// Jobs in the queue.
         depth: u64,
@@ -215,7 +220,8 @@ pub struct Lease {
     pub max_attempts: u32,
     /// When it was enqueued.
     pub enqueued_at: Timestamp,
-    /// What proves the lease. Each lease has another, so that a worker that was given up can't ack what another one works on now.
+    /// What proves the lease. Each lease has another, so that a worker that was given up can't ack
+    /// what another one works on now.
     pub token: Token,
 }
 
@@ -228,7 +234,8 @@ pub struct Token {
     pub lease: u64,
 }
 
-/// The lease is not held any more: it expired and was taken over, or it was acked or given back before. Nothing was changed.
+/// The lease is not held any more: it expired and was taken over, or it was acked or given back
+/// before. Nothing was changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the lease is not held any more")]
 pub struct LeaseLost;

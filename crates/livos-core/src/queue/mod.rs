@@ -1,10 +1,13 @@
-//! Durable jobs, delivered at least once: what was enqueued survives `kill -9`, and a worker that dies is taken over from.
+//! Durable jobs, delivered at least once: what was enqueued survives `kill -9`, and a worker that
+//! dies is taken over from.
 //!
-//! One queue for everything, routed by [`JobKind`] (I-02): a kind has its own concurrency and its own rate (I-04), so that one slow provider holds up
-//! nobody else. Dedupe is a property of [`Queue::enqueue`] and not a step before it: marking a delivery as seen and then failing to enqueue it would
-//! lose it, because the provider's next try would be refused as a duplicate.
+//! One queue for everything, routed by [`JobKind`] (I-02): a kind has its own concurrency and its
+//! own rate (I-04), so that one slow provider holds up nobody else. Dedupe is a property of
+//! [`Queue::enqueue`] and not a step before it: marking a delivery as seen and then failing to
+//! enqueue it would lose it, because the provider's next try would be refused as a duplicate.
 //!
-//! A lease hides a job for a visibility timeout. It carries a fence: once the job was taken over, the old worker's ack is refused.
+//! A lease hides a job for a visibility timeout. It carries a fence: once the job was taken over,
+//! the old worker's ack is refused.
 
 mod bell;
 #[cfg(any(test, feature = "test-util"))]
@@ -54,7 +57,8 @@ pub(crate) const FAMILIES: &[crate::store::Family] = &[spill::EPOCH];
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct QueueConfig {
-    /// Jobs beyond which [`Queue::enqueue`] answers [`Enqueued::Full`]. 500: minutes of work for a small server; more would only hide that it is behind.
+    /// Jobs beyond which [`Queue::enqueue`] answers [`Enqueued::Full`]. 500: minutes of work for a
+    /// small server; more would only hide that it is behind.
     pub refuse_at: u64,
     /// Jobs from which on an alert is logged and counted. 100.
     pub alert_at: u64,
@@ -151,23 +155,28 @@ pub struct Rate {
     pub per: Duration,
 }
 
-/// A queue of jobs. Cheap to share; every method may be cancelled, and what was sent by then may still happen.
+/// A queue of jobs. Cheap to share; every method may be cancelled, and what was sent by then may
+/// still happen.
 ///
-/// `now` is the caller's: tests need not wait, and a clock that is set back delays jobs by at most the step, which [`Queue::tick`] repairs for leases.
+/// `now` is the caller's: tests need not wait, and a clock that is set back delays jobs by at most
+/// the step, which [`Queue::tick`] repairs for leases.
 #[async_trait]
 pub trait Queue: Send + Sync {
     /// Takes a job in, in one atomic step with its dedupe key. Durable when it is answered.
     async fn enqueue(&self, now: Timestamp, job: NewJob) -> Result<Enqueued, QueueError>;
 
-    /// Takes the jobs of some steps in, in order, and moves a cursor behind them, all in one atomic step: after a crash at any instant the cursor stands
-    /// behind exactly the steps whose jobs are durable. A job that is remembered already is a step all the same.
+    /// Takes the jobs of some steps in, in order, and moves a cursor behind them, all in one atomic
+    /// step: after a crash at any instant the cursor stands behind exactly the steps whose jobs are
+    /// durable. A job that is remembered already is a step all the same.
     async fn advance(&self, now: Timestamp, advance: Advance) -> Result<Advanced, QueueError>;
 
-    /// Where a cursor stands; none where it was never moved. Nothing removes it: its reader may come back after any time.
+    /// Where a cursor stands; none where it was never moved. Nothing removes it: its reader may
+    /// come back after any time.
     async fn cursor(&self, name: &str) -> Result<Option<Cursor>, QueueError>;
 
-    /// Leases the first job of these kinds, or of any kind where none is named, that its policy allows; none where there is none. Leases that expired are
-    /// taken over first; a job whose attempts are used up becomes a dead letter then.
+    /// Leases the first job of these kinds, or of any kind where none is named, that its policy
+    /// allows; none where there is none. Leases that expired are taken over first; a job whose
+    /// attempts are used up becomes a dead letter then.
     async fn lease(
         &self,
         now: Timestamp,
@@ -197,8 +206,8 @@ pub trait Queue: Send + Sync {
     /// Dead letters with ids after `after`, oldest first, at most `limit`.
     async fn dead(&self, after: Option<JobId>, limit: usize) -> Result<Vec<DeadLetter>, QueueError>;
 
-    /// Makes a dead letter a job again, with all its attempts, at the end of the queue; false where there is none. It is let in even when the queue is
-    /// full, because an operator asked for it.
+    /// Makes a dead letter a job again, with all its attempts, at the end of the queue; false where
+    /// there is none. It is let in even when the queue is full, because an operator asked for it.
     async fn replay(&self, now: Timestamp, id: JobId) -> Result<bool, QueueError>;
 
     /// Throws a dead letter away; false where there is none.
@@ -207,7 +216,8 @@ pub trait Queue: Send + Sync {
     /// How many jobs there are.
     async fn depth(&self) -> Result<Depth, QueueError>;
 
-    /// Makes a repeated job known, or changes it; one that is defined as it was before keeps its next time. Survives restarts (P-07).
+    /// Makes a repeated job known, or changes it; one that is defined as it was before keeps its
+    /// next time. Survives restarts (P-07).
     async fn repeat(&self, now: Timestamp, repeat: Repeat) -> Result<(), QueueError>;
 
     /// Forgets a repeated job; false where there is none. Jobs that it made stay.
@@ -216,14 +226,17 @@ pub trait Queue: Send + Sync {
     /// The repeated jobs, with when each comes next, by name.
     async fn repeats(&self) -> Result<Vec<(Repeat, Timestamp)>, QueueError>;
 
-    /// Enqueues the repeated jobs that are due, forgets dedupe keys whose time is over, and repairs leases from the future after the clock was set back.
-    /// Answers how many jobs it enqueued. Any process may call it, as often as it likes.
+    /// Enqueues the repeated jobs that are due, forgets dedupe keys whose time is over, and repairs
+    /// leases from the future after the clock was set back. Answers how many jobs it enqueued. Any
+    /// process may call it, as often as it likes.
     async fn tick(&self, now: Timestamp) -> Result<usize, QueueError>;
 
-    /// When something is due next that no bell tells of: a delayed job, an expiring lease, a repeated job, a rate that allows one more.
+    /// When something is due next that no bell tells of: a delayed job, an expiring lease, a
+    /// repeated job, a rate that allows one more.
     async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, QueueError>;
 
-    /// Hears of jobs that become ready. A backend need not tell of what other processes do, so nobody may rely on it alone.
+    /// Hears of jobs that become ready. A backend need not tell of what other processes do, so
+    /// nobody may rely on it alone.
     fn listen(&self) -> News;
 }
 

@@ -5,8 +5,9 @@ use std::{sync::Arc, time::Duration};
 use super::Queue;
 use crate::drain::DrainSignal;
 
-/// Asks the queue for its depth, at once and then at every interval until the drain, and shows it: `livos_queue_jobs{state}` for `ready`, `waiting`, `leased` and
-/// `dead`, and `livos_queue_depth` for what counts against the bound. One process of several is enough.
+/// Asks the queue for its depth, at once and then at every interval until the drain, and shows it:
+/// `livos_queue_jobs{state}` for `ready`, `waiting`, `leased` and `dead`, and `livos_queue_depth`
+/// for what counts against the bound. One process of several is enough.
 pub async fn observe(queue: Arc<dyn Queue>, every: Duration, drain: DrainSignal) {
     loop {
         match queue.depth().await {

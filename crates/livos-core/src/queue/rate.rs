@@ -1,4 +1,5 @@
-//! A bucket of tokens as one number: the time at which it will be full again (the generic cell rate algorithm).
+//! A bucket of tokens as one number: the time at which it will be full again (the generic cell rate
+//! algorithm).
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use super::Rate;

@@ -1,7 +1,7 @@
 //! The queue in a Redis server, for several processes.
 //!
-//! Every method is one script, so it happens as a whole or not at all. The scripts keep the same indexes as the embedded file does, and pass the same
-//! contract and the same model.
+//! Every method is one script, so it happens as a whole or not at all. The scripts keep the same
+//! indexes as the embedded file does, and pass the same contract and the same model.
 
 use std::{sync::LazyLock, time::Duration};
 
@@ -22,7 +22,8 @@ use crate::{
     time::Timestamp,
 };
 
-/// A [`Queue`] in a [`Redis`] server. Processes with the same name share it, and must have the same configuration.
+/// A [`Queue`] in a [`Redis`] server. Processes with the same name share it, and must have the same
+/// configuration.
 #[derive(Debug, Clone)]
 pub struct RedisQueue {
     redis: Redis,
@@ -33,7 +34,8 @@ pub struct RedisQueue {
     bell: Bell,
 }
 
-/// The keys of a queue in the order in which the scripts name them, with how long what is in them stays, and what it is.
+/// The keys of a queue in the order in which the scripts name them, with how long what is in them
+/// stays, and what it is.
 const PARTS: [(&str, &str, &str); 13] = [
     ("jobs", "until the job is acked or discarded", "the state of each job"),
     ("payloads", "until the job is acked or discarded", "what is to be done"),
@@ -49,7 +51,8 @@ const PARTS: [(&str, &str, &str); 13] = [
     ("bell", "nothing is kept: it is a channel", "rung when a job becomes ready"),
     ("cursors", "for ever: its reader may come back after any time", "how far each channel was read"),
 ];
-/// After so much silence the bell is listened to on a new connection. A minute: between two, workers look every few seconds anyway.
+/// After so much silence the bell is listened to on a new connection. A minute: between two,
+/// workers look every few seconds anyway.
 const SILENCE: Duration = Duration::from_secs(60);
 /// The mark of the server, beside them.
 const EPOCH: (&str, &str, &str) =
@@ -273,14 +276,16 @@ impl RedisQueue {
         rows.fold(head, |table, row| table + &row)
     }
 
-    /// Hears of what other processes make ready, on a connection of its own, until the drain. Without it their jobs are found when a worker looks.
+    /// Hears of what other processes make ready, on a connection of its own, until the drain.
+    /// Without it their jobs are found when a worker looks.
     pub async fn hear(&self, drain: DrainSignal) {
         let heard = async {
             loop {
                 if let Err(error) = self.hear_one_connection().await {
                     tracing::debug!(%error, "the bell of the queue is not heard");
                 }
-                // Connecting has a pace of its own; this one is for a server that lets everybody in and out again.
+                // Connecting has a pace of its own; this one is for a server that lets everybody in
+                // and out again.
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         };
@@ -306,7 +311,8 @@ impl RedisQueue {
         }
     }
 
-    /// A mark that was left in the server when it was first used, and is gone when the server was emptied.
+    /// A mark that was left in the server when it was first used, and is gone when the server was
+    /// emptied.
     pub async fn epoch(&self) -> Result<String, RedisError> {
         let mark = uuid::Uuid::new_v4().simple().to_string();
         let _: Option<String> =

@@ -15,11 +15,13 @@ use crate::time::Timestamp;
 pub enum Cadence {
     /// Every so often, at least a second apart, from when it was first made known.
     Every(Duration),
-    /// By a cron expression of five fields, or six with seconds in front, on the clock of a time zone.
+    /// By a cron expression of five fields, or six with seconds in front, on the clock of a time
+    /// zone.
     Cron {
         /// As in `0 7 * * MON-FRI`.
         expression: String,
-        /// An IANA name, as in `Europe/Berlin`. A time that the clock skips there comes right after the gap; one that it shows twice comes once.
+        /// An IANA name, as in `Europe/Berlin`. A time that the clock skips there comes right after
+        /// the gap; one that it shows twice comes once.
         zone: String,
     },
 }
@@ -89,14 +91,16 @@ impl Repeat {
         }
     }
 
-    /// What is to be enqueued at `now` when `next` was the next time, and the next time from then on.
+    /// What is to be enqueued at `now` when `next` was the next time, and the next time from then
+    /// on.
     pub(super) fn due(
         &self,
         next: Timestamp,
         now: Timestamp,
     ) -> Result<(Vec<Timestamp>, Timestamp), InvalidJob> {
         if next > now {
-            // A clock that was set back by more than an interval must not make the job wait for as long.
+            // A clock that was set back by more than an interval must not make the job wait for as
+            // long.
             let soonest = self.after(now)?;
             return Ok((
                 Vec::new(),
@@ -199,7 +203,8 @@ mod tests {
         let morning = cron("30 2 * * *", "Europe/Berlin");
         for (after, next) in [
             ("2026-01-10T12:00:00Z", "2026-01-11T01:30:00Z"),
-            // 02:30 does not exist on the last Sunday of March, and exists twice on the last one of October.
+            // 02:30 does not exist on the last Sunday of March, and exists twice on the last one of
+            // October.
             ("2026-03-28T12:00:00Z", "2026-03-29T01:00:00Z"),
             ("2026-10-24T12:00:00Z", "2026-10-25T00:30:00Z"),
             ("2026-10-25T00:30:00Z", "2026-10-26T01:30:00Z"),

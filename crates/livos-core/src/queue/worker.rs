@@ -1,4 +1,5 @@
-//! The driver of the work: leases jobs, hands them to a service, extends their leases while it works, and settles them.
+//! The driver of the work: leases jobs, hands them to a service, extends their leases while it
+//! works, and settles them.
 
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
@@ -22,13 +23,15 @@ pub struct WorkerConfig {
     pub kinds: Vec<JobKind>,
     /// Jobs at one time. 4: a job mostly waits for somebody else.
     pub concurrency: usize,
-    /// How long a job is hidden unless its lease is extended, which happens every third of it. 60 s: a dead worker's job is taken over a minute later.
+    /// How long a job is hidden unless its lease is extended, which happens every third of it. 60
+    /// s: a dead worker's job is taken over a minute later.
     pub visibility: Duration,
     /// The waits after failed attempts.
     pub backoff: BackoffConfig,
     /// The longest sleep. 5 s: jobs that another process enqueued are found then at the latest.
     pub idle: Duration,
-    /// How long running jobs may go on once the drain has begun; then they are given back, and their attempt does not count. 20 s.
+    /// How long running jobs may go on once the drain has begun; then they are given back, and
+    /// their attempt does not count. 20 s.
     pub drain_patience: Duration,
 }
 
@@ -65,7 +68,8 @@ pub enum Outcome {
     },
 }
 
-/// Works on the jobs of a queue with a service from [`Lease`] to [`Outcome`]. A service that panics or fails has failed one attempt, and nothing else.
+/// Works on the jobs of a queue with a service from [`Lease`] to [`Outcome`]. A service that panics
+/// or fails has failed one attempt, and nothing else.
 pub struct Worker<S, C> {
     queue: Arc<dyn Queue>,
     service: S,
@@ -99,7 +103,8 @@ where
         self
     }
 
-    /// Works until the drain; then finishes what runs, or gives it back. Dropping the future cuts off what runs; its leases expire.
+    /// Works until the drain; then finishes what runs, or gives it back. Dropping the future cuts
+    /// off what runs; its leases expire.
     pub async fn run(self, drain: DrainSignal) {
         let mut news = self.queue.listen();
         let mut running = Running::default();
@@ -223,7 +228,8 @@ where
     }
 }
 
-/// A lease, and its outcome: none where it was lost, an error where the service panicked or was cut off.
+/// A lease, and its outcome: none where it was lost, an error where the service panicked or was cut
+/// off.
 type Ended = (Lease, Result<Option<Outcome>, JoinError>);
 
 /// The jobs under way. Dropping it cuts them off.

@@ -15,13 +15,15 @@ use crate::{
 pub struct ReconnectConfig {
     /// The waits between attempts.
     pub backoff: BackoffConfig,
-    /// A connection that lived this long was sound: the waits begin anew. 10 s: Deepgram refuses a bad stream within ten seconds.
+    /// A connection that lived this long was sound: the waits begin anew. 10 s: Deepgram refuses a
+    /// bad stream within ten seconds.
     pub stable_after: Duration,
-    /// The longest wait before the first attempt after a sound connection was lost. 100 ms: a routine close is repaired before the listener
-    /// notices, and a thousand sessions still do not return in the same millisecond.
+    /// The longest wait before the first attempt after a sound connection was lost. 100 ms: a
+    /// routine close is repaired before the listener notices, and a thousand sessions still do not
+    /// return in the same millisecond.
     pub first_retry: Duration,
-    /// The longest wait that a busy peer may ask for. 60 s: a peer that names a day would else silence a session that it may well take again
-    /// in a minute.
+    /// The longest wait that a busy peer may ask for. 60 s: a peer that names a day would else
+    /// silence a session that it may well take again in a minute.
     pub max_retry_after: Duration,
     /// Attempts in a row after which to give up; `None` for never.
     pub give_up_after: Option<u32>,

@@ -21,7 +21,8 @@ impl Memory {
         self.most.map(|most| self.used as f64 / most.max(1) as f64)
     }
 
-    /// Whether 80 % of its bound are used: time for somebody to do something before jobs are refused.
+    /// Whether 80 % of its bound are used: time for somebody to do something before jobs are
+    /// refused.
     pub fn is_nearly_full(&self) -> bool {
         self.share().is_some_and(|share| share >= NEARLY_FULL)
     }
@@ -38,7 +39,8 @@ const OLDEST: (u32, u32) = (6, 2);
 const NEARLY_FULL: f64 = 0.8;
 
 impl Redis {
-    /// Asks whether the server can be trusted with jobs: it answers, is not too old, and throws nothing away. What is only unwise is logged.
+    /// Asks whether the server can be trusted with jobs: it answers, is not too old, and throws
+    /// nothing away. What is only unwise is logged.
     pub async fn check(&self) -> Result<Memory, RedisError> {
         let info: String = self.query(redis::cmd("INFO").arg("server")).await?;
         let version = field(&info, "redis_version").unwrap_or_default();
@@ -58,7 +60,8 @@ impl Redis {
         self.memory().await
     }
 
-    /// How its memory stands. A warning is logged when 80 % of its bound are passed, and when it would throw jobs away; each once, until it is over.
+    /// How its memory stands. A warning is logged when 80 % of its bound are passed, and when it
+    /// would throw jobs away; each once, until it is over.
     pub async fn memory(&self) -> Result<Memory, RedisError> {
         let info: String = self.query(redis::cmd("INFO").arg("memory")).await?;
         let number = |name| field(&info, name).and_then(|value| value.parse::<u64>().ok());

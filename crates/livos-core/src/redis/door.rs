@@ -29,15 +29,16 @@ pub(super) struct Door {
     last_error: Mutex<Option<RedisError>>,
     failed: Notify,
     pub(super) attempts: AtomicU64,
-    /// Raised when a connection breaks: those that were made before are taken for dead too, because what broke one broke all, and else each of them
-    /// would fail one more caller.
+    /// Raised when a connection breaks: those that were made before are taken for dead too, because
+    /// what broke one broke all, and else each of them would fail one more caller.
     generation: AtomicU64,
     /// What was warned of, and is not again until it was over.
     pub(super) nearly_full: AtomicBool,
     pub(super) evicting: AtomicBool,
 }
 
-/// A connection that its borrowers share: commands of many callers travel in one write, and are answered in order.
+/// A connection that its borrowers share: commands of many callers travel in one write, and are
+/// answered in order.
 #[derive(Clone)]
 pub(super) struct Line {
     pub(super) redis: MultiplexedConnection,

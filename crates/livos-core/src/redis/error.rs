@@ -14,13 +14,15 @@ pub struct RedisError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RedisErrorKind {
-    /// It can't be reached, or did not answer in time: later, perhaps. Whether the command was carried out is not known.
+    /// It can't be reached, or did not answer in time: later, perhaps. Whether the command was
+    /// carried out is not known.
     Unreachable,
     /// It was not asked: it fails, and is left alone for a while.
     LeftAlone,
     /// It has no memory for this: nothing was written.
     Full,
-    /// The address, the user or the password is wrong, or the server is too old: somebody must change something.
+    /// The address, the user or the password is wrong, or the server is too old: somebody must
+    /// change something.
     Refused,
     /// It answered what it should not have.
     Broken,
@@ -52,7 +54,8 @@ impl RedisError {
         matches!(self.kind, RedisErrorKind::Unreachable | RedisErrorKind::LeftAlone | RedisErrorKind::Full)
     }
 
-    /// Whether the server is of no use to anybody now. One that is full still gives out what it has.
+    /// Whether the server is of no use to anybody now. One that is full still gives out what it
+    /// has.
     pub fn is_outage(&self) -> bool {
         matches!(self.kind, RedisErrorKind::Unreachable | RedisErrorKind::LeftAlone)
     }

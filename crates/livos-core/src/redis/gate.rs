@@ -1,4 +1,5 @@
-//! The breaker in front of a server (P-20), with what must not be lost to a blink of it tried again.
+//! The breaker in front of a server (P-20), with what must not be lost to a blink of it tried
+//! again.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -8,7 +9,8 @@ use std::{
 use super::{Redis, RedisError};
 use crate::breaker::{BreakerConfig, BreakerLayer, BreakerState, Broken};
 
-/// A server that is left alone while it fails. Everything that speaks to it shares one, so that what the queue learnt the store need not learn again.
+/// A server that is left alone while it fails. Everything that speaks to it shares one, so that
+/// what the queue learnt the store need not learn again.
 #[derive(Debug, Clone)]
 pub struct Gate {
     redis: Redis,
@@ -29,7 +31,8 @@ impl OfRedis for RedisError {
 }
 
 impl Gate {
-    /// In front of this server. The breaker counts only what makes a server useless: it can't be reached, or does not answer.
+    /// In front of this server. The breaker counts only what makes a server useless: it can't be
+    /// reached, or does not answer.
     pub fn new(redis: Redis, config: BreakerConfig) -> Self {
         Self { redis, breaker: BreakerLayer::new("redis", config), trouble: Arc::default() }
     }
@@ -49,7 +52,8 @@ impl Gate {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Makes a call, unless the server is left alone. After a while a PING goes first, so that no call is spent on a server that is still away.
+    /// Makes a call, unless the server is left alone. After a while a PING goes first, so that no
+    /// call is spent on a server that is still away.
     pub(crate) async fn through<T, E: OfRedis>(
         &self,
         call: impl Future<Output = Result<T, E>>,
@@ -69,9 +73,11 @@ impl Gate {
         }
     }
 
-    /// The same for what must not be lost to a blink of the server: three more tries, a second apart.
+    /// The same for what must not be lost to a blink of the server: three more tries, a second
+    /// apart.
     ///
-    /// A call that was carried out although its answer was lost is carried out again: what it does must bear that.
+    /// A call that was carried out although its answer was lost is carried out again: what it does
+    /// must bear that.
     pub(crate) async fn critical<T, E: OfRedis, F>(&self, mut call: impl FnMut() -> F) -> Result<T, E>
     where
         F: Future<Output = Result<T, E>>,

@@ -8,17 +8,22 @@
 //! | pub/sub: the queue's bell, the bus | one of its own for each listener |
 //! | blocking reads | none are made: who waits for a job waits for the bell |
 //!
-//! A blocking command through the pool would make everybody behind it wait. All of them together connect to a server that does not answer at most seven
-//! times in a second, and soon one or two times (`livos_redis_connects_total`). When one breaks, those that are as old are thrown away with it.
+//! A blocking command through the pool would make everybody behind it wait. All of them together
+//! connect to a server that does not answer at most seven times in a second, and soon one or two
+//! times (`livos_redis_connects_total`). When one breaks, those that are as old are thrown away
+//! with it.
 //!
 //! # When the server is away (P-20)
 //!
-//! A [`Gate`] counts failures: three in ten seconds, and the server is left alone for thirty; then one PING says whether it is back. Meanwhile
+//! A [`Gate`] counts failures: three in ten seconds, and the server is left alone for thirty; then
+//! one PING says whether it is back. Meanwhile
 //!
-//! - enqueueing goes into a file of the process, by [`crate::queue::SpillQueue`], which moves it over when the server is back;
-//! - reads of the store fall back, and writes are dropped or tried again, as each family of keys says: see [`crate::store::Away`] and
-//!   [the table](crate::manual::keys);
-//! - leasing fails, and workers ask again; acks and nacks are tried three more times, a second apart, and then the lease expires.
+//! - enqueueing goes into a file of the process, by [`crate::queue::SpillQueue`], which moves it
+//!   over when the server is back;
+//! - reads of the store fall back, and writes are dropped or tried again, as each family of keys
+//!   says: see [`crate::store::Away`] and [the table](crate::manual::keys);
+//! - leasing fails, and workers ask again; acks and nacks are tried three more times, a second
+//!   apart, and then the lease expires.
 //!
 //! # What is durable
 //!
@@ -32,8 +37,8 @@
 //! | `save` only (the default) | everything since the last snapshot | everything since the last snapshot |
 //! | neither | everything | everything |
 //!
-//! And in all of them `maxmemory-policy noeviction`, or a full server throws jobs away. Sharing the work with a replica does not change the table: it is
-//! written to after the answer was given.
+//! And in all of them `maxmemory-policy noeviction`, or a full server throws jobs away. Sharing the
+//! work with a replica does not change the table: it is written to after the answer was given.
 
 mod check;
 mod door;

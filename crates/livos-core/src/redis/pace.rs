@@ -1,11 +1,13 @@
-//! How often a server may be connected to: as one likes while it answers, and more and more seldom once it does not.
+//! How often a server may be connected to: as one likes while it answers, and more and more seldom
+//! once it does not.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::time::{Duration, Instant};
 
 use crate::backoff::{Backoff, BackoffConfig};
 
-/// Lets attempts to connect through. All connections of a pool share one, so a hundred callers of a dead server are one caller to it.
+/// Lets attempts to connect through. All connections of a pool share one, so a hundred callers of a
+/// dead server are one caller to it.
 #[derive(Debug, Clone)]
 pub(super) struct Pace {
     backoff: Backoff,
@@ -14,7 +16,8 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// With waits from 100 ms to 1 s: a server that restarts is found within a second, and one that is gone is asked one or two times a second.
+    /// With waits from 100 ms to 1 s: a server that restarts is found within a second, and one that
+    /// is gone is asked one or two times a second.
     pub(super) fn new(seed: u64) -> Self {
         let (first, longest) = (Duration::from_millis(100), Duration::from_secs(1));
         let config = BackoffConfig { first, longest, ..BackoffConfig::default() };

@@ -18,13 +18,16 @@ use crate::secret::Secret;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct RedisConfig {
-    /// `redis://[user][:password@]host[:port][/database]`, or `unix:///path`. Secret, because a password may be in it.
+    /// `redis://[user][:password@]host[:port][/database]`, or `unix:///path`. Secret, because a
+    /// password may be in it.
     pub url: Secret,
-    /// Connections for commands at most. 4: callers share them, so one is enough for most, and a large answer should not hold up everybody.
+    /// Connections for commands at most. 4: callers share them, so one is enough for most, and a
+    /// large answer should not hold up everybody.
     pub connections: u32,
     /// How long connecting may take. 1 s: a server on the same machine or in the same network.
     pub connect_timeout: Duration,
-    /// How long an answer may take. 1 s: a server that is slower is as good as gone, and the breaker should know.
+    /// How long an answer may take. 1 s: a server that is slower is as good as gone, and the
+    /// breaker should know.
     pub response_timeout: Duration,
 }
 
@@ -49,13 +52,15 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Connects when it is first used; only the address is checked. Must be called inside a tokio runtime.
+    /// Connects when it is first used; only the address is checked. Must be called inside a tokio
+    /// runtime.
     pub fn new(config: RedisConfig) -> Result<Self, RedisError> {
         let door = Arc::new(Door::new(&config)?);
         let pool = bb8::Pool::builder()
             .max_size(config.connections.max(1))
             .connection_timeout(config.connect_timeout)
-            // Dead connections are known to the door, and a ping before each command would cost as much as the command.
+            // Dead connections are known to the door, and a ping before each command would cost as
+            // much as the command.
             .test_on_check_out(false)
             .retry_connection(false)
             // The one that was used last: what travels together is written to the disk together.
@@ -64,7 +69,8 @@ impl Redis {
         Ok(Self { pool, door, config: Arc::new(config) })
     }
 
-    /// How often it was tried to connect, for who watches that a server which is away is not stormed.
+    /// How often it was tried to connect, for who watches that a server which is away is not
+    /// stormed.
     pub fn attempts(&self) -> u64 {
         self.door.attempts.load(Ordering::Relaxed)
     }
@@ -92,7 +98,8 @@ impl Redis {
         self.judge(&line, answer)
     }
 
-    /// A connection of its own, outside the pool, for listening to channels. It waits for messages for ever, and ends when it breaks.
+    /// A connection of its own, outside the pool, for listening to channels. It waits for messages
+    /// for ever, and ends when it breaks.
     pub(crate) async fn subscriber(&self) -> Result<PubSub, RedisError> {
         self.door.subscriber().await
     }
@@ -113,7 +120,8 @@ impl Redis {
         RedisError::new(RedisErrorKind::Unreachable, why)
     }
 
-    /// A connection that lives, as far as is known. It goes back to the pool at once: others may send through it meanwhile.
+    /// A connection that lives, as far as is known. It goes back to the pool at once: others may
+    /// send through it meanwhile.
     async fn line(&self) -> Result<Line, RedisError> {
         // Each dead one that comes back makes room for another.
         for _ in 0..=self.config.connections {

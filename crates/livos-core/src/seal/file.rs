@@ -10,7 +10,8 @@ use std::{
 use super::{KeyError, KeyId, KeyRing};
 use crate::secret::Secret;
 
-/// The longest key file that is read, in bytes: far more than [`KeyRing::MOST`] keys and some comments.
+/// The longest key file that is read, in bytes: far more than [`KeyRing::MOST`] keys and some
+/// comments.
 const MAX_FILE: u64 = 64 * 1024;
 const HEADING: &str = "# The keys that open the sealed secrets, the newest first. Whoever has them and the data has the secrets:\n\
                        # keep this file out of the backups of the data, and a copy of it in another place.\n";
@@ -27,8 +28,8 @@ impl KeyFile {
         Self { path: path.into() }
     }
 
-    /// Reads the keys. Refuses a file that others than its owner may read; mode 0440 passes, because that is how systemd shows a credential that one
-    /// user may read by an access list.
+    /// Reads the keys. Refuses a file that others than its owner may read; mode 0440 passes,
+    /// because that is how systemd shows a credential that one user may read by an access list.
     pub fn load(&self) -> Result<KeyRing, KeyFileError> {
         let file = File::open(&self.path).map_err(|error| self.io("read", error))?;
         let about = file.metadata().map_err(|error| self.io("read", error))?;
@@ -54,13 +55,15 @@ impl KeyFile {
     /// Makes the file with one new key, mode 0600. An error where it is there already.
     pub fn create(&self) -> Result<KeyRing, KeyFileError> {
         let ring = self.keys(KeyRing::generate())?;
-        // Linked and not renamed: of two processes that start at one time one makes the file, and both use its key.
+        // Linked and not renamed: of two processes that start at one time one makes the file, and
+        // both use its key.
         self.write(&ring, |new, path| fs::hard_link(new, path).and_then(|()| fs::remove_file(new)))?;
         Ok(ring)
     }
 
-    /// Reads the keys, and makes the file first where it is not there. For the first start of a server that was asked to: a key file that is lost and
-    /// made anew opens nothing of what is sealed.
+    /// Reads the keys, and makes the file first where it is not there. For the first start of a
+    /// server that was asked to: a key file that is lost and made anew opens nothing of what is
+    /// sealed.
     pub fn load_or_create(&self) -> Result<KeyRing, KeyFileError> {
         match self.load() {
             Err(error) if error.is_absent() => match self.create() {
@@ -71,14 +74,16 @@ impl KeyFile {
         }
     }
 
-    /// Puts a new key in front, which seals from the next start on, and answers the new ring. The file is replaced as a whole or not at all.
+    /// Puts a new key in front, which seals from the next start on, and answers the new ring. The
+    /// file is replaced as a whole or not at all.
     pub fn rotate(&self) -> Result<KeyRing, KeyFileError> {
         let ring = self.keys(self.load()?.rotated())?;
         self.write(&ring, |new, path| fs::rename(new, path))?;
         Ok(ring)
     }
 
-    /// Removes an old key, and answers the new ring. What it sealed can't be opened any more: reseal first.
+    /// Removes an old key, and answers the new ring. What it sealed can't be opened any more:
+    /// reseal first.
     pub fn retire(&self, key: KeyId) -> Result<KeyRing, KeyFileError> {
         let ring = self.keys(self.load()?.without(key))?;
         self.write(&ring, |new, path| fs::rename(new, path))?;

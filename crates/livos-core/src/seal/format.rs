@@ -45,7 +45,8 @@ pub enum SealError {
     /// It was sealed under the name of another record, and copied or moved.
     #[error("the value was sealed for another record")]
     Moved,
-    /// It was sealed with a key that is not in the ring: the wrong key file, or a key that was retired too early.
+    /// It was sealed with a key that is not in the ring: the wrong key file, or a key that was
+    /// retired too early.
     #[error("the value is sealed with the key {0}, which is not in the key ring")]
     UnknownKey(KeyId),
     /// The key is the right one, and the bytes are not those that were sealed.

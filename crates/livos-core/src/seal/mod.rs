@@ -1,8 +1,10 @@
 //! Secrets at rest: sealed values in the store, readable only with a key that lies elsewhere.
 //!
-//! A stolen file, backup or Redis dump must not be a list of working tokens. So whatever opens a door (OAuth tokens, webhook secrets) goes through a
-//! [`SealedStore`], which encrypts it with XChaCha20-Poly1305 under a key of a [`KeyRing`]. The name of the record is authenticated with it: a value that
-//! was moved to another record does not open there, so a pairing code can't be turned into an owner's token by whoever can write the file.
+//! A stolen file, backup or Redis dump must not be a list of working tokens. So whatever opens a
+//! door (OAuth tokens, webhook secrets) goes through a [`SealedStore`], which encrypts it with
+//! XChaCha20-Poly1305 under a key of a [`KeyRing`]. The name of the record is authenticated with
+//! it: a value that was moved to another record does not open there, so a pairing code can't be
+//! turned into an owner's token by whoever can write the file.
 //!
 //! A sealed value is, in this order, with all numbers big-endian:
 //!
@@ -17,17 +19,22 @@
 //! | … | the text, encrypted |
 //! | 16 | tag, over all of this and the whole name |
 //!
-//! What is not hidden: that there is a secret, its length, and when it was written. What is not prevented: whoever can write the store can put back an
-//! older value of the same record, or remove it.
+//! What is not hidden: that there is a secret, its length, and when it was written. What is not
+//! prevented: whoever can write the store can put back an older value of the same record, or remove
+//! it.
 //!
 //! # Keys
 //!
-//! A key file holds one key a line, the newest first, and nobody but its owner may read it. Keep it out of the backups of the data. Rotation:
+//! A key file holds one key a line, the newest first, and nobody but its owner may read it. Keep it
+//! out of the backups of the data. Rotation:
 //!
-//! 1. [`KeyFile::rotate`] puts a new key in front. Processes that start from now on seal with it, and open what older keys sealed.
+//! 1. [`KeyFile::rotate`] puts a new key in front. Processes that start from now on seal with it,
+//!    and open what older keys sealed.
 //! 2. Start every process again, so that none seals with the old key any more.
-//! 3. [`SealedStore::reseal`] brings every record under the newest key. It may be stopped and begun again at any time.
-//! 4. [`KeyFile::retire`] removes the old key. What is still sealed with it can't be opened any more, and step 3 names such records.
+//! 3. [`SealedStore::reseal`] brings every record under the newest key. It may be stopped and begun
+//!    again at any time.
+//! 4. [`KeyFile::retire`] removes the old key. What is still sealed with it can't be opened any
+//!    more, and step 3 names such records.
 //!
 //! ```
 //! use std::{sync::Arc, time::Duration};

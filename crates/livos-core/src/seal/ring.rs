@@ -12,7 +12,8 @@ use sha2::{Digest, Sha256};
 use super::format::{self, MAX_SECRET, SealError, TAG};
 use crate::secret::{Secret, SecretBytes};
 
-/// The name of a key: the beginning of its SHA-256. It tells keys apart and says nothing about them.
+/// The name of a key: the beginning of its SHA-256. It tells keys apart and says nothing about
+/// them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KeyId(pub(super) [u8; 8]);
 
@@ -85,7 +86,8 @@ fn digest(parts: &[&[u8]]) -> [u8; 8] {
     beginning
 }
 
-/// Several keys: the first, which is the newest, seals; all of them open. Cloning shares them. Their memory is wiped with the last clone.
+/// Several keys: the first, which is the newest, seals; all of them open. Cloning shares them.
+/// Their memory is wiped with the last clone.
 #[derive(Clone)]
 pub struct KeyRing(Arc<Vec<SealingKey>>);
 
@@ -98,8 +100,9 @@ impl KeyRing {
         Ok(Self(Arc::new(vec![SealingKey::random()?])))
     }
 
-    /// The keys in a text, as they stand in a key file or in an environment variable: each is `livos-key-v1:` and 64 hexadecimal digits, with white space or
-    /// a comma between two, the newest first. A line that begins with `#` is a comment.
+    /// The keys in a text, as they stand in a key file or in an environment variable: each is
+    /// `livos-key-v1:` and 64 hexadecimal digits, with white space or a comma between two, the
+    /// newest first. A line that begins with `#` is a comment.
     pub fn parse(text: &Secret) -> Result<Self, KeyError> {
         let mut keys: Vec<SealingKey> = Vec::new();
         for (line, text) in text.expose().lines().enumerate().map(|(n, line)| (n + 1, line.trim())) {
@@ -166,7 +169,8 @@ impl KeyRing {
         if keys.len() == self.0.len() { Err(KeyError::Unknown(key)) } else { Ok(Self(Arc::new(keys))) }
     }
 
-    /// Seals a secret for the record of this name with the newest key. Sealed twice, it looks different.
+    /// Seals a secret for the record of this name with the newest key. Sealed twice, it looks
+    /// different.
     pub fn seal(&self, name: &str, secret: &[u8]) -> Result<Vec<u8>, SealError> {
         let mut nonce = [0; 24];
         getrandom::fill(&mut nonce).map_err(|_| SealError::Randomness)?;
@@ -222,7 +226,8 @@ impl KeyRing {
     }
 }
 
-/// Tells records apart, so that one that was moved is not taken for one that was changed. The tag covers the whole name.
+/// Tells records apart, so that one that was moved is not taken for one that was changed. The tag
+/// covers the whole name.
 fn mark(name: &str) -> [u8; 8] {
     digest(&[b"livos record", name.as_bytes()])
 }

@@ -13,7 +13,8 @@ use crate::{
 
 /// Takes and gives secrets; what it writes into the [`Store`] below is sealed. Cloning shares both.
 ///
-/// Everything in a family should go through it, or nothing: [`SealedStore::reseal`] reports values in the clear as unreadable.
+/// Everything in a family should go through it, or nothing: [`SealedStore::reseal`] reports values
+/// in the clear as unreadable.
 #[derive(Clone)]
 pub struct SealedStore {
     store: Arc<dyn Store>,
@@ -36,9 +37,11 @@ pub struct Resealed {
     pub records: u64,
     /// Records that were brought under the newest key.
     pub resealed: u64,
-    /// Records that others kept writing, and that may still be under an older key: begin again. Zero unless a process with an older ring is at work.
+    /// Records that others kept writing, and that may still be under an older key: begin again.
+    /// Zero unless a process with an older ring is at work.
     pub contended: u64,
-    /// Records that can't be opened, with the reason; the first [`Resealed::MOST`] of them. They were left as they are.
+    /// Records that can't be opened, with the reason; the first [`Resealed::MOST`] of them. They
+    /// were left as they are.
     pub unreadable: Vec<(String, SealError)>,
     /// All of those.
     pub unreadable_total: u64,
@@ -54,9 +57,11 @@ impl Resealed {
     }
 }
 
-/// Records of a page. A page is scanned twice, and holds the names and versions of its records but no value.
+/// Records of a page. A page is scanned twice, and holds the names and versions of its records but
+/// no value.
 const PAGE: usize = 200;
-/// How often the family is gone through for records that others wrote at the same moment. Each pass but the first finds only those.
+/// How often the family is gone through for records that others wrote at the same moment. Each pass
+/// but the first finds only those.
 const PASSES: usize = 4;
 
 impl SealedStore {
@@ -65,7 +70,8 @@ impl SealedStore {
         Self { store, ring }
     }
 
-    /// The secret under `key`, if it lives. One that can't be opened is counted in `livos_seal_failures_total`.
+    /// The secret under `key`, if it lives. One that can't be opened is counted in
+    /// `livos_seal_failures_total`.
     pub async fn get(&self, now: Timestamp, key: &Key) -> Result<Option<SealedEntry>, SealedError> {
         let Some(entry) = self.store.get(now, key).await? else { return Ok(None) };
         let secret = self.ring.open(key.as_str(), &entry.value).map_err(|source| opening(key, source))?;
@@ -98,8 +104,9 @@ impl SealedStore {
         Ok(self.store.remove(now, key).await?)
     }
 
-    /// Brings all records of a family under the newest key. What is under it already is left alone, so it may be stopped and begun again, by several
-    /// processes too; a record that is written meanwhile keeps what was written. Each record keeps the instant of its expiry.
+    /// Brings all records of a family under the newest key. What is under it already is left alone,
+    /// so it may be stopped and begun again, by several processes too; a record that is written
+    /// meanwhile keeps what was written. Each record keeps the instant of its expiry.
     ///
     /// Records that can't be opened are logged and reported, and don't hold up the others.
     pub async fn reseal(&self, now: Timestamp, family: &Family) -> Result<Resealed, SealedError> {
@@ -141,7 +148,8 @@ impl SealedStore {
                 }
             }
             if !stale.is_empty() {
-                // The expiry is asked for after the version: a write in between changes the version, and is noticed.
+                // The expiry is asked for after the version: a write in between changes the
+                // version, and is noticed.
                 let again = self.store.scan(now, &prefix, after.as_deref(), PAGE + stale.len()).await?;
                 for (key, version) in stale {
                     let found = again.iter().find(|found| found.key == key.as_str());

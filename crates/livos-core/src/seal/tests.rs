@@ -1,4 +1,5 @@
-//! Secrets at rest against tampering, wrong keys, rotation under writes, and files that others may read.
+//! Secrets at rest against tampering, wrong keys, rotation under writes, and files that others may
+//! read.
 
 use std::{collections::HashMap, sync::Arc, sync::Mutex, time::Duration};
 
@@ -41,7 +42,8 @@ fn ring(firsts: &[u8]) -> KeyRing {
     KeyRing::parse(&Secret::new(keys.collect::<String>())).unwrap()
 }
 
-/// Computed by another implementation (Python's `cryptography`, with HChaCha20 by hand): what version 1 sealed must open for ever.
+/// Computed by another implementation (Python's `cryptography`, with HChaCha20 by hand): what
+/// version 1 sealed must open for ever.
 #[test]
 fn the_format_is_that_of_the_documentation() {
     let sealed = hex(
@@ -383,7 +385,8 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Two processes, one key file. Keys are retired only after both were restarted with the newest and the family was resealed, as the manual says.
+/// Two processes, one key file. Keys are retired only after both were restarted with the newest and
+/// the family was resealed, as the manual says.
 async fn any_history(steps: Vec<Step>) {
     let (store, mut now) = (in_memory(), START);
     let mut file = KeyRing::generate().unwrap();
@@ -414,7 +417,8 @@ async fn any_history(steps: Vec<Step>) {
             }
             Step::Retire => {
                 let restarted = rings.iter().all(|ring| ring.newest() == file.newest());
-                // One that has expired by a clock that was set forward lives again when it is set back, so all are looked at.
+                // One that has expired by a clock that was set forward lives again when it is set
+                // back, so all are looked at.
                 let earliest = Timestamp::from_unix_ms(0);
                 if restarted && processes[0].reseal(earliest, &TOKENS).await.unwrap().is_complete() {
                     let old: Vec<KeyId> = file.ids().skip(1).collect();

@@ -1,4 +1,5 @@
-//! What every backend of the store must do. A backend is run through it by its own tests: those here, and those of third parties.
+//! What every backend of the store must do. A backend is run through it by its own tests: those
+//! here, and those of third parties.
 
 #![allow(clippy::expect_used, clippy::missing_panics_doc)] // It is a test, for others to call.
 
@@ -14,7 +15,8 @@ const MINUTE: Family =
 const EVER: Family =
     Family::new("contract", "ever", Lifetime::Forever { reason: "the contract says so" }, "values that stay");
 
-/// The present of the contract. Backends that keep their own time must not be asked to expire anything by it.
+/// The present of the contract. Backends that keep their own time must not be asked to expire
+/// anything by it.
 pub const START: Timestamp = Timestamp::from_unix_ms(1_800_000_000_000);
 
 fn at(seconds: u64) -> Timestamp {

@@ -1,8 +1,10 @@
 //! One holder at a time, over all processes that share a store.
 //!
-//! Two pollers of one bot, or two gateways of one token, throw each other out for ever. A guard is a lease on the right to be the one: it is claimed, kept by
-//! claiming it again, and taken over once its time is over. Its fence grows with every holder, so that one that slept through the end of its time can be
-//! refused by whatever it then writes to, such as [`Queue::advance`](crate::queue::Queue::advance).
+//! Two pollers of one bot, or two gateways of one token, throw each other out for ever. A guard is
+//! a lease on the right to be the one: it is claimed, kept by claiming it again, and taken over
+//! once its time is over. Its fence grows with every holder, so that one that slept through the end
+//! of its time can be refused by whatever it then writes to, such as
+//! [`Queue::advance`](crate::queue::Queue::advance).
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -18,7 +20,8 @@ pub(super) const GUARDS: Family = Family::new(
     "who polls or listens, where there may be only one",
 );
 
-/// How often a claim is tried when others write at the same time; each time one of them got further.
+/// How often a claim is tried when others write at the same time; each time one of them got
+/// further.
 const TRIES: usize = 8;
 
 /// The right to be the one who does something. Cloning shares the store.
@@ -56,7 +59,8 @@ struct Record {
 }
 
 impl Record {
-    /// A record from the far future was written before the clock was set back, and would keep everybody out for as long.
+    /// A record from the far future was written before the clock was set back, and would keep
+    /// everybody out for as long.
     fn is_over(&self, now: Timestamp, lifetime: Duration) -> bool {
         self.until <= now || self.since > now.plus(lifetime)
     }
@@ -65,8 +69,9 @@ impl Record {
 impl Guard {
     /// The guard of this name, to be held as `holder` for `lifetime` at a time.
     ///
-    /// Processes that run at one time must have different names as holders. One that is started again may have the name it had: it takes over from itself at
-    /// once, where another has to wait.
+    /// Processes that run at one time must have different names as holders. One that is started
+    /// again may have the name it had: it takes over from itself at once, where another has to
+    /// wait.
     pub fn new(
         store: Arc<dyn Store>,
         name: &str,
@@ -81,7 +86,8 @@ impl Guard {
         self.lifetime
     }
 
-    /// Takes the guard where it is free, with a fence higher than `above`, so that a store that was emptied does not begin below what was written elsewhere.
+    /// Takes the guard where it is free, with a fence higher than `above`, so that a store that was
+    /// emptied does not begin below what was written elsewhere.
     pub async fn claim(&self, now: Timestamp, above: u64) -> Result<Claim, StoreError> {
         self.write(now, |record| match record {
             Some(record) if record.holder != self.holder && !record.is_over(now, self.lifetime) => None,
@@ -91,7 +97,8 @@ impl Guard {
         .await
     }
 
-    /// Holds it for longer. [`Claim::Taken`] where it was lost: whoever holds it may be working already.
+    /// Holds it for longer. [`Claim::Taken`] where it was lost: whoever holds it may be working
+    /// already.
     pub async fn keep(&self, now: Timestamp, fence: u64) -> Result<Claim, StoreError> {
         let ours = |record: &Record| record.fence == fence && record.holder == self.holder;
         self.write(now, |record| record.filter(|record| ours(record)).map(|_| fence)).await

@@ -1,4 +1,5 @@
-//! The store in a Redis that may be away: what then becomes of a read or a write is a property of the key's family (P-20).
+//! The store in a Redis that may be away: what then becomes of a read or a write is a property of
+//! the key's family (P-20).
 
 use std::{
     collections::HashMap,
@@ -17,8 +18,9 @@ use crate::{
 
 /// A [`RedisStore`] behind a [`Gate`].
 ///
-/// A decision by [`Store::put_if`] is never dropped, whatever its family says. An insisting write whose answer was lost is made again: a
-/// [`Store::put_if`] may then find its own version and answer a conflict, and an [`Store::add`] may count twice.
+/// A decision by [`Store::put_if`] is never dropped, whatever its family says. An insisting write
+/// whose answer was lost is made again: a [`Store::put_if`] may then find its own version and
+/// answer a conflict, and an [`Store::add`] may count twice.
 #[derive(Debug)]
 pub struct GuardedStore {
     store: RedisStore,
@@ -188,7 +190,8 @@ impl Store for GuardedStore {
     }
 }
 
-/// What this process saw last of some keys: of those it used last, because what is full is cleared a half at a time.
+/// What this process saw last of some keys: of those it used last, because what is full is cleared
+/// a half at a time.
 #[derive(Debug, Default)]
 struct Known {
     young: HashMap<String, Seen>,
@@ -205,7 +208,8 @@ struct Seen {
 }
 
 impl Known {
-    /// Keys of one half. 4096: with small values some megabytes, and more keys than a small server reads in a minute.
+    /// Keys of one half. 4096: with small values some megabytes, and more keys than a small server
+    /// reads in a minute.
     const HALF: usize = 4096;
 
     fn note(&mut self, now: Timestamp, bound: Duration, key: &str, note: impl FnOnce(&mut Seen)) {

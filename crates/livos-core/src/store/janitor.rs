@@ -1,4 +1,5 @@
-//! Finds keys that nothing will ever remove: without a lifetime, and of no family that may live for ever (I-03).
+//! Finds keys that nothing will ever remove: without a lifetime, and of no family that may live for
+//! ever (I-03).
 
 use super::{Family, Key, Lifetime, Store, StoreError};
 use crate::time::Timestamp;
@@ -10,7 +11,8 @@ pub struct Report {
     pub keys: u64,
     /// Keys that expired and were freed.
     pub freed: usize,
-    /// Keys without a lifetime, of families that have one or that nobody knows; the first [`Report::MOST`] of them.
+    /// Keys without a lifetime, of families that have one or that nobody knows; the first
+    /// [`Report::MOST`] of them.
     pub immortal: Vec<String>,
     /// All of those.
     pub immortal_total: u64,
@@ -23,7 +25,8 @@ impl Report {
 
 /// Looks at every key and frees what expired. `families` are all that the program uses.
 ///
-/// Works in pages, so other work goes on between them. What it finds is counted in `livos_store_immortal_keys` and logged.
+/// Works in pages, so other work goes on between them. What it finds is counted in
+/// `livos_store_immortal_keys` and logged.
 pub async fn sweep(store: &dyn Store, now: Timestamp, families: &[Family]) -> Result<Report, StoreError> {
     const PAGE: usize = 500;
     let forever: Vec<String> = families

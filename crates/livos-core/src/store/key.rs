@@ -1,7 +1,7 @@
 //! Keys: `livos:{feature}:{entity}:{id}`, each of a family that says how long its values live.
 //!
-//! The platform that LivOS replaces filled its Redis with keys that nothing ever removed (I-03). A key can't be made here without a lifetime, or
-//! a written reason to live for ever.
+//! The platform that LivOS replaces filled its Redis with keys that nothing ever removed (I-03). A
+//! key can't be made here without a lifetime, or a written reason to live for ever.
 
 use std::{fmt, time::Duration};
 
@@ -17,7 +17,8 @@ pub enum Lifetime {
     },
 }
 
-/// What becomes of reads and writes while the server that holds the keys is away (P-20). Values in a file are never away.
+/// What becomes of reads and writes while the server that holds the keys is away (P-20). Values in
+/// a file are never away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Away {
     /// What reads answer.
@@ -27,7 +28,8 @@ pub struct Away {
 }
 
 impl Away {
-    /// Reads fail, and writes are tried again: for what must be right. It is what a family has that says nothing.
+    /// Reads fail, and writes are tried again: for what must be right. It is what a family has that
+    /// says nothing.
     pub const FAIL: Self = Self { reads: AwayReads::Fail, writes: AwayWrites::Insist };
 }
 
@@ -62,8 +64,8 @@ pub struct Family {
 }
 
 impl Family {
-    /// `feature` and `entity` are of `a-z`, `0-9`, `-` and `_`, and `purpose` is a phrase for the table of families. Anything else does not compile in
-    /// a constant.
+    /// `feature` and `entity` are of `a-z`, `0-9`, `-` and `_`, and `purpose` is a phrase for the
+    /// table of families. Anything else does not compile in a constant.
     pub const fn new(
         feature: &'static str,
         entity: &'static str,
@@ -171,7 +173,8 @@ impl Key {
         self.lifetime
     }
 
-    /// The same with another lifetime, for who writes a value anew that should not live longer for it.
+    /// The same with another lifetime, for who writes a value anew that should not live longer for
+    /// it.
     #[must_use]
     pub(crate) fn living(mut self, lifetime: Lifetime) -> Self {
         self.lifetime = lifetime;

@@ -1,7 +1,7 @@
 //! Values by key, each with a lifetime, in a file or in a server that several processes share.
 //!
-//! The trait is what every backend can do in one atomic step. Whoever needs more than one step for one decision puts the decision into one value and
-//! writes it with [`Store::put_if`].
+//! The trait is what every backend can do in one atomic step. Whoever needs more than one step for
+//! one decision puts the decision into one value and writes it with [`Store::put_if`].
 
 #[cfg(any(test, feature = "test-util"))]
 pub mod contract;
@@ -29,7 +29,8 @@ pub use self::{
 pub use self::{guarded::GuardedStore, redis::RedisStore};
 use crate::{embedded::StorageError, time::Timestamp};
 
-/// All families of this crate. A program joins them with its own, for [`sweep`] and for the table in its documentation.
+/// All families of this crate. A program joins them with its own, for [`sweep`] and for the table
+/// in its documentation.
 pub fn families() -> Vec<Family> {
     let families: &[&[Family]] = &[
         &[guard::GUARDS],
@@ -43,7 +44,8 @@ pub fn families() -> Vec<Family> {
 /// The longest value, in bytes. 1 MiB: what is larger is a file.
 pub const MAX_VALUE: usize = 1 << 20;
 
-/// A value and the number of its version: 1 at first, more with every change. A key that was gone begins again.
+/// A value and the number of its version: 1 at first, more with every change. A key that was gone
+/// begins again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// What was written.
@@ -70,9 +72,11 @@ pub struct Found {
     pub expires: Option<Timestamp>,
 }
 
-/// Values by key. Cheap to share; every method may be cancelled, and what was sent by then may still happen.
+/// Values by key. Cheap to share; every method may be cancelled, and what was sent by then may
+/// still happen.
 ///
-/// `now` is the caller's, so that tests need not wait. A value is gone from the instant of its expiry on, wherever its remains still lie.
+/// `now` is the caller's, so that tests need not wait. A value is gone from the instant of its
+/// expiry on, wherever its remains still lie.
 #[async_trait]
 pub trait Store: Send + Sync {
     /// The value under `key`, if it lives.
@@ -93,12 +97,13 @@ pub trait Store: Send + Sync {
     /// Removes a value, and counters; true when something was there.
     async fn remove(&self, now: Timestamp, key: &Key) -> Result<bool, StoreError>;
 
-    /// Adds to a counter and answers its new value; one that is not there is zero. Many counters live under one key, each a `field`; the lifetime of
-    /// all begins anew. It stops at the ends of the range and does not wrap.
+    /// Adds to a counter and answers its new value; one that is not there is zero. Many counters
+    /// live under one key, each a `field`; the lifetime of all begins anew. It stops at the ends of
+    /// the range and does not wrap.
     async fn add(&self, now: Timestamp, key: &Key, field: &str, delta: i64) -> Result<i64, StoreError>;
 
-    /// Adds to several counters under one key, and answers their new values in the same order. The backends here do so in one step; by itself the trait
-    /// adds to one after the other.
+    /// Adds to several counters under one key, and answers their new values in the same order. The
+    /// backends here do so in one step; by itself the trait adds to one after the other.
     async fn add_all(
         &self,
         now: Timestamp,
@@ -115,7 +120,8 @@ pub trait Store: Send + Sync {
     /// The counters under `key`, by field in order.
     async fn counters(&self, now: Timestamp, key: &Key) -> Result<Vec<(String, i64)>, StoreError>;
 
-    /// Living keys that begin with `prefix` and come after `after`, in order, at most `limit`. For janitors and reports: it may read much.
+    /// Living keys that begin with `prefix` and come after `after`, in order, at most `limit`. For
+    /// janitors and reports: it may read much.
     async fn scan(
         &self,
         now: Timestamp,
@@ -124,7 +130,8 @@ pub trait Store: Send + Sync {
         limit: usize,
     ) -> Result<Vec<Found>, StoreError>;
 
-    /// Frees what expired, at most `limit` keys; answers how many. A backend that does so by itself answers zero.
+    /// Frees what expired, at most `limit` keys; answers how many. A backend that does so by itself
+    /// answers zero.
     async fn collect(&self, now: Timestamp, limit: usize) -> Result<usize, StoreError>;
 }
 

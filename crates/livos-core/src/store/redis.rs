@@ -1,7 +1,8 @@
 //! The store in a Redis server.
 //!
-//! A value is a hash of its data, its version and its expiry; the counters of a key are a hash beside it. The server frees what expired by its own clock;
-//! until then the expiry that stands in the hash decides, by the clock of whoever asks.
+//! A value is a hash of its data, its version and its expiry; the counters of a key are a hash
+//! beside it. The server frees what expired by its own clock; until then the expiry that stands in
+//! the hash decides, by the clock of whoever asks.
 
 use std::sync::LazyLock;
 
@@ -81,7 +82,8 @@ scripts! {
         return after";
     COUNTERS = r"
         return lives(counters) and redis.call('HGETALL', counters) or {}";
-    // When a key expires: a time, or nothing for never; false where it does not live. What is not of this store expires as the server says.
+    // When a key expires: a time, or nothing for never; false where it does not live. What is not
+    // of this store expires as the server says.
     EXPIRY = r"
         local latest = false
         for _, key in ipairs({value, counters}) do
@@ -215,7 +217,8 @@ impl Store for RedisStore {
         Ok(counters)
     }
 
-    /// Reads all keys of the server once for every page. Keys that something else wrote are found too, but not those of queues.
+    /// Reads all keys of the server once for every page. Keys that something else wrote are found
+    /// too, but not those of queues.
     async fn scan(
         &self,
         now: Timestamp,

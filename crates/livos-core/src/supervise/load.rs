@@ -10,8 +10,8 @@ use std::{
 
 /// Counts work: voice sessions, answers, jobs. Cloning shares it.
 ///
-/// An idle TCP connection is no work: a scraper's, which is always open, would hide every leak from [`memory`](super::memory). Shows
-/// `livos_live{kind}`.
+/// An idle TCP connection is no work: a scraper's, which is always open, would hide every leak from
+/// [`memory`](super::memory). Shows `livos_live{kind}`.
 #[derive(Clone, Default)]
 pub struct Load(Arc<Counts>);
 
@@ -29,7 +29,8 @@ impl Load {
 
     /// Work of this kind begins, and lasts for as long as what is answered lives.
     pub fn begin(&self, kind: &'static str) -> Alive {
-        // Begun first: whoever reads in between sees work that has begun and none that was never there.
+        // Begun first: whoever reads in between sees work that has begun and none that was never
+        // there.
         self.0.begun.fetch_add(1, Ordering::SeqCst);
         self.0.live.fetch_add(1, Ordering::SeqCst);
         metrics::gauge!("livos_live", "kind" => kind).increment(1.0);
@@ -41,7 +42,8 @@ impl Load {
         self.0.live.load(Ordering::SeqCst)
     }
 
-    /// How much was ever begun. Where it has not changed between two looks, and nothing lived at either, nothing lived in between.
+    /// How much was ever begun. Where it has not changed between two looks, and nothing lived at
+    /// either, nothing lived in between.
     pub fn begun(&self) -> u64 {
         self.0.begun.load(Ordering::SeqCst)
     }

@@ -1,7 +1,8 @@
 //! What systemd is told: that the server is ready, what it does, that it lives, that it stops.
 //!
-//! A service of `Type=notify` counts as started when it says so, and one with `WatchdogSec=` is killed and restarted when it stops saying that it lives.
-//! Without a service manager nothing is sent and nothing fails.
+//! A service of `Type=notify` counts as started when it says so, and one with `WatchdogSec=` is
+//! killed and restarted when it stops saying that it lives. Without a service manager nothing is
+//! sent and nothing fails.
 //!
 //! ```
 //! use livos_core::supervise::notify::Notifier;
@@ -17,13 +18,15 @@ use std::{ffi::OsStr, io, sync::Arc};
 
 /// Speaks to the service manager. Cloning shares the socket.
 ///
-/// What can't be sent is logged and forgotten: a server does not fail because somebody does not listen.
+/// What can't be sent is logged and forgotten: a server does not fail because somebody does not
+/// listen.
 #[derive(Debug, Clone, Default)]
 pub struct Notifier(Option<Arc<platform::Socket>>);
 
 impl Notifier {
-    /// Speaks to the datagram socket of this address: a path, or an abstract name that begins with `@` (Linux). None for nobody. Nothing is sent
-    /// yet, so a socket that nobody reads is no error.
+    /// Speaks to the datagram socket of this address: a path, or an abstract name that begins with
+    /// `@` (Linux). None for nobody. Nothing is sent yet, so a socket that nobody reads is no
+    /// error.
     pub fn new(address: Option<&OsStr>) -> Result<Self, NotifyError> {
         let Some(address) = address.filter(|address| !address.is_empty()) else { return Ok(Self(None)) };
         let socket = platform::Socket::open(address).map_err(|error| NotifyError {
@@ -53,7 +56,8 @@ impl Notifier {
         self.send("", Some(status));
     }
 
-    /// Alive. See [`watchdog::feed`](super::watchdog::feed), which says so for as long as it is true.
+    /// Alive. See [`watchdog::feed`](super::watchdog::feed), which says so for as long as it is
+    /// true.
     pub fn alive(&self) {
         self.send("WATCHDOG=1", None);
     }

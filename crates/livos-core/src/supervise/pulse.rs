@@ -12,9 +12,11 @@ use tokio::time::MissedTickBehavior;
 
 use crate::drive::now;
 
-/// The pulse of one task, from [`Supervisor::pulse`](super::Supervisor::pulse). Cloning shares it, for tasks that are restarted.
+/// The pulse of one task, from [`Supervisor::pulse`](super::Supervisor::pulse). Cloning shares it,
+/// for tasks that are restarted.
 ///
-/// It shows that the task is polled and returns from it: neither dead nor blocked. It can't show that the task does anything useful.
+/// It shows that the task is polled and returns from it: neither dead nor blocked. It can't show
+/// that the task does anything useful.
 #[derive(Clone)]
 pub struct Pulse(Arc<State>);
 
@@ -36,8 +38,9 @@ impl Pulse {
         Arc::clone(&self.0)
     }
 
-    /// Runs a task, with its pulse. When it ends by itself its pulse rests; when it panics or is cut off, its pulse has stopped, and a restart counts as a
-    /// sign of life only after it lived for a quarter of the patience.
+    /// Runs a task, with its pulse. When it ends by itself its pulse rests; when it panics or is
+    /// cut off, its pulse has stopped, and a restart counts as a sign of life only after it lived
+    /// for a quarter of the patience.
     pub async fn beating(self, task: impl Future<Output = ()>) {
         self.0.last().get_or_insert_with(now);
         let mut task = pin!(task);

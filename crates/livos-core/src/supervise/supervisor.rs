@@ -1,8 +1,9 @@
 //! Every spawned task has an owner and a name; a panic ends one task and not the process.
 //!
-//! The platform that LivOS replaces restarted three times an hour, because any error anywhere took everything down. Here a panic is caught,
-//! counted and logged with its backtrace; a task that must live is restarted alone, with backoff; and at the end every task is joined, or cut
-//! and reported by name.
+//! The platform that LivOS replaces restarted three times an hour, because any error anywhere took
+//! everything down. Here a panic is caught, counted and logged with its backtrace; a task that must
+//! live is restarted alone, with backoff; and at the end every task is joined, or cut and reported
+//! by name.
 
 use std::{
     backtrace::Backtrace,
@@ -31,7 +32,8 @@ use crate::{
 
 /// Owns tasks. Cloning shares it.
 ///
-/// Counts `livos_task_panics_total{task}` and `livos_task_restarts_total{task}`, and shows `livos_tasks{task}`.
+/// Counts `livos_task_panics_total{task}` and `livos_task_restarts_total{task}`, and shows
+/// `livos_tasks{task}`.
 #[derive(Debug, Clone, Default)]
 pub struct Supervisor(Arc<Inner>);
 
@@ -70,8 +72,9 @@ impl Supervisor {
         });
     }
 
-    /// Runs what `make` makes, and after a panic, or an end before the drain, makes and runs it again, with growing waits. Ends with the
-    /// drain: the task itself is expected to watch the same signal.
+    /// Runs what `make` makes, and after a panic, or an end before the drain, makes and runs it
+    /// again, with growing waits. Ends with the drain: the task itself is expected to watch the
+    /// same signal.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -109,8 +112,8 @@ impl Supervisor {
         });
     }
 
-    /// A pulse for a task that the process can't do without, with the time for which it may be silent; see [`Pulse::beating`]. From now on it is missed
-    /// where it does not beat.
+    /// A pulse for a task that the process can't do without, with the time for which it may be
+    /// silent; see [`Pulse::beating`]. From now on it is missed where it does not beat.
     pub fn pulse(&self, name: &'static str, patience: Duration) -> Pulse {
         let pulse = Pulse::new(name, patience);
         let mut pulses = self.0.pulses.lock().unwrap_or_else(PoisonError::into_inner);
@@ -142,7 +145,8 @@ impl Supervisor {
         self.0.panics.load(Ordering::Relaxed)
     }
 
-    /// Waits until every task has ended, for at most `within`; then cuts what is left, and answers the names of what was cut.
+    /// Waits until every task has ended, for at most `within`; then cuts what is left, and answers
+    /// the names of what was cut.
     ///
     /// Tasks end by themselves when they see the drain, so begin it first.
     pub async fn shut_down(&self, within: Duration) -> Vec<&'static str> {
@@ -223,8 +227,9 @@ impl Inner {
     }
 }
 
-/// Installs the process-level panic hook: every panic, supervised or not, is logged once through `tracing` with its task, place and
-/// backtrace. The message of a panic is logged too, so panics must not quote peer input or secrets. A second call does nothing.
+/// Installs the process-level panic hook: every panic, supervised or not, is logged once through
+/// `tracing` with its task, place and backtrace. The message of a panic is logged too, so panics
+/// must not quote peer input or secrets. A second call does nothing.
 pub fn install_panic_hook() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

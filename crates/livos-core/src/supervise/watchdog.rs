@@ -1,12 +1,13 @@
-//! The watchdog of the service manager, fed while the process is well: one that hangs is killed and started again.
+//! The watchdog of the service manager, fed while the process is well: one that hangs is killed and
+//! started again.
 
 use std::time::Duration;
 
 use super::{Unwell, notify::Notifier};
 use crate::drain::DrainSignal;
 
-/// After how long a silent process is killed, from the variables WATCHDOG_USEC and WATCHDOG_PID. None where this process is not watched: a child inherits
-/// the variables and not the watch.
+/// After how long a silent process is killed, from the variables WATCHDOG_USEC and WATCHDOG_PID.
+/// None where this process is not watched: a child inherits the variables and not the watch.
 pub fn timeout(microseconds: Option<&str>, watched: Option<&str>, own: u32) -> Option<Duration> {
     if watched.is_some_and(|watched| watched.parse() != Ok(own)) {
         return None;
@@ -14,11 +15,11 @@ pub fn timeout(microseconds: Option<&str>, watched: Option<&str>, own: u32) -> O
     microseconds?.parse().ok().filter(|time| *time > 0).map(Duration::from_micros)
 }
 
-/// Says that the process lives, twice in each timeout, for as long as `well` finds nothing wrong; ends with the drain, and says it once more then. So a
-/// drain must take less than the timeout.
+/// Says that the process lives, twice in each timeout, for as long as `well` finds nothing wrong;
+/// ends with the drain, and says it once more then. So a drain must take less than the timeout.
 ///
-/// Spawn it on the runtime that does the work: while its workers are blocked it is silent, which is the point. How late it comes is the lag of the
-/// runtime, shown as `livos_runtime_lag_seconds`.
+/// Spawn it on the runtime that does the work: while its workers are blocked it is silent, which is
+/// the point. How late it comes is the lag of the runtime, shown as `livos_runtime_lag_seconds`.
 pub async fn feed(
     manager: Notifier,
     timeout: Duration,

@@ -12,7 +12,8 @@ use std::{
 pub struct SmallDisk(std::path::PathBuf);
 
 impl SmallDisk {
-    /// A disk of so many bytes in this empty folder; none, and a line that says so, where the machine does not let us: it needs root on Linux.
+    /// A disk of so many bytes in this empty folder; none, and a line that says so, where the
+    /// machine does not let us: it needs root on Linux.
     pub fn mount(folder: &Path, bytes: u64) -> Option<Self> {
         let mounted = mount(folder, &format!("size={bytes}"));
         if !mounted {

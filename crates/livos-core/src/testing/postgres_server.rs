@@ -67,10 +67,12 @@ impl PostgresServer {
         }
     }
 
-    /// Ends it as a crash would: connections break, nothing is written any more, and the next start recovers.
+    /// Ends it as a crash would: connections break, nothing is written any more, and the next start
+    /// recovers.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
-            // Killed itself, it would leave its children behind; this signal is its own way of dying at once.
+            // Killed itself, it would leave its children behind; this signal is its own way of
+            // dying at once.
             let _ = Command::new("kill").args(["-QUIT", &child.id().to_string()]).status();
             let _ = child.wait();
         }

@@ -26,7 +26,8 @@ pub struct RedisServer {
 const PATIENCE: Duration = Duration::from_secs(20);
 
 impl RedisServer {
-    /// Starts one in this folder with these further options, as on its command line. Without options it keeps nothing on the disk.
+    /// Starts one in this folder with these further options, as on its command line. Without
+    /// options it keeps nothing on the disk.
     ///
     /// # Panics
     ///

@@ -1,4 +1,5 @@
-//! Does what nobody waits for: settles replies that ended or were cut off, releases reservations that were dropped, reserves ahead.
+//! Does what nobody waits for: settles replies that ended or were cut off, releases reservations
+//! that were dropped, reserves ahead.
 
 use std::{sync::Arc, time::Duration};
 
@@ -34,10 +35,12 @@ impl Entry {
     }
 }
 
-/// Settles holds in the background, and makes those that are reserved ahead. Entries are few: one or two for a hold, and holds are bounded.
+/// Settles holds in the background, and makes those that are reserved ahead. Entries are few: one
+/// or two for a hold, and holds are bounded.
 ///
-/// Run it beside the handles: it ends by itself when every [`Usage`](super::Usage), hold and meter is gone and everything is settled. Where the store
-/// can't do it, it is tried three times more, a second apart: what a server did without answering is then counted twice rather than not at all.
+/// Run it beside the handles: it ends by itself when every [`Usage`](super::Usage), hold and meter
+/// is gone and everything is settled. Where the store can't do it, it is tried three times more, a
+/// second apart: what a server did without answering is then counted twice rather than not at all.
 #[must_use = "nothing is settled unless it runs"]
 pub struct Bookkeeper {
     shared: Arc<Shared>,
@@ -78,7 +81,8 @@ impl Bookkeeper {
         }
     }
 
-    /// Settles, again where that may help. What was counted is not counted again because the hold could not be ended, and that is no error then.
+    /// Settles, again where that may help. What was counted is not counted again because the hold
+    /// could not be ended, and that is no error then.
     async fn settle(&self, user: &UserId, id: &str, used: Tally) -> Result<(), UsageError> {
         let (mut retries, mut counted) = (RETRIES, used.counted.is_zero());
         loop {

@@ -1,6 +1,8 @@
-//! The counters in the store: a hash for the day, one for the week with a place for each of its days, and the slots of the window.
+//! The counters in the store: a hash for the day, one for the week with a place for each of its
+//! days, and the slots of the window.
 //!
-//! A key names its time, so a clock that is stepped away and back comes back to the counters it left: no step makes a day's budget new.
+//! A key names its time, so a clock that is stepped away and back comes back to the counters it
+//! left: no step makes a day's budget new.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -23,15 +25,16 @@ pub(crate) const DAY: Family = Family::new(
     Lifetime::For(Duration::from_secs(48 * HOUR)),
     "what a user used on a UTC day: a counter for each metric",
 );
-/// `{user}/{date of Monday}`: a counter for each day and metric. Two weeks: days that were missed by the archive are found here.
+/// `{user}/{date of Monday}`: a counter for each day and metric. Two weeks: days that were missed
+/// by the archive are found here.
 pub(crate) const WEEK: Family = Family::new(
     "usage",
     "week",
     Lifetime::For(Duration::from_secs(14 * 24 * HOUR)),
     "what a user used in a UTC week: a counter for each day and metric",
 );
-/// `{user}/{block}`: a counter for each slot and metric of five hours. They are needed for five hours more; the rest is for a clock that is set back,
-/// whose next write would end them too early.
+/// `{user}/{block}`: a counter for each slot and metric of five hours. They are needed for five
+/// hours more; the rest is for a clock that is set back, whose next write would end them too early.
 pub(crate) const WINDOW: Family = Family::new(
     "usage",
     "window",
@@ -41,7 +44,8 @@ pub(crate) const WINDOW: Family = Family::new(
 
 /// The length of the rolling window.
 pub const WINDOW_LENGTH: Duration = Duration::from_secs(5 * HOUR);
-/// What is spent leaves the window in slots of this length, so the window reaches back for five hours and at the most this much more.
+/// What is spent leaves the window in slots of this length, so the window reaches back for five
+/// hours and at the most this much more.
 pub const SLOT: Duration = Duration::from_secs(600);
 const SLOTS: i64 = (WINDOW_LENGTH.as_secs() / SLOT.as_secs()) as i64;
 
@@ -133,8 +137,8 @@ impl Counters {
         Ok(days)
     }
 
-    /// What was used in the last five hours, and when the first of it leaves them. What lies up to five hours ahead counts as well: it was used before the
-    /// clock was set back.
+    /// What was used in the last five hours, and when the first of it leaves them. What lies up to
+    /// five hours ahead counts as well: it was used before the clock was set back.
     pub(super) async fn window(
         &self,
         now: Timestamp,
@@ -179,7 +183,8 @@ impl Counters {
         Ok(spent)
     }
 
-    /// The finished days that the store still holds after the key `after`, from one page of its keys; and the key to go on from.
+    /// The finished days that the store still holds after the key `after`, from one page of its
+    /// keys; and the key to go on from.
     pub(super) async fn finished(
         &self,
         now: Timestamp,
@@ -209,7 +214,8 @@ impl Counters {
     }
 }
 
-/// When each period of `now` begins anew. The window does not: of an empty one, its own length from now.
+/// When each period of `now` begins anew. The window does not: of an empty one, its own length from
+/// now.
 pub(super) fn resets_at(now: Timestamp) -> [Timestamp; 3] {
     let day = now.day();
     [day.next().start(), day.monday().plus_days(7).start(), slot_start(slot(now) + SLOTS + 1)]

@@ -1,4 +1,5 @@
-//! A meter for what is spent too often to ask the store each time: a portion is set aside in the store, spent here, and topped up.
+//! A meter for what is spent too often to ask the store each time: a portion is set aside in the
+//! store, spent here, and topped up.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,11 +17,14 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DrawConfig {
-    /// Audio set aside at one time. 2 minutes: with sixteen speakers at once there are some seconds to top it up.
+    /// Audio set aside at one time. 2 minutes: with sixteen speakers at once there are some seconds
+    /// to top it up.
     pub audio: Duration,
-    /// Characters set aside at one time. 16,000: a quarter of an hour of speech, and more than one answer hands over at once.
+    /// Characters set aside at one time. 16,000: a quarter of an hour of speech, and more than one
+    /// answer hands over at once.
     pub characters: u64,
-    /// How often what was spent is counted in the store, at the latest. 5 s: what a crashed process is not charged for.
+    /// How often what was spent is counted in the store, at the latest. 5 s: what a crashed process
+    /// is not charged for.
     pub every: Duration,
     /// What it costs.
     pub price: VoicePrice,
@@ -42,14 +46,18 @@ const DRAWN: [(Unit, Metric); 2] =
     [(Unit::AudioMs, Metric::SttMs), (Unit::Characters, Metric::TtsCharacters)];
 
 impl Usage {
-    /// A meter that spends `user`'s audio and characters, and the [`Keeper`] that must be run beside it.
+    /// A meter that spends `user`'s audio and characters, and the [`Keeper`] that must be run
+    /// beside it.
     ///
-    /// The meter is asked for every clause and every second of audio, and never waits; the keeper holds a portion of the budget in the store for it, tops it up
-    /// and counts what was spent. So a stop holds across processes, and each process keeps one portion from all other work while it runs: a quarter of what is
-    /// left of every limit at the most, so that portions become smaller towards the stop. Units other than audio and characters are admitted and not counted.
+    /// The meter is asked for every clause and every second of audio, and never waits; the keeper
+    /// holds a portion of the budget in the store for it, tops it up and counts what was spent. So
+    /// a stop holds across processes, and each process keeps one portion from all other work while
+    /// it runs: a quarter of what is left of every limit at the most, so that portions become
+    /// smaller towards the stop. Units other than audio and characters are admitted and not
+    /// counted.
     ///
-    /// Returns once the first portion is there or refused, which the meter then says. While the store is away the meter has nothing to spend; a store that
-    /// fails for good is an error.
+    /// Returns once the first portion is there or refused, which the meter then says. While the
+    /// store is away the meter has nothing to spend; a store that fails for good is an error.
     pub async fn meter(&self, user: UserId, config: DrawConfig) -> Result<(Meter, Keeper), UsageError> {
         let shared = Arc::new(Drawn::default());
         let (meter, gone) = Meter::drawn(Arc::clone(&shared));
@@ -84,7 +92,8 @@ pub struct Keeper {
     shared: Arc<Drawn>,
     /// Ends when the last meter is gone.
     gone: mpsc::Receiver<()>,
-    /// Everything that was counted so far, whose price is booked by differences so that rounding does not add up.
+    /// Everything that was counted so far, whose price is booked by differences so that rounding
+    /// does not add up.
     total: Amounts,
     /// There was nothing more to be had when it last asked.
     dry: bool,
@@ -92,8 +101,8 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Works until the last clone of its meter is gone, then counts the rest and gives back what was not spent. If it is dropped instead, what
-    /// was not spent comes back when its hold ends.
+    /// Works until the last clone of its meter is gone, then counts the rest and gives back what
+    /// was not spent. If it is dropped instead, what was not spent comes back when its hold ends.
     pub async fn run(mut self) {
         let mut failed = false;
         loop {
@@ -189,7 +198,8 @@ fn portion(config: &DrawConfig, unit: Unit) -> u64 {
     }
 }
 
-/// Resolves when less than half a portion of something is left, unless asking more often would not help; in any case after a while.
+/// Resolves when less than half a portion of something is left, unless asking more often would not
+/// help; in any case after a while.
 async fn due(shared: &Drawn, config: &DrawConfig, in_vain: bool) {
     let tick = tokio::time::sleep(config.every);
     let low = async {

@@ -9,10 +9,12 @@ use super::{
 };
 use crate::time::Timestamp;
 
-/// A reservation in the store. Settle it with what the work really used, or release it when the work was never begun. One that is dropped is
-/// released by the [`Bookkeeper`](super::Bookkeeper); one whose process crashes ends by itself.
+/// A reservation in the store. Settle it with what the work really used, or release it when the
+/// work was never begun. One that is dropped is released by the [`Bookkeeper`](super::Bookkeeper);
+/// one whose process crashes ends by itself.
 ///
-/// It belongs to no day: until it is settled it counts against whatever day it is, and what it used is booked on the day on which it is settled.
+/// It belongs to no day: until it is settled it counts against whatever day it is, and what it used
+/// is booked on the day on which it is settled.
 #[must_use = "what is reserved and dropped is released at once"]
 pub struct Hold {
     usage: Usage,
@@ -29,7 +31,8 @@ impl Hold {
         Self { usage, user, id, amounts, made_at, open: true }
     }
 
-    /// Whether work of this user that takes so much can begin with it: it is large enough, and has half of its life before it.
+    /// Whether work of this user that takes so much can begin with it: it is large enough, and has
+    /// half of its life before it.
     pub fn suits(&self, user: &UserId, amounts: &Amounts) -> bool {
         let (now, lifetime) = (self.usage.now(), self.usage.shared().hold_lifetime());
         // Before it was made, a clock was set back, and its end with it.
@@ -42,10 +45,11 @@ impl Hold {
         &self.amounts
     }
 
-    /// Counts what was used, which may be more or less, and gives back the rest. A future that is dropped in the middle may have counted or not; where
-    /// nothing can be awaited, [`Hold::book`].
+    /// Counts what was used, which may be more or less, and gives back the rest. A future that is
+    /// dropped in the middle may have counted or not; where nothing can be awaited, [`Hold::book`].
     ///
-    /// After an error the reservation stands until it ends by itself, because what it was for may be counted or not.
+    /// After an error the reservation stands until it ends by itself, because what it was for may
+    /// be counted or not.
     pub async fn settle(mut self, used: Tally) -> Result<Booking, UsageError> {
         self.open = false;
         self.usage.shared().settle(&self.user, &self.id, used).await

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::Amounts;
 use crate::time::Timestamp;
 
-/// All that one user's processes have set aside. Each hold has an end, so that what a process set aside comes back when it has crashed.
+/// All that one user's processes have set aside. Each hold has an end, so that what a process set
+/// aside comes back when it has crashed.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(super) struct Holds {
     holds: Vec<Held>,
@@ -23,8 +24,8 @@ struct Held {
 }
 
 impl Holds {
-    /// As they are at `now`: without those that have ended. A hold lasts for no longer than `lifetime` from now, even when the clock was set
-    /// back since it was made.
+    /// As they are at `now`: without those that have ended. A hold lasts for no longer than
+    /// `lifetime` from now, even when the clock was set back since it was made.
     pub(super) fn living(mut self, now: Timestamp, lifetime: Duration) -> Self {
         self.holds.retain(|held| held.until > now);
         self.holds.iter_mut().for_each(|held| held.until = held.until.min(now.plus(lifetime)));

@@ -1,4 +1,5 @@
-//! The handle on everybody's usage: reserves, settles, records and reports, over a store that other processes share.
+//! The handle on everybody's usage: reserves, settles, records and reports, over a store that other
+//! processes share.
 
 use std::{
     collections::HashMap,
@@ -35,12 +36,15 @@ pub(crate) const HOLDS: Family = Family::new(
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UsageConfig {
-    /// What may be spent. None by default: an operator knows what a user may cost, a library does not.
+    /// What may be spent. None by default: an operator knows what a user may cost, a library does
+    /// not.
     pub limits: Limits,
-    /// How long a reservation lasts that is neither settled nor renewed, an hour at the most. 10 minutes: longer than any answer takes, and how long a
-    /// crashed process blocks what it had set aside.
+    /// How long a reservation lasts that is neither settled nor renewed, an hour at the most. 10
+    /// minutes: longer than any answer takes, and how long a crashed process blocks what it had set
+    /// aside.
     pub hold_lifetime: Duration,
-    /// Reservations of one user at one time. 256: more than one person's work, and some tens of kilobytes in the store.
+    /// Reservations of one user at one time. 256: more than one person's work, and some tens of
+    /// kilobytes in the store.
     pub most_holds: usize,
 }
 
@@ -84,7 +88,8 @@ pub struct LimitState {
     pub limit: Limit,
     /// What was spent.
     pub spent: u64,
-    /// What is set aside by work under way, and by work that is expected: estimates, until it is settled.
+    /// What is set aside by work under way, and by work that is expected: estimates, until it is
+    /// settled.
     pub held: u64,
     /// When it begins anew.
     pub resets_at: Timestamp,
@@ -122,9 +127,11 @@ pub struct Report {
 
 /// Everybody's usage. Cloning shares it; processes share it through their store.
 ///
-/// The counters in the store are the truth. A reservation is a *hold* beside them, with an end. Whoever reserves reads the holds first and the counters
-/// after that, and writes only if the holds did not change meanwhile; whoever settles adds to the counters first and ends the hold after that. So what
-/// is in flight is seen once or twice, and never not at all: a stop holds, however many processes share the store.
+/// The counters in the store are the truth. A reservation is a *hold* beside them, with an end.
+/// Whoever reserves reads the holds first and the counters after that, and writes only if the holds
+/// did not change meanwhile; whoever settles adds to the counters first and ends the hold after
+/// that. So what is in flight is seen once or twice, and never not at all: a stop holds, however
+/// many processes share the store.
 ///
 /// Counts `livos_usage_refused_total{unit,period}` and `livos_usage_warnings_total{unit,period}`.
 #[derive(Clone)]
@@ -151,7 +158,8 @@ const MOST_WARNED: usize = 1000;
 const LONGEST_HOLD: Duration = Duration::from_secs(3600);
 
 impl Usage {
-    /// Usage in this store on the machine's clock, and the [`Bookkeeper`] that must be run beside it.
+    /// Usage in this store on the machine's clock, and the [`Bookkeeper`] that must be run beside
+    /// it.
     pub fn new(store: Arc<dyn Store>, config: UsageConfig) -> (Self, Bookkeeper) {
         Self::with_clock(store, config, Arc::new(SystemClock))
     }
@@ -176,13 +184,16 @@ impl Usage {
         (Self { shared, entries }, bookkeeper)
     }
 
-    /// Sets `amounts` aside for work of this user, or refuses when a limit would be passed. Estimate high: what is not used is given back.
+    /// Sets `amounts` aside for work of this user, or refuses when a limit would be passed.
+    /// Estimate high: what is not used is given back.
     pub async fn reserve(&self, user: &UserId, amounts: Amounts) -> Result<(Hold, Level), UsageError> {
         self.set_aside(user, amounts, 1).await
     }
 
-    /// Has the [`Bookkeeper`] do the same for work that is expected and not asked for yet, so that it need not wait once it is; `give` gets the hold. It is
-    /// not made unless there is four times as much left of every limit, because it must not be in the way of work that has been asked for.
+    /// Has the [`Bookkeeper`] do the same for work that is expected and not asked for yet, so that
+    /// it need not wait once it is; `give` gets the hold. It is not made unless there is four times
+    /// as much left of every limit, because it must not be in the way of work that has been asked
+    /// for.
     pub fn reserve_ahead(&self, user: UserId, amounts: Amounts, give: impl FnOnce(Hold) + Send + 'static) {
         self.leave(Entry::Ahead(self.clone(), user, amounts, Box::new(give)));
     }
@@ -203,13 +214,15 @@ impl Usage {
         Ok((Hold::new(self.clone(), user.clone(), id, amounts, made_at), level))
     }
 
-    /// Counts what was used without having been reserved: what nothing limits, or what has already happened.
+    /// Counts what was used without having been reserved: what nothing limits, or what has already
+    /// happened.
     pub async fn record(&self, user: &UserId, used: Tally) -> Result<Booking, UsageError> {
         self.shared.book(user, used).await
     }
 
-    /// Puts the provider's figures in place of an estimate. True when it was done; false when the booking's day is over and its figures stand, marked
-    /// as an estimate: a finished day does not change.
+    /// Puts the provider's figures in place of an estimate. True when it was done; false when the
+    /// booking's day is over and its figures stand, marked as an estimate: a finished day does not
+    /// change.
     pub async fn correct(&self, booking: Booking, reported: Amounts) -> Result<bool, UsageError> {
         self.shared.correct(booking, reported).await
     }
@@ -277,8 +290,8 @@ impl Shared {
         }
     }
 
-    /// Puts `keep` and as much of `more` as fits in place of a hold; answers what of `more` fitted, and what stood in the way of the rest. Both
-    /// are without their price, which `cost` tells.
+    /// Puts `keep` and as much of `more` as fits in place of a hold; answers what of `more` fitted,
+    /// and what stood in the way of the rest. Both are without their price, which `cost` tells.
     pub(super) async fn renew(
         &self,
         user: &UserId,
@@ -333,8 +346,8 @@ impl Shared {
         Ok(true)
     }
 
-    /// Reads the holds, after them the counters, lets `change` decide, and writes the holds if nobody else did meanwhile; again from the beginning if
-    /// somebody did.
+    /// Reads the holds, after them the counters, lets `change` decide, and writes the holds if
+    /// nobody else did meanwhile; again from the beginning if somebody did.
     async fn change_holds<T>(
         &self,
         user: &UserId,
@@ -348,7 +361,8 @@ impl Shared {
             let spent = self.counters.spent(now, user, &self.config.limits).await?;
             let mut after = before.clone();
             let value = match change(now, &mut after, &spent) {
-                // What was settled in between was seen twice: look again before anybody is refused for it.
+                // What was settled in between was seen twice: look again before anybody is refused
+                // for it.
                 Err(UsageError::Exhausted(_)) if self.holds(now, &key).await?.1 != version => continue,
                 changed => changed?,
             };

@@ -46,8 +46,8 @@ impl Spent {
     }
 }
 
-/// Whether `want` may be set aside beside what is `held`, and which limits that comes near to. Only what is wanted is looked at: a limit of
-/// another unit that is passed stops nobody.
+/// Whether `want` may be set aside beside what is `held`, and which limits that comes near to. Only
+/// what is wanted is looked at: a limit of another unit that is passed stops nobody.
 pub(super) fn decide(
     limits: &Limits,
     spent: &Spent,
@@ -74,12 +74,15 @@ pub(super) fn decide(
 
 /// What is set aside ahead of any work is one part of so many of what is left.
 pub(super) const SHARE: u64 = 4;
-/// Below this part of a portion nothing is left to others: what is left is too little to be divided.
+/// Below this part of a portion nothing is left to others: what is left is too little to be
+/// divided.
 const LAST: u64 = 64;
 
-/// As much of `more` as may be set aside beside what is `kept`, of each metric by itself, with its price; and what stood in the way of all of it.
+/// As much of `more` as may be set aside beside what is `kept`, of each metric by itself, with its
+/// price; and what stood in the way of all of it.
 ///
-/// What is drawn ahead must not starve other work: both together are a quarter of what is left at the most, until hardly anything is.
+/// What is drawn ahead must not starve other work: both together are a quarter of what is left at
+/// the most, until hardly anything is.
 pub(super) fn fit(
     limits: &Limits,
     spent: &Spent,

@@ -26,7 +26,8 @@ pub enum Metric {
     CacheWriteTokens,
     /// Characters that were said to the agent and by it.
     Characters,
-    /// Audio sent to speech to text, in milliseconds. Counted finer than the second in which it is shown, so that nothing is lost by rounding.
+    /// Audio sent to speech to text, in milliseconds. Counted finer than the second in which it is
+    /// shown, so that nothing is lost by rounding.
     SttMs,
     /// Characters sent to text to speech.
     TtsCharacters,

@@ -1,20 +1,26 @@
-//! What each user used, what it cost, and what it may cost: counted and limited in a store that several processes share (P-14, P-22, P-23).
+//! What each user used, what it cost, and what it may cost: counted and limited in a store that
+//! several processes share (P-14, P-22, P-23).
 //!
-//! The platform that LivOS replaces learned what it had spent from the invoice, forgot its counters at every restart, and counted some things twice.
-//! Here work is reserved before it begins, settled with what the provider reports, and what is left is given back. A stop is enforced before
-//! the money is spent.
+//! The platform that LivOS replaces learned what it had spent from the invoice, forgot its counters
+//! at every restart, and counted some things twice. Here work is reserved before it begins, settled
+//! with what the provider reports, and what is left is given back. A stop is enforced before the
+//! money is spent.
 //!
-//! **When limits begin anew.** The day at midnight UTC, the week on Monday at midnight UTC, for everybody and whatever their time zone; the five-hour window
-//! gives back what was spent ten minutes at a time. [`Zone`] shows these instants on a person's own clock. What is used is booked on the day on which it is
-//! settled.
+//! **When limits begin anew.** The day at midnight UTC, the week on Monday at midnight UTC, for
+//! everybody and whatever their time zone; the five-hour window gives back what was spent ten
+//! minutes at a time. [`Zone`] shows these instants on a person's own clock. What is used is booked
+//! on the day on which it is settled.
 //!
-//! **What is an estimate.** What work under way has set aside ([`Report::held`]), and what was booked of answers that were cut off before
-//! their provider reported anything ([`Tally::estimated`]). Everything else is as the provider reported it.
+//! **What is an estimate.** What work under way has set aside ([`Report::held`]), and what was
+//! booked of answers that were cut off before their provider reported anything
+//! ([`Tally::estimated`]). Everything else is as the provider reported it.
 //!
-//! **Clocks.** A key of the store names its day, so a clock that is stepped back comes back to the counters of that day and not to a new budget.
+//! **Clocks.** A key of the store names its day, so a clock that is stepped back comes back to the
+//! counters of that day and not to a new budget.
 //!
-//! **What lasts.** Counters of a day live for two days and those of a week for two weeks after they were last written. Finished days are copied into a
-//! [`UsageArchive`] by [`Archiver`], every hour and at every start; days that nobody archived for two weeks are lost to it.
+//! **What lasts.** Counters of a day live for two days and those of a week for two weeks after they
+//! were last written. Finished days are copied into a [`UsageArchive`] by [`Archiver`], every hour
+//! and at every start; days that nobody archived for two weeks are lost to it.
 //!
 //! ```
 //! use std::sync::Arc;

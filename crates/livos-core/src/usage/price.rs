@@ -1,7 +1,8 @@
 //! What providers take, as data.
 //!
-//! Prices are integers of micro-dollars, and the cost of one piece of work is rounded up once, at its end. So no sum drifts, and a budget
-//! errs by less than a millionth of a dollar for each piece, to the safe side.
+//! Prices are integers of micro-dollars, and the cost of one piece of work is rounded up once, at
+//! its end. So no sum drifts, and a budget errs by less than a millionth of a dollar for each
+//! piece, to the safe side.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -11,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Amounts, Metric};
 
-/// What a model's tokens cost, each in micro-dollars for a million tokens: `1_000_000` is one dollar for a million.
+/// What a model's tokens cost, each in micro-dollars for a million tokens: `1_000_000` is one
+/// dollar for a million.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelPrice {
@@ -29,8 +31,8 @@ const MILLION: u128 = 1_000_000;
 const HOUR_MS: u128 = 3_600_000;
 
 impl ModelPrice {
-    /// By dollars for a million tokens in and out, with the factors of Anthropic's cache of five minutes: a tenth of `input` for what is read from it, five
-    /// quarters for what is written.
+    /// By dollars for a million tokens in and out, with the factors of Anthropic's cache of five
+    /// minutes: a tenth of `input` for what is read from it, five quarters for what is written.
     const fn dollars(input: u64, output: u64) -> Self {
         Self {
             input: input * 1_000_000,
@@ -70,7 +72,8 @@ pub struct VoicePrice {
 }
 
 impl VoicePrice {
-    /// What this much audio and these characters cost, in micro-dollars, each rounded up. Of what has no price, nothing.
+    /// What this much audio and these characters cost, in micro-dollars, each rounded up. Of what
+    /// has no price, nothing.
     pub fn cost(&self, amounts: &Amounts) -> u64 {
         let part = |price: Option<u64>, metric, per| {
             up(u128::from(amounts.get(metric)) * u128::from(price.unwrap_or(0)), per)
@@ -84,10 +87,11 @@ fn up(amount: u128, per: u128) -> u64 {
     u64::try_from(amount.div_ceil(per)).unwrap_or(u64::MAX)
 }
 
-/// The prices that an operator pays. A name stands for itself and for its dated releases: `claude-haiku-4-5` for
-/// `claude-haiku-4-5-20251001` too.
+/// The prices that an operator pays. A name stands for itself and for its dated releases:
+/// `claude-haiku-4-5` for `claude-haiku-4-5-20251001` too.
 ///
-/// The defaults are list prices as they were known in August 2026, in dollars; check them against your own invoice:
+/// The defaults are list prices as they were known in August 2026, in dollars; check them against
+/// your own invoice:
 ///
 /// | provider | what | price |
 /// | --- | --- | --- |

@@ -15,7 +15,8 @@ use crate::{
     time::{Clock, ManualClock, Timestamp},
 };
 
-/// A Friday in 2027, at eight in the morning UTC; a server that keeps its own time must not have reached it.
+/// A Friday in 2027, at eight in the morning UTC; a server that keeps its own time must not have
+/// reached it.
 const START: Timestamp = crate::store::contract::START;
 const HOUR: Duration = Duration::from_secs(3600);
 const LIFETIME: Duration = Duration::from_secs(600);
@@ -36,7 +37,8 @@ impl Setting {
         Self { store: in_memory(), clock: Arc::new(ManualClock::new(START)), limits }
     }
 
-    /// A process. What it leaves to its bookkeeper is not done before the test says so: until then it has crashed.
+    /// A process. What it leaves to its bookkeeper is not done before the test says so: until then
+    /// it has crashed.
     fn process(&self) -> (Usage, Bookkeeper) {
         let config =
             UsageConfig { limits: self.limits.clone(), hold_lifetime: LIFETIME, ..UsageConfig::default() };
@@ -153,7 +155,8 @@ async fn race(setting: &Setting) {
     for call in calls {
         spent += call.await.unwrap();
     }
-    // What is being settled is seen twice for a moment, so some may be refused; never is too much admitted, and the rest is there afterwards.
+    // What is being settled is seen twice for a moment, so some may be refused; never is too much
+    // admitted, and the rest is there afterwards.
     assert!((50..=100).contains(&spent), "{spent}");
     for _ in spent..100 {
         spend(&processes[0].0, 1).await;

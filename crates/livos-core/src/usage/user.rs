@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 /// Names one person whose usage is counted and limited.
 ///
-/// One to 128 ASCII letters, digits, or `-`, `_`, `.`, `:`; anything else is refused, so that it can stand in a key of the store.
+/// One to 128 ASCII letters, digits, or `-`, `_`, `.`, `:`; anything else is refused, so that it
+/// can stand in a key of the store.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct UserId(Arc<str>);

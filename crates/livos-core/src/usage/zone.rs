@@ -1,4 +1,5 @@
-//! Instants as a person's own clock shows them. Nothing is counted or limited by a time zone; it is only shown in one.
+//! Instants as a person's own clock shows them. Nothing is counted or limited by a time zone; it is
+//! only shown in one.
 
 use crate::time::Timestamp;
 
@@ -44,7 +45,8 @@ impl Zone {
         &self.name
     }
 
-    /// The instant on its clock, to the second, with its distance from UTC: `2026-11-25T01:00:00+01:00`.
+    /// The instant on its clock, to the second, with its distance from UTC:
+    /// `2026-11-25T01:00:00+01:00`.
     pub fn show(&self, instant: Timestamp) -> String {
         let instant = jiff::Timestamp::from_millisecond(instant.unix_ms()).unwrap_or_default();
         instant.to_zoned(self.zone.clone()).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()

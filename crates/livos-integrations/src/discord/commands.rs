@@ -1,4 +1,5 @@
-//! The bot's slash commands, registered only when they differ: Discord counts what is created, and clients forget what they had cached.
+//! The bot's slash commands, registered only when they differ: Discord counts what is created, and
+//! clients forget what they had cached.
 
 use serde_json::{Value, json};
 
@@ -174,7 +175,8 @@ fn is_chat_input(command: &Value) -> bool {
     command["type"].as_u64().unwrap_or(CHAT_INPUT) == CHAT_INPUT
 }
 
-/// The whole list to be written, or none where Discord has it already. Commands of other types stay as they are.
+/// The whole list to be written, or none where Discord has it already. Commands of other types stay
+/// as they are.
 fn difference(wanted: &[SlashCommand], there: &[Value]) -> Option<Value> {
     let mut wanted: Vec<Value> = wanted.iter().map(SlashCommand::to_json).collect();
     let sorted = |commands: &mut dyn Iterator<Item = &Value>| {

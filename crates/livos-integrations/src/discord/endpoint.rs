@@ -1,7 +1,9 @@
-//! The interactions endpoint: a service from a verified post to its answer, for a bot whose portal names an address.
+//! The interactions endpoint: a service from a verified post to its answer, for a bot whose portal
+//! names an address.
 //!
-//! The signature is checked before, by the verifier of Discord's, so that nothing here is reached by strangers. The post is enqueued and answered
-//! at once; the agent answers later, through a [`super::DiscordOutlet`].
+//! The signature is checked before, by the verifier of Discord's, so that nothing here is reached
+//! by strangers. The post is enqueued and answered at once; the agent answers later, through a
+//! [`super::DiscordOutlet`].
 
 use std::{
     future::Future,
@@ -76,7 +78,8 @@ impl<C: Clock + Clone> Interactions<C> {
     }
 }
 
-/// A deferral promises an answer, so it is given only for what is durable; none for a queue that took too long.
+/// A deferral promises an answer, so it is given only for what is durable; none for a queue that
+/// took too long.
 fn respond(enqueued: Option<Result<Enqueued, QueueError>>, then: Response) -> Response {
     match enqueued {
         Some(Ok(Enqueued::Full { .. })) | None => Response::Busy,

@@ -1,6 +1,8 @@
-//! What comes in from Discord and becomes a job: messages and interactions, reduced to what an agent reads.
+//! What comes in from Discord and becomes a job: messages and interactions, reduced to what an
+//! agent reads.
 //!
-//! The structures hold the fields that are read here and skip the rest, so that a field which Discord adds or drops elsewhere breaks nothing.
+//! The structures hold the fields that are read here and skip the rest, so that a field which
+//! Discord adds or drops elsewhere breaks nothing.
 
 use std::fmt;
 
@@ -77,7 +79,8 @@ impl Event {
         place.as_str().try_into()
     }
 
-    /// The message for an agent, said by somebody whose rights the caller knows. What it replies to comes along as data: somebody else may have written it.
+    /// The message for an agent, said by somebody whose rights the caller knows. What it replies to
+    /// comes along as data: somebody else may have written it.
     pub fn inbound(&self, speaker: Speaker) -> Result<Inbound, InvalidConversationId> {
         let (text, quoted) = match self {
             Self::Message(message) => (message.text.clone(), message.reply_to.as_ref()),
@@ -122,14 +125,16 @@ pub struct Message {
     pub guild: Option<Id>,
     /// Who wrote it.
     pub author: User,
-    /// The text, without the mention of the bot that it may begin with. Empty where Discord withholds it.
+    /// The text, without the mention of the bot that it may begin with. Empty where Discord
+    /// withholds it.
     pub text: String,
     /// Whether it is meant for the bot: a direct message, a mention, or a reply to the bot.
     pub addressed: bool,
     /// Files.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attachments: Vec<Attachment>,
-    /// The message that it replies to, as far as Discord shows it. Untrusted: somebody else may have written it.
+    /// The message that it replies to, as far as Discord shows it. Untrusted: somebody else may
+    /// have written it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply_to: Option<Quoted>,
 }

@@ -5,7 +5,8 @@ use std::{fmt, str::FromStr, time::Duration};
 use livos_core::time::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-/// The id of a user, a channel, a message, an interaction: whatever Discord numbers. Later ones are greater.
+/// The id of a user, a channel, a message, an interaction: whatever Discord numbers. Later ones are
+/// greater.
 ///
 /// ```
 /// use livos_integrations::discord::Id;

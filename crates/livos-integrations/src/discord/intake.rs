@@ -1,4 +1,5 @@
-//! Which messages become jobs: what people write to the bot, and never what bots write, the bot itself above all.
+//! Which messages become jobs: what people write to the bot, and never what bots write, the bot
+//! itself above all.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -11,7 +12,8 @@ use super::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Groups {
-    /// Those that mention the bot or reply to it: the rest of a server's talk is none of its business, and would fill the queue.
+    /// Those that mention the bot or reply to it: the rest of a server's talk is none of its
+    /// business, and would fill the queue.
     #[default]
     Addressed,
     /// All that are shown to it, for an agent that decides itself.
@@ -50,7 +52,8 @@ pub(super) fn admit(wire: WireMessage, me: Id, groups: Groups) -> Option<Message
     })
 }
 
-/// The text without the mention of the bot at its beginning: that was the address and not the message.
+/// The text without the mention of the bot at its beginning: that was the address and not the
+/// message.
 fn without_mention(text: &str, me: Id) -> &str {
     let text = text.trim();
     let rest =

@@ -1,4 +1,5 @@
-//! How an interaction is answered at once: the agent has fifteen minutes, Discord waits for three seconds.
+//! How an interaction is answered at once: the agent has fifteen minutes, Discord waits for three
+//! seconds.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 

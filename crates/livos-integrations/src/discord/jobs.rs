@@ -1,4 +1,5 @@
-//! How an event of Discord's becomes a job: the same on both ways in, so that neither can make it twice.
+//! How an event of Discord's becomes a job: the same on both ways in, so that neither can make it
+//! twice.
 
 use std::time::Duration;
 
@@ -12,9 +13,11 @@ use super::event::{Event, InvalidEvent};
 pub struct JobConfig {
     /// Their kind. `discord`.
     pub kind: JobKind,
-    /// How long an id is remembered. 7 days: Discord replays minutes, and what is fetched after an outage is at most a day old.
+    /// How long an id is remembered. 7 days: Discord replays minutes, and what is fetched after an
+    /// outage is at most a day old.
     pub remembered: Duration,
-    /// Whether only the user who asked sees the answer to an interaction. False: in a server, the others see what the bot was asked to say.
+    /// Whether only the user who asked sees the answer to an interaction. False: in a server, the
+    /// others see what the bot was asked to say.
     pub ephemeral: bool,
 }
 

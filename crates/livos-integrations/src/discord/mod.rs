@@ -1,12 +1,16 @@
-//! Discord, losing nothing: the gateway with a session that survives the process, interactions answered within three seconds, and messages sent
-//! within Discord's limits.
+//! Discord, losing nothing: the gateway with a session that survives the process, interactions
+//! answered within three seconds, and messages sent within Discord's limits.
 //!
-//! What people write becomes jobs of the queue, by Discord's own ids, before the event's number advances: a kill at any instant repeats work and
-//! forgets none, and repeats are duplicates. Three parts meet here:
+//! What people write becomes jobs of the queue, by Discord's own ids, before the event's number
+//! advances: a kill at any instant repeats work and forgets none, and repeats are duplicates. Three
+//! parts meet here:
 //!
-//! - [`Listener`] keeps the bot at the [gateway] and enqueues [`Event`]s. The decisions are those of [`gateway::Gateway`].
-//! - [`Interactions`] is the other way in: a service for verified posts, for a bot whose portal names an interactions endpoint.
-//! - [`Rest`] asks Discord over HTTP. A [`DiscordOutlet`] is where an event came from, for [`deliver`](crate::sender::deliver) to write an answer into.
+//! - [`Listener`] keeps the bot at the [gateway] and enqueues [`Event`]s. The decisions are those
+//!   of [`gateway::Gateway`].
+//! - [`Interactions`] is the other way in: a service for verified posts, for a bot whose portal
+//!   names an interactions endpoint.
+//! - [`Rest`] asks Discord over HTTP. A [`DiscordOutlet`] is where an event came from, for
+//!   [`deliver`](crate::sender::deliver) to write an answer into.
 //!
 //! ```no_run
 //! use std::sync::Arc;

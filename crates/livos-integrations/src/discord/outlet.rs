@@ -34,7 +34,8 @@ pub enum Way {
     Channel,
 }
 
-/// How long an interaction can be answered. Discord gives 15 minutes; the last half of one is left to clocks that differ.
+/// How long an interaction can be answered. Discord gives 15 minutes; the last half of one is left
+/// to clocks that differ.
 const ANSWERABLE: Duration = Duration::from_secs(15 * 60 - 30);
 
 /// The way that an answer takes which is ready now.
@@ -44,9 +45,10 @@ pub fn way(now: Timestamp, interaction: &Interaction) -> Way {
 
 /// The channel or the interaction that an event came from.
 ///
-/// Messages carry a nonce of their key, by which Discord recognises a repetition for some minutes. The first message of an answer to an interaction stands in
-/// the place of its deferral, which can be repeated too; those after it can't. An interaction that is over, or whose deferral never arrived, is answered in its
-/// channel.
+/// Messages carry a nonce of their key, by which Discord recognises a repetition for some minutes.
+/// The first message of an answer to an interaction stands in the place of its deferral, which can
+/// be repeated too; those after it can't. An interaction that is over, or whose deferral never
+/// arrived, is answered in its channel.
 #[derive(Debug, Clone)]
 pub struct DiscordOutlet<C> {
     rest: Rest,
@@ -100,12 +102,14 @@ impl<C: Clock> DiscordOutlet<C> {
     }
 }
 
-/// Whether a message is the first of its answer: [`deliver`](crate::sender::deliver) ends its keys with the number of the message.
+/// Whether a message is the first of its answer: [`deliver`](crate::sender::deliver) ends its keys
+/// with the number of the message.
 fn is_first(key: &str) -> bool {
     key.ends_with("/0")
 }
 
-/// A nonce that is the same for the same key, and for nothing else: 25 characters, as many as Discord takes.
+/// A nonce that is the same for the same key, and for nothing else: 25 characters, as many as
+/// Discord takes.
 fn nonce(key: &str) -> String {
     let mut nonce = URL_SAFE_NO_PAD.encode(Sha256::digest(key));
     nonce.truncate(25);

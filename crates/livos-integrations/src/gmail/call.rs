@@ -1,4 +1,5 @@
-//! One request and its answer, over whatever HTTP service the client was given: bounded in time, in bytes and in number.
+//! One request and its answer, over whatever HTTP service the client was given: bounded in time, in
+//! bytes and in number.
 
 use std::{error::Error, sync::Arc, time::Duration};
 
@@ -13,7 +14,8 @@ use tower::{BoxError, Service, ServiceExt, util::BoxCloneSyncService};
 
 use super::{ConsentNeeded, GmailConfig, GmailError, GmailErrorKind};
 
-/// The longest answer that is not mail, in bytes. 8 MiB: a page of 500 records with some messages each has some hundred KiB.
+/// The longest answer that is not mail, in bytes. 8 MiB: a page of 500 records with some messages
+/// each has some hundred KiB.
 pub(super) const MAX_ANSWER: usize = 8 << 20;
 /// The most of an error's body that is read, in bytes.
 const MAX_ERROR: usize = 64 << 10;

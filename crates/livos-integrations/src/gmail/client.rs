@@ -27,8 +27,10 @@ use super::{
 
 /// A client of one mailbox. Cloning shares the HTTP service and the bound on parallel requests.
 ///
-/// The service that it is given adds the token, and answers with an error that is recognised as the end of the grant: with [`super::ConsentNeeded`] in its
-/// chain, or with one that [`Gmail::with_token_death`] knows. Every method may be cancelled; what was sent by then may still happen.
+/// The service that it is given adds the token, and answers with an error that is recognised as the
+/// end of the grant: with [`super::ConsentNeeded`] in its chain, or with one that
+/// [`Gmail::with_token_death`] knows. Every method may be cancelled; what was sent by then may
+/// still happen.
 #[derive(Clone)]
 pub struct Gmail {
     caller: Caller,
@@ -52,7 +54,8 @@ impl Gmail {
         Ok(Self { caller: Caller::new(config, http), clock: Arc::new(SystemClock) })
     }
 
-    /// Recognises the service's own error for a grant that is gone; it is asked about each error in a chain.
+    /// Recognises the service's own error for a grant that is gone; it is asked about each error in
+    /// a chain.
     #[must_use]
     pub fn with_token_death(
         mut self,
@@ -75,7 +78,8 @@ impl Gmail {
         Ok(body.into())
     }
 
-    /// Asks for pushes to a Pub/Sub topic, or for longer ones where they are on. With a label only for changes of that.
+    /// Asks for pushes to a Pub/Sub topic, or for longer ones where they are on. With a label only
+    /// for changes of that.
     pub async fn watch(&self, topic: &str, label: Option<&LabelId>) -> Result<Armed, GmailError> {
         let mut asked = json!({ "topicName": topic });
         if let Some(label) = label {
@@ -92,7 +96,8 @@ impl Gmail {
         self.caller.bytes(Call::post("stop", "stop", &json!({}))).await.map(|_| ())
     }
 
-    /// What came into a label, or anywhere, after a place in the history. [`GmailError::is_not_found`] where the place is too old.
+    /// What came into a label, or anywhere, after a place in the history.
+    /// [`GmailError::is_not_found`] where the place is too old.
     pub async fn history(
         &self,
         after: HistoryId,
@@ -135,7 +140,8 @@ impl Gmail {
         Ok(Found { messages, next: body.next_page_token.map(PageToken) })
     }
 
-    /// Reads a message. One that is longer than [`super::MailLimits::bytes`] comes with its headers, and its content says that it is cut.
+    /// Reads a message. One that is longer than [`super::MailLimits::bytes`] comes with its
+    /// headers, and its content says that it is cut.
     pub async fn read(&self, id: &MessageId) -> Result<Mail, GmailError> {
         const OPERATION: &str = "read";
         let limits = self.caller.config.limits;
@@ -175,7 +181,8 @@ impl Gmail {
         Ok(body.into())
     }
 
-    /// What a list shows of messages, in their order, some at a time. Those that are gone by now are left out.
+    /// What a list shows of messages, in their order, some at a time. Those that are gone by now
+    /// are left out.
     pub async fn summaries(&self, ids: &[MessageId]) -> Result<Vec<Summary>, GmailError> {
         bounded("summaries", ids)?;
         let each = stream::iter(ids.iter().cloned().map(|id| async move { self.summary(&id).await }));
@@ -193,7 +200,8 @@ impl Gmail {
         Ok(body.messages.into_iter().map(Into::into).collect())
     }
 
-    /// What is attached to a message, without its bytes: for one that was cut, or too long to be read at once.
+    /// What is attached to a message, without its bytes: for one that was cut, or too long to be
+    /// read at once.
     pub async fn attachments(&self, id: &MessageId) -> Result<Vec<AttachmentInfo>, GmailError> {
         let most = self.caller.config.limits.bytes / 3 * 4 + (256 << 10);
         let call = Call::get("attachments", format!("messages/{id}?format=full")).at_most(most);
@@ -220,15 +228,17 @@ impl Gmail {
         Ok(bytes.into())
     }
 
-    /// Sends a mail. It is not sent again where it may have gone out: for that there is [`Gmail::send_once`].
+    /// Sends a mail. It is not sent again where it may have gone out: for that there is
+    /// [`Gmail::send_once`].
     pub async fn send(&self, draft: &Draft) -> Result<MessageRef, GmailError> {
         let id = message_id(draft, &format!("{:016x}{:016x}", random(), random()));
         self.send_as(draft, &id).await
     }
 
-    /// Sends a mail, or finds that it was sent: however often it is called with the same key, for as long as the mail is not deleted, it goes out once.
-    /// For a job that is tried again after its worker died. Two calls at the same time may both send, and so may one that comes before Gmail's search
-    /// knows of the mail, some seconds after the first.
+    /// Sends a mail, or finds that it was sent: however often it is called with the same key, for
+    /// as long as the mail is not deleted, it goes out once. For a job that is tried again after
+    /// its worker died. Two calls at the same time may both send, and so may one that comes before
+    /// Gmail's search knows of the mail, some seconds after the first.
     pub async fn send_once(&self, draft: &Draft, key: &str) -> Result<MessageRef, GmailError> {
         let digest = Sha256::digest(key.as_bytes());
         let name: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
@@ -257,8 +267,8 @@ impl Gmail {
         self.relabel("archive", ids, &[], &[LabelId::inbox()]).await
     }
 
-    /// Puts labels on messages and takes others off, by their names. A name that is put on and not there yet becomes a label; one that is taken off and not
-    /// there is nothing to do.
+    /// Puts labels on messages and takes others off, by their names. A name that is put on and not
+    /// there yet becomes a label; one that is taken off and not there is nothing to do.
     pub async fn label(&self, ids: &[MessageId], add: &[&str], remove: &[&str]) -> Result<(), GmailError> {
         let known = self.labels().await?;
         let find = |name: &str| {

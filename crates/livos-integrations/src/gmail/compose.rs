@@ -1,7 +1,8 @@
 //! A mail to be sent, written so that nothing in it can become a header of its own.
 //!
-//! Line breaks and other control characters in a subject, a name or a file name are refused and not repaired: they have no honest use there, and a
-//! header that a stranger's text ended would be the stranger's to continue. Encoding and folding are those of `mail-builder`.
+//! Line breaks and other control characters in a subject, a name or a file name are refused and not
+//! repaired: they have no honest use there, and a header that a stranger's text ended would be the
+//! stranger's to continue. Encoding and folding are those of `mail-builder`.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use bytes::Bytes;
@@ -83,11 +84,13 @@ pub enum InvalidDraft {
 }
 
 impl Draft {
-    /// The most recipients of one mail. 100: beyond that it is a mailing, which an agent does not send by itself.
+    /// The most recipients of one mail. 100: beyond that it is a mailing, which an agent does not
+    /// send by itself.
     pub const MAX_RECIPIENTS: usize = 100;
     /// The longest subject or file name, in bytes. 998: a line of a mail has no more.
     pub const MAX_LINE: usize = 998;
-    /// The most ids that an answer refers to. 20: the first of the conversation and the last ones, as RFC 5322 allows.
+    /// The most ids that an answer refers to. 20: the first of the conversation and the last ones,
+    /// as RFC 5322 allows.
     pub const MAX_REFERENCES: usize = 20;
 
     /// A mail of its own, as written by a person.
@@ -111,8 +114,9 @@ impl Draft {
         }
     }
 
-    /// An answer to a mail, in its conversation. `own` is the address of the mailbox that answers, which gets no copy. It is marked as written by a
-    /// machine, so that other machines do not answer it; see [`Draft::by_a_person`].
+    /// An answer to a mail, in its conversation. `own` is the address of the mailbox that answers,
+    /// which gets no copy. It is marked as written by a machine, so that other machines do not
+    /// answer it; see [`Draft::by_a_person`].
     pub fn reply(
         mail: &Content,
         thread: Option<&ThreadId>,
@@ -150,7 +154,8 @@ impl Draft {
         }
     }
 
-    /// From another of the account's own addresses; Gmail fills in the usual one where none is named.
+    /// From another of the account's own addresses; Gmail fills in the usual one where none is
+    /// named.
     #[must_use]
     pub fn from(mut self, from: Mailbox) -> Self {
         self.from = Some(from);
@@ -265,14 +270,16 @@ fn address(mailbox: &Mailbox) -> Address<'_> {
     Address::Address(EmailAddress { name: mailbox.name().map(Into::into), email: mailbox.address().into() })
 }
 
-/// The subject of an answer. Gmail keeps a mail in its conversation only where it is the same but for the `Re:`.
+/// The subject of an answer. Gmail keeps a mail in its conversation only where it is the same but
+/// for the `Re:`.
 fn reply_subject(subject: &str) -> String {
     let answers = subject.get(..3).is_some_and(|start| start.eq_ignore_ascii_case("re:"));
     let subject = if answers { subject.to_owned() } else { format!("Re: {subject}") };
     super::mime::one_line(&subject, Draft::MAX_LINE)
 }
 
-/// What came before and the mail itself (RFC 5322, section 3.6.4): the first and the last where there are too many.
+/// What came before and the mail itself (RFC 5322, section 3.6.4): the first and the last where
+/// there are too many.
 fn references(mail: &Content) -> Vec<String> {
     let before = if mail.references.is_empty() && mail.in_reply_to.len() == 1 {
         &mail.in_reply_to

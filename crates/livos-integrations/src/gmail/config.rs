@@ -11,18 +11,21 @@ use super::mime::MailLimits;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct GmailConfig {
-    /// `https://gmail.googleapis.com`, or a server that speaks its wire. A path, if any, stands before `/gmail/v1`.
+    /// `https://gmail.googleapis.com`, or a server that speaks its wire. A path, if any, stands
+    /// before `/gmail/v1`.
     pub base_url: Uri,
     /// The longest request, to the last byte of its answer. 30 s: some megabytes over a slow line.
     pub timeout: Duration,
-    /// How often a request that failed for a while is sent again. 2: what lasts longer is the caller's to wait for. A mail is sent again only where
-    /// Gmail said that it did not take it.
+    /// How often a request that failed for a while is sent again. 2: what lasts longer is the
+    /// caller's to wait for. A mail is sent again only where Gmail said that it did not take it.
     pub retries: u32,
     /// The waits between the tries.
     pub backoff: BackoffConfig,
-    /// The longest wait inside one call. 10 s: a longer one that Gmail asks for is the caller's, who is told of it.
+    /// The longest wait inside one call. 10 s: a longer one that Gmail asks for is the caller's,
+    /// who is told of it.
     pub longest_wait: Duration,
-    /// Requests at one time. 4: Gmail answers "too many concurrent requests for user" to more than a few.
+    /// Requests at one time. 4: Gmail answers "too many concurrent requests for user" to more than
+    /// a few.
     pub parallel: usize,
     /// The longest attachment that is fetched, in bytes. 25 MiB: Gmail takes no longer ones in.
     pub max_attachment: usize,

@@ -18,7 +18,8 @@ pub enum GmailErrorKind {
     RateLimited,
     /// The quota of a day is spent.
     QuotaSpent,
-    /// The grant or the project may not do this: a scope is missing, the API is off, a policy is against it. Waiting does not help.
+    /// The grant or the project may not do this: a scope is missing, the API is off, a policy is
+    /// against it. Waiting does not help.
     Forbidden,
     /// There is no such message, label or place in the history.
     NotFound,
@@ -139,8 +140,9 @@ impl Error for GmailError {
     }
 }
 
-/// What a service below the client answers with, or has in the chain of its error, where the grant is gone. A token layer with an error of its own
-/// is made known with [`super::Gmail::with_token_death`].
+/// What a service below the client answers with, or has in the chain of its error, where the grant
+/// is gone. A token layer with an error of its own is made known with
+/// [`super::Gmail::with_token_death`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the grant is gone and the user must consent again")]
 pub struct ConsentNeeded;
@@ -161,7 +163,8 @@ fn kind(status: StatusCode, reason: &str) -> GmailErrorKind {
     }
 }
 
-/// A reason is one word of the protocol. What else a server may send there is not carried on, and not made a word by leaving out what is none.
+/// A reason is one word of the protocol. What else a server may send there is not carried on, and
+/// not made a word by leaving out what is none.
 fn printable(reason: &str) -> &str {
     const MOST: usize = 64;
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');

@@ -1,4 +1,5 @@
-//! Names that Gmail gives, checked once, so that they can stand in a path or a key without being looked at again.
+//! Names that Gmail gives, checked once, so that they can stand in a path or a key without being
+//! looked at again.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::fmt;
@@ -71,7 +72,8 @@ id!(
     LabelId, 128
 );
 id!(
-    /// An attachment of one message. Gmail gives another each time a message is read, so it is used at once and never kept.
+    /// An attachment of one message. Gmail gives another each time a message is read, so it is used
+    /// at once and never kept.
     AttachmentId, 2048
 );
 

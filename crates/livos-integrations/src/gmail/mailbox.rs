@@ -1,4 +1,5 @@
-//! A person's mailbox: a name and an address that can stand in a header, because nothing else can be made.
+//! A person's mailbox: a name and an address that can stand in a header, because nothing else can
+//! be made.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::fmt;
@@ -30,7 +31,8 @@ impl Mailbox {
     /// The longest name, in bytes. 200: longer ones are made to push the address out of sight.
     pub const MAX_NAME: usize = 200;
 
-    /// A mailbox. The name may be any text without control characters; the address is `local@domain` without quotes.
+    /// A mailbox. The name may be any text without control characters; the address is
+    /// `local@domain` without quotes.
     pub fn new(name: Option<&str>, address: &str) -> Result<Self, InvalidMailbox> {
         let special = |c: char| c.is_whitespace() || c.is_control() || "<>()[]\\,;:\"".contains(c);
         let parts: Vec<&str> = address.split('@').collect();
@@ -45,7 +47,8 @@ impl Mailbox {
         Ok(Self { name: name.map(str::to_owned), address: address.to_owned() })
     }
 
-    /// From a mail, where anything may stand: the name is brought into shape, and what has no usable address is none.
+    /// From a mail, where anything may stand: the name is brought into shape, and what has no
+    /// usable address is none.
     pub(super) fn lenient(name: Option<&str>, address: &str) -> Option<Self> {
         let name = name.map(|name| super::mime::one_line(name, Self::MAX_NAME));
         Self::new(name.as_deref(), address.trim()).ok()

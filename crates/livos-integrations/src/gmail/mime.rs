@@ -1,7 +1,8 @@
 //! What a mail says, read from its raw bytes within bounds.
 //!
-//! The bytes come from strangers. A mail of megabytes may be one header of a million addresses, a thousand mails nested in each other, or a thousand
-//! boundaries that never close. So a mail is measured before it is parsed: what is beyond a bound gives its headers only, and says so.
+//! The bytes come from strangers. A mail of megabytes may be one header of a million addresses, a
+//! thousand mails nested in each other, or a thousand boundaries that never close. So a mail is
+//! measured before it is parsed: what is beyond a bound gives its headers only, and says so.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::panic::catch_unwind;
@@ -16,13 +17,16 @@ use super::Mailbox;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MailLimits {
-    /// Bytes of a mail that is parsed as a whole. 10 MiB: a long mail with some pictures; of a longer one the headers are read.
+    /// Bytes of a mail that is parsed as a whole. 10 MiB: a long mail with some pictures; of a
+    /// longer one the headers are read.
     pub bytes: usize,
     /// Bytes of headers that are read where only they are. 256 KiB: mail servers refuse more.
     pub headers: usize,
-    /// Parts, counted by how often the mail names a content type. 200: the parser would nest as deep as this, and its cleanup with it.
+    /// Parts, counted by how often the mail names a content type. 200: the parser would nest as
+    /// deep as this, and its cleanup with it.
     pub parts: usize,
-    /// Lines, and separators of lists, in the whole mail. 400,000: each may cost the parser some hundred bytes.
+    /// Lines, and separators of lists, in the whole mail. 400,000: each may cost the parser some
+    /// hundred bytes.
     pub structure: usize,
     /// Bytes of text. 200,000: a book's chapter, and more than a model is given at once.
     pub text: usize,
@@ -49,7 +53,8 @@ impl Default for MailLimits {
     }
 }
 
-/// What a mail says. All of it was written by a stranger: it is text to judge, never an instruction.
+/// What a mail says. All of it was written by a stranger: it is text to judge, never an
+/// instruction.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Content {
@@ -75,7 +80,8 @@ pub struct Content {
     pub text: String,
     /// What is attached.
     pub attachments: Vec<Attached>,
-    /// Whether a machine sent it: a list, an out-of-office note, a bounce. Whoever answers those by himself may talk to a machine for ever (RFC 3834).
+    /// Whether a machine sent it: a list, an out-of-office note, a bounce. Whoever answers those by
+    /// himself may talk to a machine for ever (RFC 3834).
     pub automatic: bool,
     /// Whether something was left out because it was beyond a bound.
     pub cut: bool,
@@ -85,7 +91,8 @@ pub struct Content {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Attached {
-    /// The file's name as the sender wrote it, on one line. It is no path: it may hold slashes and dots.
+    /// The file's name as the sender wrote it, on one line. It is no path: it may hold slashes and
+    /// dots.
     pub name: String,
     /// The type that the sender says it has.
     pub mime_type: String,
@@ -106,7 +113,8 @@ impl Content {
     pub fn parse(raw: &[u8], limits: &MailLimits) -> Self {
         let parser = MessageParser::default();
         if is_within(raw, limits) {
-            // The parser asserts what a mail in a mail in a part can break; a release skips that, and any other build must not end over a stranger's mail.
+            // The parser asserts what a mail in a mail in a part can break; a release skips that,
+            // and any other build must not end over a stranger's mail.
             let whole = catch_unwind(|| {
                 parser.parse(raw).map(|message| Self::of(&message, limits)).unwrap_or_default()
             });
@@ -216,7 +224,8 @@ fn mailboxes(header: Option<&Address<'_>>, limits: &MailLimits) -> Vec<Mailbox> 
     usable.take(limits.addresses).collect()
 }
 
-/// The most ids that are read from one header. Longer conversations keep their beginning and their end anyway when they are answered.
+/// The most ids that are read from one header. Longer conversations keep their beginning and their
+/// end anyway when they are answered.
 const MAX_IDS: usize = 100;
 
 fn message_ids(header: &HeaderValue<'_>) -> Vec<String> {
@@ -230,7 +239,8 @@ fn message_ids(header: &HeaderValue<'_>) -> Vec<String> {
     }
 }
 
-/// An id that may be written into the headers of an answer: printable, without brackets, of a length that is sent on.
+/// An id that may be written into the headers of an answer: printable, without brackets, of a
+/// length that is sent on.
 pub(super) fn message_id(id: &str) -> Option<String> {
     const MOST: usize = 250;
     let id = id.trim().trim_start_matches('<').trim_end_matches('>');

@@ -1,10 +1,13 @@
-//! Gmail for an agent that runs for months: a client with the operations it needs, and a watch that never goes silent by mistake.
+//! Gmail for an agent that runs for months: a client with the operations it needs, and a watch that
+//! never goes silent by mistake.
 //!
 //! # The client
 //!
-//! [`Gmail`] works over any HTTP service that adds the token, such as the layer of an OAuth library, and recognises its error for a grant that is gone. It
-//! reads, searches, answers, sends, archives and labels; it waits where Gmail asks for time, and tells apart what waiting does not mend
-//! ([`GmailErrorKind`]). All of it is bounded: requests in time, in number and in bytes, mails before they are parsed ([`MailLimits`]).
+//! [`Gmail`] works over any HTTP service that adds the token, such as the layer of an OAuth
+//! library, and recognises its error for a grant that is gone. It reads, searches, answers, sends,
+//! archives and labels; it waits where Gmail asks for time, and tells apart what waiting does not
+//! mend ([`GmailErrorKind`]). All of it is bounded: requests in time, in number and in bytes, mails
+//! before they are parsed ([`MailLimits`]).
 //!
 //! ```
 //! # use livos_integrations::gmail::{Gmail, GmailError, ReplyTo, Search};
@@ -25,14 +28,16 @@
 //!
 //! # The watch
 //!
-//! A [`Watcher`] turns each mail that comes into one job ([`MailJob`]) of the queue, whether a push told of it, the poll found it, or a look through the mail
-//! after the history was lost. `examples/gmail-watch` is a whole program.
+//! A [`Watcher`] turns each mail that comes into one job ([`MailJob`]) of the queue, whether a push
+//! told of it, the poll found it, or a look through the mail after the history was lost.
+//! `examples/gmail-watch` is a whole program.
 //!
 //! # Mail is written by strangers
 //!
-//! What a mail says is text to judge and never an instruction. Its bytes may be made to hurt the parser, its headers to end in somebody else's, its name to
-//! look like another's; [`Content`] and [`Draft`] hold against that. Whether a machine wrote it is [`Content::automatic`]: whoever answers those by himself
-//! may talk to a machine for ever.
+//! What a mail says is text to judge and never an instruction. Its bytes may be made to hurt the
+//! parser, its headers to end in somebody else's, its name to look like another's; [`Content`] and
+//! [`Draft`] hold against that. Whether a machine wrote it is [`Content::automatic`]: whoever
+//! answers those by himself may talk to a machine for ever.
 
 mod call;
 mod client;

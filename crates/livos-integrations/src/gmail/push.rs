@@ -1,7 +1,8 @@
 //! What a push through Google Pub/Sub says: that something happened in a mailbox, and no more.
 //!
-//! The token of a push proves who sent it and does not cover its body. So a notification is a hint to look, for a mailbox that is known, and never data:
-//! the history is listed from the stored cursor, whatever the notification names.
+//! The token of a push proves who sent it and does not cover its body. So a notification is a hint
+//! to look, for a mailbox that is known, and never data: the history is listed from the stored
+//! cursor, whatever the notification names.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use base64::{Engine as _, alphabet, engine::general_purpose as engines};
@@ -11,7 +12,8 @@ use super::HistoryId;
 
 /// Something happened in a mailbox.
 ///
-/// Notifications are dropped beyond one a second, lost, repeated and out of order; all of that is harmless to a [`super::Watcher`].
+/// Notifications are dropped beyond one a second, lost, repeated and out of order; all of that is
+/// harmless to a [`super::Watcher`].
 ///
 /// ```
 /// use livos_integrations::gmail::{HistoryId, Notification};
@@ -34,7 +36,8 @@ pub struct Notification {
     pub subscription: Option<String>,
 }
 
-/// The body of a push that is none of Gmail's. It will not become one when it is sent again, so it is acknowledged and counted.
+/// The body of a push that is none of Gmail's. It will not become one when it is sent again, so it
+/// is acknowledged and counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the push is no notification of gmail: {0}")]
 pub struct NotANotification(&'static str);
@@ -43,7 +46,8 @@ impl Notification {
     /// The longest body that is read, in bytes. 64 KiB: a real one has some hundred.
     pub const MAX_BODY: usize = 64 << 10;
 
-    /// From the body of a push: in the envelope of Pub/Sub, in either spelling, or bare, as a subscription without wrapper sends it.
+    /// From the body of a push: in the envelope of Pub/Sub, in either spelling, or bare, as a
+    /// subscription without wrapper sends it.
     pub fn from_pubsub(body: &[u8]) -> Result<Self, NotANotification> {
         if body.len() > Self::MAX_BODY {
             return Err(NotANotification("it is too long"));

@@ -28,7 +28,8 @@ pub struct Profile {
 pub struct Armed {
     /// When it ends unless it is renewed.
     pub expires_at: Timestamp,
-    /// Where the history stood. It is no cursor where there is one: what happened between the two would be lost.
+    /// Where the history stood. It is no cursor where there is one: what happened between the two
+    /// would be lost.
     pub history_id: HistoryId,
 }
 
@@ -120,7 +121,8 @@ pub struct Mail {
 }
 
 impl Mail {
-    /// An answer to it, in its conversation. `own` is the address of the mailbox that answers. See [`Draft::reply`].
+    /// An answer to it, in its conversation. `own` is the address of the mailbox that answers. See
+    /// [`Draft::reply`].
     pub fn reply(&self, text: impl Into<String>, whom: ReplyTo, own: &str) -> Draft {
         Draft::reply(&self.content, Some(&self.thread), text, whom, own)
     }

@@ -30,7 +30,8 @@ pub enum Alert {
         /// When.
         at: Timestamp,
     },
-    /// So many consents were given lately that the provider will soon end the oldest without a word.
+    /// So many consents were given lately that the provider will soon end the oldest without a
+    /// word.
     ManyConsents {
         /// How many.
         count: u32,

@@ -14,7 +14,8 @@ use serde::Deserialize;
 
 use super::{EndpointError, Tokens, grant::Account};
 
-/// The longest token that is taken. Google's are 2 KiB at the most; a header of more than 8 KiB is refused by many servers.
+/// The longest token that is taken. Google's are 2 KiB at the most; a header of more than 8 KiB is
+/// refused by many servers.
 const MAX_TOKEN: usize = 8 * 1024;
 /// The longest error code that is shown.
 const MAX_CODE: usize = 64;
@@ -23,7 +24,8 @@ const NO_CODE: &str = "(no error code)";
 /// The longest lifetime that is believed: ten years. It keeps sums of times in their range.
 const MAX_LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-/// Fields that are of another type than they should be count as absent, all but the token itself: what matters is whether there is one.
+/// Fields that are of another type than they should be count as absent, all but the token itself:
+/// what matters is whether there is one.
 #[derive(Deserialize)]
 struct Wire {
     access_token: Option<Secret>,
@@ -80,7 +82,8 @@ enum ErrorName {
     Other(serde::de::IgnoredAny),
 }
 
-/// Reads an answer of a token endpoint. Never panics, whatever the bytes; an error names nothing but the provider's own error code.
+/// Reads an answer of a token endpoint. Never panics, whatever the bytes; an error names nothing
+/// but the provider's own error code.
 pub fn read_answer(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Result<Tokens, EndpointError> {
     let wire: Option<Wire> = serde_json::from_slice(body).ok();
     let unavailable = |what: String| EndpointError::Unavailable { what, retry_after: retry_after(headers) };
@@ -144,8 +147,8 @@ fn refusal(
     }
 }
 
-/// An error code of a provider, as it is. Nothing is made a code by leaving out what does not belong in one: a text could hold anything, also what the
-/// provider was asked with.
+/// An error code of a provider, as it is. Nothing is made a code by leaving out what does not
+/// belong in one: a text could hold anything, also what the provider was asked with.
 pub(super) fn error_code(text: &str) -> String {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
     let is_code = (1..=MAX_CODE).contains(&text.len()) && text.bytes().all(fits);
@@ -184,8 +187,9 @@ struct Claims {
     email: Option<Loose<String>>,
 }
 
-/// Who an ID token is about. Its signature is not checked: it came from the provider itself, over TLS, in answer to our own request (OpenID Connect
-/// Core, 3.1.3.7), and decides nothing but whether the account is another one.
+/// Who an ID token is about. Its signature is not checked: it came from the provider itself, over
+/// TLS, in answer to our own request (OpenID Connect Core, 3.1.3.7), and decides nothing but
+/// whether the account is another one.
 fn account(token: &str) -> Option<Account> {
     let claims = BASE64.decode(token.split('.').nth(1)?).ok()?;
     let claims: Claims = serde_json::from_slice(&claims).ok()?;

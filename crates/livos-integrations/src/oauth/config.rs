@@ -13,45 +13,60 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct LifecycleConfig {
-    /// How long before its end an access token is replaced. 5 min: time for some attempts, and for a clock that is a little wrong. Of a token that
-    /// lives shorter than twice this, half of its life.
+    /// How long before its end an access token is replaced. 5 min: time for some attempts, and for
+    /// a clock that is a little wrong. Of a token that lives shorter than twice this, half of its
+    /// life.
     pub margin: Duration,
-    /// The longest time between two refreshes, however long a token lives. 30 min: a grant that ended is found out within that time and not when a
-    /// token that lives for a day is over.
+    /// The longest time between two refreshes, however long a token lives. 30 min: a grant that
+    /// ended is found out within that time and not when a token that lives for a day is over.
     pub longest_unrefreshed: Duration,
-    /// How much earlier than that at most, drawn anew for each token. 2 min: several processes do not come at one moment.
+    /// How much earlier than that at most, drawn anew for each token. 2 min: several processes do
+    /// not come at one moment.
     pub jitter: Duration,
-    /// A token with less left is not handed out. 10 s: a request takes that long at worst, and so may clocks differ.
+    /// A token with less left is not handed out. 10 s: a request takes that long at worst, and so
+    /// may clocks differ.
     pub least_remaining: Duration,
-    /// The shortest time between two refreshes, whatever the provider says about lifetimes. 10 s: a provider that says zero is not hammered.
+    /// The shortest time between two refreshes, whatever the provider says about lifetimes. 10 s: a
+    /// provider that says zero is not hammered.
     pub floor: Duration,
-    /// The shortest time from a refresh to one that is forced by a refused token. 60 s: an API that refuses every token does not cause a refresh for
-    /// each request.
+    /// The shortest time from a refresh to one that is forced by a refused token. 60 s: an API that
+    /// refuses every token does not cause a refresh for each request.
     pub forced_interval: Duration,
-    /// Taken for the lifetime of a token that comes without one. An hour, which is what most providers give.
+    /// Taken for the lifetime of a token that comes without one. An hour, which is what most
+    /// providers give.
     pub assumed_lifetime: Duration,
-    /// How long one process may be at a refresh before another takes over. 60 s: the request and both writes have ended by then, one way or another.
+    /// How long one process may be at a refresh before another takes over. 60 s: the request and
+    /// both writes have ended by then, one way or another.
     pub lease: Duration,
-    /// How much longer a lease that ran out is left to its holder, counted from when it was seen. 45 s: the holder may have what the provider gave in memory
-    /// alone, and tries to write it at least every 30 s while the store fails. Taking over sooner would use a refresh token that is spent.
+    /// How much longer a lease that ran out is left to its holder, counted from when it was seen.
+    /// 45 s: the holder may have what the provider gave in memory alone, and tries to write it at
+    /// least every 30 s while the store fails. Taking over sooner would use a refresh token that is
+    /// spent.
     pub grace: Duration,
-    /// How often a process looks whether another one's refresh is done. 500 ms: callers wait for it.
+    /// How often a process looks whether another one's refresh is done. 500 ms: callers wait for
+    /// it.
     pub poll: Duration,
-    /// How often a grant that needs a consent is looked at in the store, where another process may have got it. 60 s, and sooner when somebody asks.
+    /// How often a grant that needs a consent is looked at in the store, where another process may
+    /// have got it. 60 s, and sooner when somebody asks.
     pub recheck: Duration,
     /// The same when somebody asks. 5 s: somebody may ask often.
     pub recheck_wanted: Duration,
-    /// Waits after a refresh that failed. From 2 s to 5 min: a provider's outage is noticed by its end, and not made worse.
+    /// Waits after a refresh that failed. From 2 s to 5 min: a provider's outage is noticed by its
+    /// end, and not made worse.
     pub backoff: BackoffConfig,
     /// Waits after the store failed. From 1 s to 30 s: what is not saved yet is at risk.
     pub store_backoff: BackoffConfig,
-    /// The longest wait that a provider may ask for. An hour: a grant must not sleep for a day because a header said so.
+    /// The longest wait that a provider may ask for. An hour: a grant must not sleep for a day
+    /// because a header said so.
     pub longest_retry_after: Duration,
-    /// The wait after the provider refused the client. 15 min: only the operator can mend it, and some refusals mend themselves.
+    /// The wait after the provider refused the client. 15 min: only the operator can mend it, and
+    /// some refusals mend themselves.
     pub misconfigured_retry: Duration,
-    /// Failing for so long is told to a person. An hour: by then the access token is over, and work stands still.
+    /// Failing for so long is told to a person. An hour: by then the access token is over, and work
+    /// stands still.
     pub failing_after: Duration,
-    /// How long a consent lasts where that is a rule of the provider and not in its answers. None; seven days for a Google app in testing.
+    /// How long a consent lasts where that is a rule of the provider and not in its answers. None;
+    /// seven days for a Google app in testing.
     pub consent_lifetime: Option<Duration>,
     /// How long before the end of a consent a person is told. Two days: a weekend.
     pub warn_before: Duration,
@@ -61,7 +76,8 @@ pub struct LifecycleConfig {
     pub warn_before_idle: Duration,
     /// Refresh tokens that the provider keeps alive for one account. None; a hundred at Google.
     pub consent_limit: Option<u32>,
-    /// So many consents below the limit a person is told. 10: other clients of the same project count too.
+    /// So many consents below the limit a person is told. 10: other clients of the same project
+    /// count too.
     pub consents_left: u32,
     /// The clock may be set back by so much before it is taken for wrong. 5 min.
     pub clock_tolerance: Duration,
@@ -101,12 +117,14 @@ impl Default for LifecycleConfig {
 }
 
 impl LifecycleConfig {
-    /// Google's rules: a grant that is not used for six months is forgotten, and of one account and client a hundred refresh tokens live.
+    /// Google's rules: a grant that is not used for six months is forgotten, and of one account and
+    /// client a hundred refresh tokens live.
     pub fn google() -> Self {
         Self { idle_lifetime: Some(183 * DAY), consent_limit: Some(100), ..Self::default() }
     }
 
-    /// Google's rules for an app whose consent screen is in testing: a consent lasts seven days, and no answer says so.
+    /// Google's rules for an app whose consent screen is in testing: a consent lasts seven days,
+    /// and no answer says so.
     pub fn google_testing() -> Self {
         Self { consent_lifetime: Some(7 * DAY), ..Self::google() }
     }

@@ -1,7 +1,8 @@
 //! Asks a person for a consent, and takes the answer, in whatever process it arrives.
 //!
-//! What has to be remembered in between (the verifier of the challenge, and for which grant it is) lies sealed in the store under the hash of `state`,
-//! for ten minutes and one use. So the callback may reach another process than the one that began, or the same after a restart.
+//! What has to be remembered in between (the verifier of the challenge, and for which grant it is)
+//! lies sealed in the store under the hash of `state`, for ten minutes and one use. So the callback
+//! may reach another process than the one that began, or the same after a restart.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,7 +20,8 @@ use subtle::ConstantTimeEq;
 
 use super::{EndpointError, TokenEndpoint, Tokens, answer::error_code, grant::Plain};
 
-/// How long a person may take to consent. Ten minutes: there may be a password and a second factor to find.
+/// How long a person may take to consent. Ten minutes: there may be a password and a second factor
+/// to find.
 pub const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Consents that were begun, by the hash of their state.
@@ -48,7 +50,8 @@ pub struct Consents {
 pub enum FinishedBy {
     /// The browser that began it, which holds a cookie. For a page of this server.
     SameBrowser,
-    /// Any browser that the link reached, on another device too. For a link that was sent to one person.
+    /// Any browser that the link reached, on another device too. For a link that was sent to one
+    /// person.
     AnyBrowser,
 }
 
@@ -91,8 +94,9 @@ impl Consents {
         &self.endpoint
     }
 
-    /// Begins a consent for a grant. Where `account` is known (its number or address at the provider), the person need not choose, and one that chooses
-    /// another account than this number is refused.
+    /// Begins a consent for a grant. Where `account` is known (its number or address at the
+    /// provider), the person need not choose, and one that chooses another account than this number
+    /// is refused.
     pub async fn begin(
         &self,
         grant: &str,
@@ -138,7 +142,8 @@ impl Consents {
         format!("{page}{joint}{}", query.finish()).parse().map_err(|_| ConsentError::Unbuilt)
     }
 
-    /// Finishes a consent with the query of the callback, and with what the browser showed. Uses the state up, whatever comes of it.
+    /// Finishes a consent with the query of the callback, and with what the browser showed. Uses
+    /// the state up, whatever comes of it.
     pub async fn finish(&self, query: &str, browser: Option<&str>) -> Result<Finished, ConsentError> {
         let answer = Answer::parse(query)?;
         let pending = self.take(&answer.state).await?;
@@ -183,7 +188,8 @@ impl Consents {
     }
 }
 
-/// Whether a scope was granted: all are where the provider names none. Google names those of identity in another way than they are asked for.
+/// Whether a scope was granted: all are where the provider names none. Google names those of
+/// identity in another way than they are asked for.
 fn is_granted(scope: &str, granted: &[String]) -> bool {
     let alias = format!("https://www.googleapis.com/auth/userinfo.{scope}");
     granted.is_empty() || granted.iter().any(|granted| granted == scope || *granted == alias)
@@ -197,7 +203,8 @@ struct Answer {
 }
 
 impl Answer {
-    /// Strictly: a parameter that stands twice is refused, because a proxy might read the other one.
+    /// Strictly: a parameter that stands twice is refused, because a proxy might read the other
+    /// one.
     fn parse(query: &str) -> Result<Self, ConsentError> {
         if query.len() > MAX_QUERY {
             return Err(ConsentError::Malformed("the query is too long"));

@@ -8,19 +8,22 @@ use livos_core::secret::Secret;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EndpointError {
-    /// `invalid_grant`: the code or the refresh token is good for nothing any more, and asking again is in vain.
+    /// `invalid_grant`: the code or the refresh token is good for nothing any more, and asking
+    /// again is in vain.
     #[error("the provider says that the grant has ended: {}", .0.as_deref().unwrap_or("invalid_grant"))]
     InvalidGrant(
         /// The provider's `error_subtype`.
         Option<String>,
     ),
-    /// The provider refuses this client, or what it asks: a matter for the operator. It says nothing about the grant.
+    /// The provider refuses this client, or what it asks: a matter for the operator. It says
+    /// nothing about the grant.
     #[error("the provider refuses this client or what it asks: {0}")]
     Refused(
         /// The provider's `error`.
         String,
     ),
-    /// The provider is busy, broken or out of reach, or its answer can't be read. Worth asking again.
+    /// The provider is busy, broken or out of reach, or its answer can't be read. Worth asking
+    /// again.
     #[error("the provider gave no answer that can be used: {what}")]
     Unavailable {
         /// What happened.
@@ -52,7 +55,8 @@ impl EndpointError {
 pub enum Ending {
     /// Nobody consented yet.
     NeverGiven,
-    /// The provider said `invalid_grant`: the consent was taken back, it expired, the password was changed, or a newer one pushed it out.
+    /// The provider said `invalid_grant`: the consent was taken back, it expired, the password was
+    /// changed, or a newer one pushed it out.
     InvalidGrant(
         /// The provider's `error_subtype`.
         Option<String>,

@@ -1,4 +1,5 @@
-//! Asks a token endpoint: codes into tokens, refresh tokens into access tokens, and back when they are given up.
+//! Asks a token endpoint: codes into tokens, refresh tokens into access tokens, and back when they
+//! are given up.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,7 +19,8 @@ type HttpClient =
 /// The most of an answer that is read, in bytes. Two tokens and an ID token are some kilobytes.
 const MAX_ANSWER: usize = 64 * 1024;
 
-/// A provider's endpoints, over whatever HTTP service it was given. Cloning shares that service and its connections.
+/// A provider's endpoints, over whatever HTTP service it was given. Cloning shares that service and
+/// its connections.
 #[derive(Clone)]
 pub struct TokenEndpoint {
     provider: Arc<ProviderConfig>,
@@ -48,7 +50,8 @@ impl TokenEndpoint {
         Ok(Self { provider: Arc::new(provider), http, timeout: Duration::from_secs(20) })
     }
 
-    /// How long a whole answer may take. 20 s by default: a slow provider answers within ten, and the lease of a refresh is a minute.
+    /// How long a whole answer may take. 20 s by default: a slow provider answers within ten, and
+    /// the lease of a refresh is a minute.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -64,7 +67,8 @@ impl TokenEndpoint {
         &self.provider
     }
 
-    /// Turns a code into tokens, by the verifier of its challenge. A code works once: dropping the future may use it up.
+    /// Turns a code into tokens, by the verifier of its challenge. A code works once: dropping the
+    /// future may use it up.
     pub async fn exchange(&self, code: &Secret, verifier: &Secret) -> Result<Tokens, EndpointError> {
         let form = [
             ("grant_type", "authorization_code"),
@@ -75,13 +79,15 @@ impl TokenEndpoint {
         self.tokens(&form, &[code, verifier]).await
     }
 
-    /// Turns a refresh token into an access token. Where the provider rotates refresh tokens, dropping the future may lose the new one.
+    /// Turns a refresh token into an access token. Where the provider rotates refresh tokens,
+    /// dropping the future may lose the new one.
     pub async fn refresh(&self, refresh_token: &Secret) -> Result<Tokens, EndpointError> {
         let form = [("grant_type", "refresh_token"), ("refresh_token", refresh_token.expose())];
         self.tokens(&form, &[refresh_token]).await
     }
 
-    /// Gives a grant back. Fine where the provider has no such thing, or does not know the token any more.
+    /// Gives a grant back. Fine where the provider has no such thing, or does not know the token
+    /// any more.
     pub async fn revoke(&self, token: &Secret) -> Result<(), EndpointError> {
         let Some(uri) = &self.provider.revocation_url else { return Ok(()) };
         let (status, headers, body) = self.post(uri, &[("token", token.expose())]).await?;

@@ -1,7 +1,8 @@
 //! Google's addresses and rules.
 //!
 //! <https://developers.google.com/identity/protocols/oauth2/web-server>. A refresh token comes with `access_type=offline`, and a second time only with
-//! `prompt=consent`. Giving a grant back ends it for all clients of the project, so a new consent does not give the old grant back.
+//! `prompt=consent`. Giving a grant back ends it for all clients of the project, so a new consent
+//! does not give the old grant back.
 
 use http::Uri;
 use livos_core::secret::Secret;

@@ -1,4 +1,5 @@
-//! What one account allowed: the tokens of it, what is known about them, and the record that is kept of both.
+//! What one account allowed: the tokens of it, what is known about them, and the record that is
+//! kept of both.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -21,7 +22,8 @@ pub struct Tokens {
     pub lifetime: Option<Duration>,
     /// How long the refresh token lives, where access was given for a time.
     pub refresh_lifetime: Option<Duration>,
-    /// What was allowed; empty where the provider does not say, and all that was asked for is meant.
+    /// What was allowed; empty where the provider does not say, and all that was asked for is
+    /// meant.
     pub scopes: Vec<String>,
     /// Who allowed it, from the ID token that came with the answer.
     pub account: Option<Account>,
@@ -69,7 +71,8 @@ impl AccessToken {
         &self.secret
     }
 
-    /// Whether it may be used at this time. Where the clock was set back behind the token's own beginning, nobody knows.
+    /// Whether it may be used at this time. Where the clock was set back behind the token's own
+    /// beginning, nobody knows.
     pub(super) fn is_good(&self, now: Timestamp, tolerance: Duration) -> bool {
         self.usable_until.is_none_or(|until| now < until) && self.obtained_at <= now.plus(tolerance)
     }
@@ -137,8 +140,8 @@ impl GrantStatus {
     }
 }
 
-/// What is kept of a grant between processes and restarts. It has the tokens in the clear once it is serialized, so it goes into a sealed store and
-/// nowhere else.
+/// What is kept of a grant between processes and restarts. It has the tokens in the clear once it
+/// is serialized, so it goes into a sealed store and nowhere else.
 #[derive(Debug, Clone, Default)]
 pub struct Record(pub(super) Box<Data>);
 
@@ -213,7 +216,8 @@ pub(super) enum Standing {
 pub(super) struct Held {
     pub(super) access_token: Plain,
     pub(super) refresh_token: Option<Plain>,
-    /// When the request was sent that this access token answers: the lifetime counts from there at the latest.
+    /// When the request was sent that this access token answers: the lifetime counts from there at
+    /// the latest.
     pub(super) obtained_at: Timestamp,
     /// None: it does not end by itself.
     pub(super) lifetime: Option<Duration>,

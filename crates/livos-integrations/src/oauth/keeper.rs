@@ -1,4 +1,5 @@
-//! Keeps one grant fresh: connects its machine to the store, the provider, the clock and the person, and its callers to the machine.
+//! Keeps one grant fresh: connects its machine to the store, the provider, the clock and the
+//! person, and its callers to the machine.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -31,11 +32,13 @@ pub const GRANTS: Family = Family::new(
 pub struct KeeperConfig {
     /// The id of the grant in the store, such as `google/anna@example.com`.
     pub id: String,
-    /// Where a person consents again: a page of this server that begins a consent for whoever may. It stands in alerts.
+    /// Where a person consents again: a page of this server that begins a consent for whoever may.
+    /// It stands in alerts.
     pub consent_link: String,
     /// How the grant is kept fresh.
     pub lifecycle: LifecycleConfig,
-    /// How long the store may take for one step. 10 s: a disk or a server that takes longer has failed.
+    /// How long the store may take for one step. 10 s: a disk or a server that takes longer has
+    /// failed.
     pub store_timeout: Duration,
     /// How long telling a person may take. 30 s: a chat provider answers within that, or fails.
     pub alert_timeout: Duration,
@@ -67,7 +70,8 @@ pub enum KeeperError {
     /// The system gave no randomness.
     #[error("the system gave no randomness")]
     Randomness,
-    /// A refresh, or telling a person, may take longer than the lease: two processes would be at it at one time.
+    /// A refresh, or telling a person, may take longer than the lease: two processes would be at it
+    /// at one time.
     #[error("the lease is shorter than what it covers may take")]
     ShortLease,
 }
@@ -75,13 +79,16 @@ pub enum KeeperError {
 /// Commands that wait for the keeper's attention. It looks at them at once, so few ever do.
 const COMMANDS: usize = 64;
 
-/// Opens a grant: answers where tokens come from, and the driver that must be polled for anything to happen.
+/// Opens a grant: answers where tokens come from, and the driver that must be polled for anything
+/// to happen.
 ///
-/// Any number of keepers in any number of processes may keep the same grant over the same store: one of them refreshes. `alerts` is told what a person
-/// should hear; when it fails, it is told again.
+/// Any number of keepers in any number of processes may keep the same grant over the same store:
+/// one of them refreshes. `alerts` is told what a person should hear; when it fails, it is told
+/// again.
 ///
-/// The driver ends when every [`TokenSource`] was dropped and all that it knows is in the store. Dropping it before that loses nothing that was saved; a
-/// refresh that was under way is taken over by whoever comes next.
+/// The driver ends when every [`TokenSource`] was dropped and all that it knows is in the store.
+/// Dropping it before that loses nothing that was saved; a refresh that was under way is taken over
+/// by whoever comes next.
 pub fn open<A>(
     config: KeeperConfig,
     store: SealedStore,
@@ -162,7 +169,8 @@ impl TokenSource {
         &self.id
     }
 
-    /// A token that is good now; waits for the one refresh where there is none. Cancel safe: the refresh goes on.
+    /// A token that is good now; waits for the one refresh where there is none. Cancel safe: the
+    /// refresh goes on.
     pub async fn token(&self) -> Result<AccessToken, TokenError> {
         let now = self.clock.now();
         let shown = self.shown.borrow().token.clone();
@@ -174,21 +182,24 @@ impl TokenSource {
         answered.await.map_err(|_| TokenError::Closed)?
     }
 
-    /// An API refused this token: another one is got, once for all who say so. Once this has returned, nobody is given the refused one any more.
+    /// An API refused this token: another one is got, once for all who say so. Once this has
+    /// returned, nobody is given the refused one any more.
     pub async fn rejected(&self, token: &AccessToken) -> Result<(), TokenError> {
         let (answer, answered) = oneshot::channel();
         self.send(Command::Rejected(token.serial(), answer)).await?;
         answered.await.map_err(|_| TokenError::Closed)
     }
 
-    /// Takes what a consent gave over. True when it is in the store; false when the store failed, and it is kept in memory until the store works.
+    /// Takes what a consent gave over. True when it is in the store; false when the store failed,
+    /// and it is kept in memory until the store works.
     pub async fn grant(&self, tokens: Tokens) -> Result<bool, TokenError> {
         let (answer, answered) = oneshot::channel();
         self.send(Command::Grant(tokens, answer)).await?;
         answered.await.map_err(|_| TokenError::Closed)
     }
 
-    /// Gives the grant back. True when that is in the store; the provider is told after that, and told again until it listens.
+    /// Gives the grant back. True when that is in the store; the provider is told after that, and
+    /// told again until it listens.
     pub async fn disconnect(&self) -> Result<bool, TokenError> {
         let (answer, answered) = oneshot::channel();
         self.send(Command::Disconnect(answer)).await?;
@@ -200,7 +211,8 @@ impl TokenSource {
         self.shown.borrow().status.clone()
     }
 
-    /// Waits until the status is another one, and answers it; none when the keeper has ended. Cancel safe.
+    /// Waits until the status is another one, and answers it; none when the keeper has ended.
+    /// Cancel safe.
     pub async fn changed(&mut self) -> Option<GrantStatus> {
         let before = self.shown.borrow_and_update().status.clone();
         let shown = self.shown.wait_for(|shown| shown.status != before).await.ok()?;
@@ -409,7 +421,8 @@ async fn load(store: SealedStore, now: Timestamp, key: Key) -> Result<GrantInput
             Some(record) => GrantInput::Loaded { found: Some((record, entry.version)) },
             None => GrantInput::Unreadable,
         }),
-        // What is there does not open: the key is gone, or the bytes were changed. The store itself works.
+        // What is there does not open: the key is gone, or the bytes were changed. The store itself
+        // works.
         Err(SealedError::Seal { .. }) => Ok(GrantInput::Unreadable),
         Err(error) => Err(error),
     }

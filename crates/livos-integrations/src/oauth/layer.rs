@@ -1,4 +1,5 @@
-//! Calls an API with the token of a grant: adds it, waits for the one refresh, and tries once more when it was refused.
+//! Calls an API with the token of a grant: adds it, waits for the one refresh, and tries once more
+//! when it was refused.
 
 use std::{
     sync::Arc,
@@ -18,7 +19,8 @@ use super::{TokenError, TokenSource, provider::is_protected};
 
 /// A body of a request that can be sent a second time.
 ///
-/// A body in memory can; a stream that was read can't, so its request is not tried again: implement this with `None` for it.
+/// A body in memory can; a stream that was read can't, so its request is not tried again: implement
+/// this with `None` for it.
 pub trait Replay: Sized {
     /// The same body again, where that is possible.
     fn replay(&self) -> Option<Self>;
@@ -44,8 +46,10 @@ pub struct BearerLayer {
 }
 
 impl BearerLayer {
-    /// Tokens from this source, for requests to these hosts and nobody else: `gmail.googleapis.com`, or `127.0.0.1:8080` where the port is not the usual
-    /// one. A request elsewhere is an error, and so is one over a way that others can read; both would give the token away.
+    /// Tokens from this source, for requests to these hosts and nobody else:
+    /// `gmail.googleapis.com`, or `127.0.0.1:8080` where the port is not the usual one. A request
+    /// elsewhere is an error, and so is one over a way that others can read; both would give the
+    /// token away.
     pub fn new(source: TokenSource, hosts: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let hosts = hosts.into_iter().map(|host| host.into().to_ascii_lowercase()).collect();
         Self { source, hosts }
@@ -62,8 +66,9 @@ impl<S> Layer<S> for BearerLayer {
 
 /// A service whose requests carry the token of a grant. See [`BearerLayer`].
 ///
-/// When the API answers 401, the token is refreshed, once for all who met that, and a request whose body can be [replayed](Replay) is sent once more.
-/// What comes of the second is the answer, a 401 too: an API that refuses fresh tokens wants something else.
+/// When the API answers 401, the token is refreshed, once for all who met that, and a request whose
+/// body can be [replayed](Replay) is sent once more. What comes of the second is the answer, a 401
+/// too: an API that refuses fresh tokens wants something else.
 #[derive(Debug, Clone)]
 pub struct Bearer<S> {
     inner: S,

@@ -1,8 +1,11 @@
-//! The life of one grant, in any number of processes: when it is refreshed, by whom, what is saved before what, and when a person is told.
+//! The life of one grant, in any number of processes: when it is refreshed, by whom, what is saved
+//! before what, and when a person is told.
 //!
-//! The record in the store is the one truth, and each decision is one write of it under the version that was read. So a refresh goes: claim the lease
-//! (a write), ask the provider, write what came of it, use it. A process that is killed in between leaves a lease that ends by itself, and the old
-//! tokens; one that finds another version looks again before it believes anything, even `invalid_grant`.
+//! The record in the store is the one truth, and each decision is one write of it under the version
+//! that was read. So a refresh goes: claim the lease (a write), ask the provider, write what came
+//! of it, use it. A process that is killed in between leaves a lease that ends by itself, and the
+//! old tokens; one that finds another version looks again before it believes anything, even
+//! `invalid_grant`.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -102,7 +105,8 @@ const LEAST: Duration = Duration::from_millis(1);
 const MOST_ALERTS: usize = 16;
 
 impl GrantLifecycle {
-    /// A grant that is read from the store first. `holder` is random, and tells this process from the others.
+    /// A grant that is read from the store first. `holder` is random, and tells this process from
+    /// the others.
     pub fn new(config: LifecycleConfig, holder: u64) -> Self {
         let mut backoff = Backoff::new(config.backoff, holder);
         let store_backoff = Backoff::new(config.store_backoff, holder.wrapping_add(1));
@@ -153,7 +157,8 @@ impl GrantLifecycle {
             return self.load();
         }
         if self.is_unreadable {
-            // What can't be read stays as it is: the key may come back. So this one alert is not written before it is raised.
+            // What can't be read stays as it is: the key may come back. So this one alert is not
+            // written before it is raised.
             return self.raise();
         }
         if self.belongs_to_another(now) {
@@ -163,7 +168,8 @@ impl GrantLifecycle {
         self.begin(now, action);
     }
 
-    /// Whether another process is at it: by its lease, or by what it may still have in memory after that.
+    /// Whether another process is at it: by its lease, or by what it may still have in memory after
+    /// that.
     fn belongs_to_another(&mut self, now: Timestamp) -> bool {
         let Some(lease) = self.data.lease.filter(|lease| lease.holder != self.holder) else {
             self.lapsed_at = None;
@@ -176,7 +182,8 @@ impl GrantLifecycle {
         now < self.lapsed_at.get_or_insert(now).plus(self.config.grace)
     }
 
-    /// Begins what is due. The write that claims the lease comes first, and carries what is known by then.
+    /// Begins what is due. The write that claims the lease comes first, and carries what is known
+    /// by then.
     fn begin(&mut self, now: Timestamp, action: Action) {
         let mut data = self.data.clone();
         data.lease = Some(self.lease(now));

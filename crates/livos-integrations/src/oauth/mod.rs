@@ -1,8 +1,10 @@
-//! Grants that stay: OAuth 2.0 from the consent of a person to the day on which the provider ends it (P-11).
+//! Grants that stay: OAuth 2.0 from the consent of a person to the day on which the provider ends
+//! it (P-11).
 //!
-//! The platform that LivOS replaces found out that a token could not be renewed when a message was lost. Here a grant has a keeper, which renews it early
-//! and at least every half hour; one process at a time, whoever else wants to; writes down what it got before anybody uses it; and tells a person once
-//! when a new consent is needed.
+//! The platform that LivOS replaces found out that a token could not be renewed when a message was
+//! lost. Here a grant has a keeper, which renews it early and at least every half hour; one process
+//! at a time, whoever else wants to; writes down what it got before anybody uses it; and tells a
+//! person once when a new consent is needed.
 //!
 //! | piece | what it does |
 //! | --- | --- |

@@ -25,9 +25,11 @@ pub struct ProviderConfig {
     pub scopes: Vec<String>,
     /// Further parameters of the authorization request.
     pub parameters: Vec<(String, String)>,
-    /// Who signs its answers to authorization requests. Where the callback names another (RFC 9207), somebody mixed two providers up.
+    /// Who signs its answers to authorization requests. Where the callback names another (RFC
+    /// 9207), somebody mixed two providers up.
     pub issuer: Option<String>,
-    /// Whether a consent without a refresh token is refused. True: without one, access ends within the hour.
+    /// Whether a consent without a refresh token is refused. True: without one, access ends within
+    /// the hour.
     pub requires_refresh_token: bool,
 }
 

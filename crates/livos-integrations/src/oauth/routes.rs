@@ -1,4 +1,5 @@
-//! The two pages of a consent, as tower services: one sends the browser to the provider, the other takes it back.
+//! The two pages of a consent, as tower services: one sends the browser to the provider, the other
+//! takes it back.
 
 use std::{
     collections::HashMap,
@@ -20,7 +21,8 @@ pub const COOKIE: &str = "livos_oauth";
 
 type Page = Response<Full<Bytes>>;
 
-/// `GET`: begins a consent for one grant and sends the browser to the provider. Mount it where only those come who may connect accounts.
+/// `GET`: begins a consent for one grant and sends the browser to the provider. Mount it where only
+/// those come who may connect accounts.
 #[derive(Debug, Clone)]
 pub struct StartPage {
     consents: Consents,
@@ -64,7 +66,8 @@ impl StartPage {
     }
 }
 
-/// `GET`: the redirect URI. Needs no login of its own: the state proves that somebody who may began it, and the cookie that it was this browser.
+/// `GET`: the redirect URI. Needs no login of its own: the state proves that somebody who may began
+/// it, and the cookie that it was this browser.
 #[derive(Debug, Clone)]
 pub struct CallbackPage {
     consents: Consents,

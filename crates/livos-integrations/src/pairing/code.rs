@@ -8,13 +8,16 @@ use livos_core::secret::Secret;
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-/// Thirty-two characters that nobody mistakes for one another: no `0` and `O`, no `1` and `I`. Each is five bits.
+/// Thirty-two characters that nobody mistakes for one another: no `0` and `O`, no `1` and `I`. Each
+/// is five bits.
 const ALPHABET: &[u8; 32] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
 
-/// What an operating system's random source gives for one code: half becomes the code, half the salt of its hash.
+/// What an operating system's random source gives for one code: half becomes the code, half the
+/// salt of its hash.
 pub(super) const ENTROPY: usize = 32;
 
-/// A code in its plain form. It is never stored, `Debug` prints nothing, and it leaves only by `Display`, for the person it is made for.
+/// A code in its plain form. It is never stored, `Debug` prints nothing, and it leaves only by
+/// `Display`, for the person it is made for.
 #[derive(Clone)]
 pub struct PairingCode(Secret);
 
@@ -24,7 +27,8 @@ impl PairingCode {
     /// The most: what somebody can still be asked to type.
     pub const MAX_LENGTH: usize = 16;
 
-    /// What somebody typed, in any case, with any blanks and hyphens; none where it can't be a code. Text that is no code counts as no guess.
+    /// What somebody typed, in any case, with any blanks and hyphens; none where it can't be a
+    /// code. Text that is no code counts as no guess.
     pub fn parse(typed: &str) -> Option<Self> {
         // Longer texts are messages, and not read to their end.
         if typed.len() > 4 * Self::MAX_LENGTH {
@@ -64,7 +68,8 @@ impl fmt::Debug for PairingCode {
     }
 }
 
-/// What is kept of a code: a hash under a salt of its own and a key of the server, without which 2^40 codes would be tried in minutes.
+/// What is kept of a code: a hash under a salt of its own and a key of the server, without which
+/// 2^40 codes would be tried in minutes.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(super) struct HashedCode {
     salt: [u8; 16],
@@ -85,7 +90,8 @@ impl HashedCode {
 }
 
 fn mac(key: &Secret, salt: &[u8; 16], code: &PairingCode) -> [u8; 32] {
-    // HMAC takes a key of any length, so this can't fail; a hash that matches nothing is the safe answer if it did.
+    // HMAC takes a key of any length, so this can't fail; a hash that matches nothing is the safe
+    // answer if it did.
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key.expose().as_bytes()) else { return [0; 32] };
     mac.update(b"livos pairing code\0");
     mac.update(salt);

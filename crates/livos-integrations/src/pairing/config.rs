@@ -8,22 +8,27 @@ use super::PairingCode;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PairingConfig {
-    /// Characters of a code. 8: 40 bits, which with the bounds below leaves a guesser less than one chance in a million in a week.
+    /// Characters of a code. 8: 40 bits, which with the bounds below leaves a guesser less than one
+    /// chance in a million in a week.
     pub code_length: usize,
     /// How long a code lives. 5 min: time to walk to the other device, and no more.
     pub code_lifetime: Duration,
-    /// Codes that may wait on one channel. 3: a person pairs one device at a time, and each waiting code is one more that may be hit.
+    /// Codes that may wait on one channel. 3: a person pairs one device at a time, and each waiting
+    /// code is one more that may be hit.
     pub pending: usize,
-    /// Wrong guesses of a sender within [`Self::window`] before it is locked out. 5: a person who can't type it by then needs a new code.
+    /// Wrong guesses of a sender within [`Self::window`] before it is locked out. 5: a person who
+    /// can't type it by then needs a new code.
     pub attempts: u32,
-    /// Wrong guesses on one channel within the window, whoever made them; beyond it no code is looked at. 100: a thousand accounts that take turns get
-    /// no further than twenty do. The owner can still admit a sender by hand.
+    /// Wrong guesses on one channel within the window, whoever made them; beyond it no code is
+    /// looked at. 100: a thousand accounts that take turns get no further than twenty do. The owner
+    /// can still admit a sender by hand.
     pub channel_attempts: u32,
     /// The time over which guesses count. 1 h.
     pub window: Duration,
     /// How long a sender stays locked out. 1 h.
     pub lockout: Duration,
-    /// Whether the owner must approve who came with a right code. Off: the code was the owner's word.
+    /// Whether the owner must approve who came with a right code. Off: the code was the owner's
+    /// word.
     pub approval: bool,
     /// How long an approval may take. 1 h: then the sender needs a new code.
     pub approval_within: Duration,

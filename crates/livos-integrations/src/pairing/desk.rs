@@ -1,4 +1,5 @@
-//! Where pairing meets the store: one value under one key, so that each decision is one atomic step for all processes.
+//! Where pairing meets the store: one value under one key, so that each decision is one atomic step
+//! for all processes.
 
 use std::{fmt, sync::Arc};
 
@@ -23,7 +24,8 @@ pub const FAMILIES: [Family; 1] = [Family::new(
     "paired devices, codes that wait, and guesses",
 )];
 
-/// How often a decision is made anew because another process was quicker. 16: more writers at once than a server has processes.
+/// How often a decision is made anew because another process was quicker. 16: more writers at once
+/// than a server has processes.
 const MAX_TRIES: usize = 16;
 
 /// Pairing over a store that may be shared. Cloning shares it.
@@ -61,7 +63,8 @@ pub enum DeskError {
 }
 
 impl PairingDesk {
-    /// `key` makes the stored hashes of codes useless without it: at least 16 characters, kept apart from the store.
+    /// `key` makes the stored hashes of codes useless without it: at least 16 characters, kept
+    /// apart from the store.
     pub fn new(
         store: Arc<dyn Store>,
         key: Secret,
@@ -86,7 +89,8 @@ impl PairingDesk {
         self.apply(now, PairingInput::Issue { channel, rights, entropy }).await
     }
 
-    /// Decides, stores, and then answers what is to be done; [`PairingOutput::Persist`] is done already. A future that is dropped may have stored.
+    /// Decides, stores, and then answers what is to be done; [`PairingOutput::Persist`] is done
+    /// already. A future that is dropped may have stored.
     pub async fn apply(&self, now: Timestamp, input: PairingInput) -> Result<Vec<PairingOutput>, DeskError> {
         let key = FAMILIES[0].key("all").map_err(|InvalidKey| DeskError::Contended)?;
         for _ in 0..MAX_TRIES {

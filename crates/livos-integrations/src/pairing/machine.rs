@@ -1,11 +1,13 @@
 //! Decides about codes, guesses and devices.
 //!
-//! A code is spent by the first sender who presents it, whatever comes of it: on the wrong channel, or with no room for a device, it is gone as well. A
-//! sender that is locked out learns nothing, since its guesses are not compared with anything. What a guess costs is persisted before it is answered, so
-//! that a restart forgives none.
+//! A code is spent by the first sender who presents it, whatever comes of it: on the wrong channel,
+//! or with no room for a device, it is gone as well. A sender that is locked out learns nothing,
+//! since its guesses are not compared with anything. What a guess costs is persisted before it is
+//! answered, so that a restart forgives none.
 //!
-//! The clock may be set back: a code that was then issued in the future is dropped, and a guess or a lockout counts from the new present on, so neither
-//! ends early and neither lasts longer than it may.
+//! The clock may be set back: a code that was then issued in the future is dropped, and a guess or
+//! a lockout counts from the new present on, so neither ends early and neither lasts longer than it
+//! may.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::collections::VecDeque;
@@ -172,8 +174,8 @@ pub struct Pairing {
 const MAX_LABEL: usize = 64;
 
 impl Pairing {
-    /// Goes on from a stored state; `key` is the server's own, kept apart from the state, and makes the hashes of codes useless without it. The
-    /// configuration has been checked.
+    /// Goes on from a stored state; `key` is the server's own, kept apart from the state, and makes
+    /// the hashes of codes useless without it. The configuration has been checked.
     pub fn new(config: PairingConfig, key: Secret, state: PairingState) -> Self {
         let mut pairing =
             Self { config, key, state, outputs: VecDeque::new(), due: None, seen: Timestamp::default() };

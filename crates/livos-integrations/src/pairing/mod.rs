@@ -1,11 +1,14 @@
-//! Who may talk to the agent: codes that pair a sender, rights, and what each channel lets in (P-16).
+//! Who may talk to the agent: codes that pair a sender, rights, and what each channel lets in
+//! (P-16).
 //!
-//! The platform that LivOS replaces paired with six digits, no bound on guesses and no end to a code. Here a code has 40 random bits or more, lives five
-//! minutes and is spent by its first use, whatever comes of it; guesses are bounded for each sender and for each channel; and every paired device is
-//! told about a new one.
+//! The platform that LivOS replaces paired with six digits, no bound on guesses and no end to a
+//! code. Here a code has 40 random bits or more, lives five minutes and is spent by its first use,
+//! whatever comes of it; guesses are bounded for each sender and for each channel; and every paired
+//! device is told about a new one.
 //!
-//! [`Pairing`] decides, as a plain machine. [`PairingDesk`] keeps its state in a [`Store`](livos_core::store::Store), so that several processes share it
-//! and a restart forgives no guess. [`Policy`] says what becomes of a message before anything reads it.
+//! [`Pairing`] decides, as a plain machine. [`PairingDesk`] keeps its state in a
+//! [`Store`](livos_core::store::Store), so that several processes share it and a restart forgives
+//! no guess. [`Policy`] says what becomes of a message before anything reads it.
 //!
 //! ```
 //! use std::sync::Arc;

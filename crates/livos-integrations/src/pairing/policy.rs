@@ -1,7 +1,9 @@
 //! What becomes of a message before anything reads it: one policy for each channel.
 //!
-//! Rights come from the server's own state and never from the message. What a sender may do in private is not carried into a group, where others
-//! write too: whoever speaks there is a [`Speaker::GroupMember`] (in another agent, a store of private pairings was trusted for commands in rooms).
+//! Rights come from the server's own state and never from the message. What a sender may do in
+//! private is not carried into a group, where others write too: whoever speaks there is a
+//! [`Speaker::GroupMember`] (in another agent, a store of private pairings was trusted for commands
+//! in rooms).
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::collections::BTreeSet;
@@ -19,7 +21,8 @@ pub enum Policy {
     Pairing,
     /// Who is paired, and these ids of senders and of groups, as the provider writes them.
     AllowList(BTreeSet<String>),
-    /// Anybody, with the rights of a paired sender in private. For a bot that has nothing to protect.
+    /// Anybody, with the rights of a paired sender in private. For a bot that has nothing to
+    /// protect.
     Open,
     /// Nobody, the owner neither: a channel that is switched off.
     Closed,
@@ -41,7 +44,8 @@ pub struct Arrival<'a> {
 pub enum Access {
     /// It is answered, with these rights.
     Granted(Speaker),
-    /// A private message of somebody who could pair: a code is looked for in it, and nothing else is.
+    /// A private message of somebody who could pair: a code is looked for in it, and nothing else
+    /// is.
     NeedsPairing,
     /// It is dropped without an answer.
     Ignored,
@@ -102,7 +106,8 @@ mod tests {
         use Access::{Granted, Ignored, NeedsPairing};
         use Speaker::{GroupMember, Owner, Paired};
         let list = Policy::AllowList(["listed".into(), "group".into()].into());
-        // By policy: in private, in the group "group" with a mention, and in a group "other" with a mention.
+        // By policy: in private, in the group "group" with a mention, and in a group "other" with a
+        // mention.
         let table = [
             (Policy::Pairing, "owner", Granted(Owner), Granted(GroupMember), Granted(GroupMember)),
             (Policy::Pairing, "friend", Granted(Paired), Granted(GroupMember), Granted(GroupMember)),

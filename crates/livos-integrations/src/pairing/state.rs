@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::code::HashedCode;
 
-/// A way in, such as `telegram` or `discord:1234` for one bot of several: 1 to 64 of `a-z 0-9 - _ . :`.
+/// A way in, such as `telegram` or `discord:1234` for one bot of several: 1 to 64 of
+/// `a-z 0-9 - _ . :`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ChannelName(String);
@@ -52,7 +53,8 @@ impl fmt::Display for ChannelName {
     }
 }
 
-/// Somebody on a channel, by the id that the provider vouches for. User names change hands and are not ids.
+/// Somebody on a channel, by the id that the provider vouches for. User names change hands and are
+/// not ids.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Sender {
     channel: ChannelName,
@@ -156,7 +158,8 @@ pub(super) struct Guesses {
     pub locked_until: Option<Timestamp>,
 }
 
-/// All that pairing remembers, in the form in which it is stored. Bounded: by the devices, the codes that wait, and the guesses of a window.
+/// All that pairing remembers, in the form in which it is stored. Bounded: by the devices, the
+/// codes that wait, and the guesses of a window.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct PairingState {
     pub(super) next_device: u64,

@@ -19,9 +19,11 @@ use super::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeliverConfig {
-    /// Whether an answer is shown before it is whole. True: a person sees within a second that something comes.
+    /// Whether an answer is shown before it is whole. True: a person sees within a second that
+    /// something comes.
     pub previews: bool,
-    /// How long a provider that takes nothing is waited for before the job is given back. 2 min: longer, and the worker is of more use elsewhere.
+    /// How long a provider that takes nothing is waited for before the job is given back. 2 min:
+    /// longer, and the worker is of more use elsewhere.
     pub patience: Duration,
 }
 
@@ -35,7 +37,8 @@ impl Default for DeliverConfig {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeliverError {
-    /// The provider takes nothing for now. What was posted is written down, and the next attempt goes on from there.
+    /// The provider takes nothing for now. What was posted is written down, and the next attempt
+    /// goes on from there.
     #[error("the provider takes nothing for {} s", after.as_secs())]
     Later {
         /// When it may.
@@ -74,10 +77,12 @@ impl DeliverError {
 /// What is waited for before something that failed without a word of the provider is tried again.
 const AGAIN: Duration = Duration::from_secs(2);
 
-/// Delivers the answer of this name, which is the same for every attempt, such as the dedupe key of its job. `ask` is called where no earlier attempt got the
-/// whole answer; its reply is committed at once.
+/// Delivers the answer of this name, which is the same for every attempt, such as the dedupe key of
+/// its job. `ask` is called where no earlier attempt got the whole answer; its reply is committed
+/// at once.
 ///
-/// Everything that matters after a crash is in the outbox before it happens. Dropping the future is as safe as a crash.
+/// Everything that matters after a crash is in the outbox before it happens. Dropping the future is
+/// as safe as a crash.
 pub async fn deliver<F, E>(
     outlet: &dyn Outlet,
     outbox: &Outbox,
@@ -210,7 +215,8 @@ impl Delivery<'_> {
             if let Some(after) = self.gives_up {
                 return Err(DeliverError::Later { after });
             }
-            // Nothing is due only where all is shown; should that ever be wrong, the answer must not be given up silently.
+            // Nothing is due only where all is shown; should that ever be wrong, the answer must
+            // not be given up silently.
             let Some(due) = self.draft.poll_timeout() else {
                 return Err(DeliverError::Later { after: AGAIN });
             };

@@ -1,7 +1,10 @@
-//! What of an answer is shown when: it grows by edits, no faster than allowed, and its end always lands.
+//! What of an answer is shown when: it grows by edits, no faster than allowed, and its end always
+//! lands.
 //!
-//! A model says a word every few milliseconds; a provider allows a change a second. So a change shows all that was said until then, whatever came in between, and the last change shows the whole answer. What is longer than a message goes on in the next; where a message ends does not change once
-//! the next is there.
+//! A model says a word every few milliseconds; a provider allows a change a second. So a change
+//! shows all that was said until then, whatever came in between, and the last change shows the
+//! whole answer. What is longer than a message goes on in the next; where a message ends does not
+//! change once the next is there.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::{
@@ -24,7 +27,8 @@ pub struct DraftConfig {
     pub limit: Limit,
     /// The least time between two changes.
     pub gap: Duration,
-    /// Characters before an answer that is not whole yet is shown. 24: some words, so that it does not begin with a single one.
+    /// Characters before an answer that is not whole yet is shown. 24: some words, so that it does
+    /// not begin with a single one.
     pub first: usize,
     /// Whether an answer is shown before it is whole.
     pub previews: bool,
@@ -50,7 +54,8 @@ pub enum DraftInput {
     Later(Duration),
 }
 
-/// What is to be done. One at a time: the next comes after [`DraftInput::Done`] or [`DraftInput::Later`].
+/// What is to be done. One at a time: the next comes after [`DraftInput::Done`] or
+/// [`DraftInput::Later`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DraftOutput {
     /// Post the next message, with this number from 0.
@@ -102,7 +107,8 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// An answer of which nothing was said yet, and of which `posted` messages were posted by an earlier attempt.
+    /// An answer of which nothing was said yet, and of which `posted` messages were posted by an
+    /// earlier attempt.
     pub fn new(config: DraftConfig, posted: usize) -> Self {
         Self {
             config,

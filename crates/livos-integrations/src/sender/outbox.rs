@@ -1,8 +1,10 @@
 //! What of an answer is written down, so that a crash neither loses it nor says it twice.
 //!
-//! A provider that can't recognise a repeated message leaves one question open after a crash: was the message that was being posted posted? It was written down
-//! that it is being posted, and it is not posted again: of two faults a message too few is the smaller one, and the answer stands in the history. A message of
-//! an answer that was not whole yet is posted again, because it was no answer.
+//! A provider that can't recognise a repeated message leaves one question open after a crash: was
+//! the message that was being posted posted? It was written down that it is being posted, and it is
+//! not posted again: of two faults a message too few is the smaller one, and the answer stands in
+//! the history. A message of an answer that was not whole yet is posted again, because it was no
+//! answer.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -23,7 +25,8 @@ const ANSWERS: Family = Family::new(
     "answers on their way out, and what of them was posted",
 );
 
-/// The longest answer, in bytes: with its escapes it fits into a value of the store. What is longer is cut off.
+/// The longest answer, in bytes: with its escapes it fits into a value of the store. What is longer
+/// is cut off.
 pub(super) const MAX_ANSWER: usize = MAX_VALUE / 8;
 
 /// Keeps answers on their way, in a store.
@@ -101,7 +104,8 @@ impl Entry {
         self.record.posted.get(part)?.as_deref()
     }
 
-    /// Decides about a message that was being posted when an earlier attempt ended. `repeats` says that posting it again does no harm.
+    /// Decides about a message that was being posted when an earlier attempt ended. `repeats` says
+    /// that posting it again does no harm.
     pub(super) fn settle(&mut self, repeats: bool) {
         if std::mem::take(&mut self.record.posting) && !repeats && self.record.answer.is_some() {
             tracing::warn!(key = %self.key, "whether a message was posted is unknown, and it is not posted again");

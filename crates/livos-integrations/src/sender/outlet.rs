@@ -6,8 +6,9 @@ use async_trait::async_trait;
 
 use super::Limit;
 
-/// One conversation's place at a provider. An implementation keeps to the provider's pace by refusing [later](SendError::later), so that the caller can make
-/// more of the wait than an old text.
+/// One conversation's place at a provider. An implementation keeps to the provider's pace by
+/// refusing [later](SendError::later), so that the caller can make more of the wait than an old
+/// text.
 #[async_trait]
 pub trait Outlet: Send + Sync {
     /// How long a message may be.
@@ -24,7 +25,8 @@ pub trait Outlet: Send + Sync {
         false
     }
 
-    /// Posts a message, and answers what it is edited by. `key` is the same whenever the same message is posted.
+    /// Posts a message, and answers what it is edited by. `key` is the same whenever the same
+    /// message is posted.
     async fn post(&self, text: &str, key: &str) -> Result<String, SendError>;
 
     /// Changes a message. One that has this text already is a success.

@@ -1,8 +1,10 @@
 //! A long text in parts, each within a provider's limit, cut where a reader would cut it.
 //!
-//! Providers refuse a message that is too long, and a bot that cuts at the byte shows half an emoji, half a word, or a code block without its end. Here
-//! a text is cut between paragraphs, else between lines, else between words, and in a word only between graphemes. A code block that fits into one part is
-//! not broken; one that does not is closed at the end of a part and opened again, with its language, in the next.
+//! Providers refuse a message that is too long, and a bot that cuts at the byte shows half an
+//! emoji, half a word, or a code block without its end. Here a text is cut between paragraphs, else
+//! between lines, else between words, and in a word only between graphemes. A code block that fits
+//! into one part is not broken; one that does not is closed at the end of a part and opened again,
+//! with its language, in the next.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::fmt;
@@ -48,8 +50,9 @@ impl Limit {
     }
 }
 
-/// The parts of a text, each within the limit. Put together they are the text, but for the fences that close a broken code block and open it again. Parts
-/// with nothing to see are left out, because providers refuse them; so a blank text has no parts.
+/// The parts of a text, each within the limit. Put together they are the text, but for the fences
+/// that close a broken code block and open it again. Parts with nothing to see are left out,
+/// because providers refuse them; so a blank text has no parts.
 ///
 /// ```
 /// use livos_integrations::sender::{Limit, Unit, split};
@@ -191,7 +194,8 @@ enum Border {
     Paragraph,
 }
 
-/// How full a part must be for a cut at this border to be taken: otherwise a text of short paragraphs and one long one would come in crumbs.
+/// How full a part must be for a cut at this border to be taken: otherwise a text of short
+/// paragraphs and one long one would come in crumbs.
 const fn least_of(border: Border, most: usize) -> usize {
     match border {
         Border::Paragraph | Border::Line => most / 2,
@@ -220,7 +224,8 @@ pub(super) fn pieces<'a>(text: &'a str, limit: Limit, cuts: &[usize]) -> Vec<Pie
     pieces
 }
 
-/// The fence of the block that a cut there would break. A fence that is longer than a part can be is left as it is.
+/// The fence of the block that a cut there would break. A fence that is longer than a part can be
+/// is left as it is.
 fn round<'a>(blocks: &[Block<'a>], at: usize, limit: Limit) -> Option<Fence<'a>> {
     let after = blocks.partition_point(|block| block.start < at);
     let block =

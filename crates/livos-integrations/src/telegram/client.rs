@@ -1,4 +1,5 @@
-//! The client: one call, one answer, over whatever HTTP service it was given, and never the token in what it says.
+//! The client: one call, one answer, over whatever HTTP service it was given, and never the token
+//! in what it says.
 
 use std::{
     fmt,
@@ -17,7 +18,8 @@ use tower::{BoxError, Service, ServiceExt};
 use super::{ErrorKind, InvalidConfig, TelegramConfig, TelegramError, error::Said, pace::Paces};
 use crate::http_client::{self, HttpClient, NotRead};
 
-/// A client of the Bot API as one bot. Cloning shares the HTTP client, and what is known of the pace of chats.
+/// A client of the Bot API as one bot. Cloning shares the HTTP client, and what is known of the
+/// pace of chats.
 #[derive(Clone)]
 pub struct Bot {
     config: Arc<TelegramConfig>,
@@ -148,8 +150,8 @@ impl Bot {
         tokio::time::timeout(limit, answered).await.unwrap_or_else(|_| Err(silent()))
     }
 
-    /// The beginning of a text of somebody else's, without the token: an HTTP client may put the whole address into its errors, and a server what it was
-    /// asked with into its answer.
+    /// The beginning of a text of somebody else's, without the token: an HTTP client may put the
+    /// whole address into its errors, and a server what it was asked with into its answer.
     fn redact(&self, text: &str) -> String {
         let key = self.config.token.expose().split_once(':').map_or("", |(_, key)| key);
         Secret::new(key).redact(text).chars().take(MAX_REPEATED).collect()

@@ -38,7 +38,8 @@ impl BotCommand {
 }
 
 impl Bot {
-    /// Makes these the commands, if others are registered; answers whether anything was changed. More than 100 are refused by the server.
+    /// Makes these the commands, if others are registered; answers whether anything was changed.
+    /// More than 100 are refused by the server.
     pub async fn register_commands(&self, commands: &[BotCommand]) -> Result<bool, TelegramError> {
         let known: Vec<BotCommand> = self.call("getMyCommands", &json!({})).await?;
         if known == commands {

@@ -9,11 +9,13 @@ use livos_core::secret::Secret;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct TelegramConfig {
-    /// `https://api.telegram.org`, or any server of the same protocol, such as one's own Bot API server. A path, if any, stands before `/bot`.
+    /// `https://api.telegram.org`, or any server of the same protocol, such as one's own Bot API
+    /// server. A path, if any, stands before `/bot`.
     pub base_url: Uri,
     /// The bot's token, as BotFather gave it.
     pub token: Secret,
-    /// How long a call may take. 15 s: a healthy server answers within one, and a person waits for it.
+    /// How long a call may take. 15 s: a healthy server answers within one, and a person waits for
+    /// it.
     pub timeout: Duration,
     /// How long a download may take. A minute: 20 MB over a slow line.
     pub download_timeout: Duration,

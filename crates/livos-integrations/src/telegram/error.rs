@@ -16,7 +16,8 @@ pub struct TelegramError {
     migrated_to: Option<i64>,
 }
 
-/// What a caller can do about a failed call, by the code of <https://core.telegram.org/bots/api#making-requests>. Descriptions are no contract, so nothing
+/// What a caller can do about a failed call, by the code of
+/// <https://core.telegram.org/bots/api#making-requests>. Descriptions are no contract, so nothing
 /// but the code and the parameters decide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -33,7 +34,8 @@ pub enum ErrorKind {
     Migrated,
     /// 400 and others: the request is wrong. Trying again does not help.
     Rejected,
-    /// 401, and 404 of a whole method: the token or the address is wrong. An operator has to see to it.
+    /// 401, and 404 of a whole method: the token or the address is wrong. An operator has to see to
+    /// it.
     Unauthorized,
     /// 403: the person blocked the bot, or threw it out. The chat is dead.
     Forbidden,
@@ -62,7 +64,8 @@ pub(super) struct Parameters {
 
 /// The most of a description that is kept, in characters.
 const MAX_DESCRIPTION: usize = 200;
-/// The longest wait that is believed. A day: longer than any that was seen, and the end of a job's patience.
+/// The longest wait that is believed. A day: longer than any that was seen, and the end of a job's
+/// patience.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(86_400);
 
 impl TelegramError {

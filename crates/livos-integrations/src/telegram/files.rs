@@ -1,4 +1,5 @@
-//! Files that people send: voice notes above all, as bytes with their kind, for whoever hears or reads them.
+//! Files that people send: voice notes above all, as bytes with their kind, for whoever hears or
+//! reads them.
 
 use bytes::Bytes;
 use http::{Request, StatusCode};
@@ -13,7 +14,8 @@ use super::{Attachment, Bot, ErrorKind, TelegramError, error::Said, wire::File};
 pub struct Media {
     /// What is in it.
     pub bytes: Bytes,
-    /// What the sender says it is, such as `audio/ogg` of a voice note; the server does not say it again.
+    /// What the sender says it is, such as `audio/ogg` of a voice note; the server does not say it
+    /// again.
     pub mime: String,
 }
 
@@ -36,8 +38,8 @@ impl Bot {
     /// The most that Telegram's own server gives away, in bytes.
     pub const MAX_DOWNLOAD: u64 = 20 << 20;
 
-    /// Fetches a file of at most `most` bytes, and of [`Bot::MAX_DOWNLOAD`]. What is too large is refused before it is asked for, where the sender says how
-    /// large it is, and while it is read.
+    /// Fetches a file of at most `most` bytes, and of [`Bot::MAX_DOWNLOAD`]. What is too large is
+    /// refused before it is asked for, where the sender says how large it is, and while it is read.
     pub async fn fetch(&self, file: &Attachment, most: u64) -> Result<Media, FetchError> {
         let most = most.min(Self::MAX_DOWNLOAD);
         let too_large = |size: Option<u64>| size.is_some_and(|size| size > most);

@@ -165,7 +165,8 @@ fn person(user: &User) -> Person {
     Person { id: user.id, is_bot: user.is_bot, name: user.first_name.clone() }
 }
 
-/// The part of a text that an entity means. Offsets count UTF-16 units; one that splits a character, or lies outside, means nothing.
+/// The part of a text that an entity means. Offsets count UTF-16 units; one that splits a
+/// character, or lies outside, means nothing.
 fn part<'a>(text: &'a str, entity: &Entity) -> Option<&'a str> {
     let end = entity.offset.checked_add(entity.length)?;
     let (mut from, mut to, mut units) = (None, None, 0);

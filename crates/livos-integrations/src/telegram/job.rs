@@ -10,7 +10,8 @@ use super::Update;
 
 /// The name of the kind.
 const KIND: &str = "telegram";
-/// How long an id is remembered. Two days: Telegram keeps an update for one, and repeats it until then; after a silent week other updates may get the same.
+/// How long an id is remembered. Two days: Telegram keeps an update for one, and repeats it until
+/// then; after a silent week other updates may get the same.
 const REMEMBERED: Duration = Duration::from_secs(2 * 86_400);
 
 /// The bytes are no update.
@@ -28,7 +29,8 @@ pub fn kind() -> Result<JobKind, livos_core::queue::InvalidJob> {
     KIND.try_into()
 }
 
-/// The id of an update of this bot, and its job. Only the id is read here: an update whose kind is not known yet must not hold up the others.
+/// The id of an update of this bot, and its job. Only the id is read here: an update whose kind is
+/// not known yet must not hold up the others.
 pub fn job(bot: i64, update: impl Into<Bytes>) -> Result<(i64, NewJob), Unreadable> {
     let update = update.into();
     let Head { update_id } = serde_json::from_slice(&update)?;

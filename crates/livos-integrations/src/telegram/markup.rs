@@ -1,6 +1,7 @@
 //! Markdown, as models write it, as text with entities: code blocks, code, and bold.
 //!
-//! Telegram's own markup fails as a whole where one character is not escaped. Entities can't, and what is not known here stays as it was written.
+//! Telegram's own markup fails as a whole where one character is not escaped. Entities can't, and
+//! what is not known here stays as it was written.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use super::methods::Span;

@@ -114,7 +114,8 @@ impl Bot {
         self.call("getMe", &json!({})).await
     }
 
-    /// Updates from `offset` on, each as it came; everything below it is forgotten by the server. `wait` is up to 50 s.
+    /// Updates from `offset` on, each as it came; everything below it is forgotten by the server.
+    /// `wait` is up to 50 s.
     pub async fn updates(
         &self,
         offset: i64,
@@ -127,12 +128,14 @@ impl Bot {
         Ok(raw.into_iter().map(|update| Bytes::from(Box::<str>::from(update).into_string())).collect())
     }
 
-    /// Sends a text. It is not idempotent: after an error that [may have happened](TelegramError::may_have_happened) the message may be there.
+    /// Sends a text. It is not idempotent: after an error that
+    /// [may have happened](TelegramError::may_have_happened) the message may be there.
     pub async fn send_message(&self, message: &MessageText) -> Result<SentMessage, TelegramError> {
         self.call("sendMessage", message).await
     }
 
-    /// Changes a text of ours. One that stands there already is a success, whatever the server says.
+    /// Changes a text of ours. One that stands there already is a success, whatever the server
+    /// says.
     pub async fn edit_message(&self, number: i64, message: &MessageText) -> Result<(), TelegramError> {
         let mut parameters =
             json!({ "chat_id": message.chat_id, "message_id": number, "text": message.text });
@@ -163,14 +166,16 @@ impl Bot {
         self.call::<bool>("sendChatAction", &parameters).await.map(|_| ())
     }
 
-    /// Answers a button, which turns until then. `text` is shown for a moment, up to 200 characters; none for nothing.
+    /// Answers a button, which turns until then. `text` is shown for a moment, up to 200
+    /// characters; none for nothing.
     pub async fn answer_callback(&self, id: &str, text: Option<&str>) -> Result<(), TelegramError> {
         let text: Option<String> = text.map(|text| text.chars().take(200).collect());
         let parameters = json!({ "callback_query_id": id, "text": text });
         self.call::<bool>("answerCallbackQuery", &parameters).await.map(|_| ())
     }
 
-    /// How the webhook stands: to be asked now and then, since a webhook that fails tells nobody else.
+    /// How the webhook stands: to be asked now and then, since a webhook that fails tells nobody
+    /// else.
     pub async fn webhook_info(&self) -> Result<WebhookInfo, TelegramError> {
         self.call("getWebhookInfo", &json!({})).await
     }

@@ -1,11 +1,12 @@
 //! Telegram: a bot that loses no update and answers none twice (P-19).
 //!
-//! Updates come by long polling or by a webhook, and either way become jobs of a durable [`Queue`](livos_core::queue::Queue): one for each update id, whatever
-//! is repeated. The poller's [`Offset`] is written in the same step as the jobs, so that Telegram is told to forget only what is durable. A guard in the store
-//! lets one process poll at a time.
+//! Updates come by long polling or by a webhook, and either way become jobs of a durable
+//! [`Queue`](livos_core::queue::Queue): one for each update id, whatever is repeated. The poller's
+//! [`Offset`] is written in the same step as the jobs, so that Telegram is told to forget only what
+//! is durable. A guard in the store lets one process poll at a time.
 //!
-//! Answers go out through [`TelegramOutlet`] and [`deliver`](crate::sender::deliver), which streams them by editing, splits them at 4096 UTF-16 units, and
-//! keeps to Telegram's rates.
+//! Answers go out through [`TelegramOutlet`] and [`deliver`](crate::sender::deliver), which streams
+//! them by editing, splits them at 4096 UTF-16 units, and keeps to Telegram's rates.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -23,7 +24,8 @@
 //! }
 //! ```
 //!
-//! **The token** stands in the path of every request. It is in no error and no log of this module; a layer round the HTTP client must not log paths.
+//! **The token** stands in the path of every request. It is in no error and no log of this module;
+//! a layer round the HTTP client must not log paths.
 
 mod client;
 mod commands;

@@ -1,8 +1,10 @@
 //! Where polling goes on: one after the last update, unless ids began anew.
 //!
-//! Telegram forgets what is below the offset of a poll, so an offset is asked for only after it was written with its jobs. Ids grow by one, but after a silent
-//! week they may begin anywhere, also lower; an offset of before would then pass over what is new. So after six silent days polling begins at the oldest that
-//! is left, which confirms nothing, and what the server sends is followed, up or down; the queue's dedupe keys tell what is new.
+//! Telegram forgets what is below the offset of a poll, so an offset is asked for only after it was
+//! written with its jobs. Ids grow by one, but after a silent week they may begin anywhere, also
+//! lower; an offset of before would then pass over what is new. So after six silent days polling
+//! begins at the oldest that is left, which confirms nothing, and what the server sends is
+//! followed, up or down; the queue's dedupe keys tell what is new.
 //! <https://core.telegram.org/bots/api#update>
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -22,7 +24,8 @@ pub struct Offset {
 }
 
 impl Offset {
-    /// Silence after which ids may have begun anew. Six days: one less than Telegram says, for clocks that differ.
+    /// Silence after which ids may have begun anew. Six days: one less than Telegram says, for
+    /// clocks that differ.
     pub const SILENT: Duration = Duration::from_secs(6 * 86_400);
 
     /// The offset to poll with; zero for the oldest that is left.
@@ -41,7 +44,8 @@ impl Offset {
         serde_json::to_vec(&self).unwrap_or_default().into()
     }
 
-    /// As it was written; the beginning where that can't be read, which repeats at most what was not confirmed.
+    /// As it was written; the beginning where that can't be read, which repeats at most what was
+    /// not confirmed.
     pub fn of_position(position: &[u8]) -> Self {
         serde_json::from_slice(position).unwrap_or_default()
     }

@@ -14,7 +14,8 @@ const TYPING: Duration = Duration::from_millis(4500);
 
 /// A chat, or a topic of it, that answers are written into.
 ///
-/// Sending is not idempotent at Telegram: where no answer came the message may be there, and it is not sent again. Edits can be repeated.
+/// Sending is not idempotent at Telegram: where no answer came the message may be there, and it is
+/// not sent again. Edits can be repeated.
 #[derive(Debug, Clone)]
 pub struct TelegramOutlet {
     bot: Bot,
@@ -30,7 +31,8 @@ impl TelegramOutlet {
         Self { bot, chat, group, thread: None, reply_to: None }
     }
 
-    /// Where something was said: the same chat and topic; in a group, where several talk at once, in answer to the message.
+    /// Where something was said: the same chat and topic; in a group, where several talk at once,
+    /// in answer to the message.
     pub fn answering(bot: Bot, incoming: &super::Incoming) -> Self {
         let reply_to = (incoming.group && incoming.message > 0).then_some(incoming.message);
         let (chat, group, thread) = (incoming.chat, incoming.group, incoming.thread);

@@ -1,7 +1,8 @@
 //! How fast a chat may be written to, and which chats are left alone for how long.
 //!
-//! Telegram names about one message a second for a chat, with short bursts, and twenty a minute for a group; it promises none of it, and asks for time with 429
-//! where it is too much. <https://core.telegram.org/bots/faq#my-bot-is-hitting-limits-how-do-i-avoid-this>
+//! Telegram names about one message a second for a chat, with short bursts, and twenty a minute for
+//! a group; it promises none of it, and asks for time with 429 where it is too much.
+//! <https://core.telegram.org/bots/faq#my-bot-is-hitting-limits-how-do-i-avoid-this>
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::{
@@ -24,7 +25,8 @@ struct Pace {
     closed_until: Instant,
 }
 
-/// Chats that are kept in mind; beyond that, those that have nothing to wait for are forgotten first.
+/// Chats that are kept in mind; beyond that, those that have nothing to wait for are forgotten
+/// first.
 const MOST: usize = 4096;
 /// What may be written at once after a pause.
 const BURST: u32 = 3;

@@ -1,8 +1,11 @@
-//! The driver of long polling: waits for its turn, asks, enqueues, and only then lets Telegram forget.
+//! The driver of long polling: waits for its turn, asks, enqueues, and only then lets Telegram
+//! forget.
 //!
-//! Jobs and offset are written in one step of the queue, and the next poll confirms them. Killed at any instant, what was not confirmed comes again, and what
-//! was enqueued is a duplicate (P-19). Two pollers throw each other out with 409; a guard in the store makes the second one wait, over all processes that
-//! share the store, and its fence keeps one that slept through its turn from writing.
+//! Jobs and offset are written in one step of the queue, and the next poll confirms them. Killed at
+//! any instant, what was not confirmed comes again, and what was enqueued is a duplicate (P-19).
+//! Two pollers throw each other out with 409; a guard in the store makes the second one wait, over
+//! all processes that share the store, and its fence keeps one that slept through its turn from
+//! writing.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -24,22 +27,28 @@ use super::{Bot, ErrorKind, Offset, TelegramError, job};
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct PollerConfig {
-    /// How long the server may keep a poll waiting. 50 s: the longest it allows, and the fewest requests.
+    /// How long the server may keep a poll waiting. 50 s: the longest it allows, and the fewest
+    /// requests.
     pub wait: Duration,
     /// Updates of one poll, up to 100. 100: they are small, and one write takes them all.
     pub limit: u8,
-    /// The kinds of updates that are sent to us. Messages, edited ones, and buttons: what an agent answers to.
+    /// The kinds of updates that are sent to us. Messages, edited ones, and buttons: what an agent
+    /// answers to.
     pub allowed_updates: Vec<String>,
-    /// The name of this process for the guard. `livos`: right where one process runs, which then waits for nobody when it is started again. Processes that
-    /// run at one time need different names.
+    /// The name of this process for the guard. `livos`: right where one process runs, which then
+    /// waits for nobody when it is started again. Processes that run at one time need different
+    /// names.
     pub holder: String,
-    /// How long the guard holds without being kept, which happens every third of it. 30 s: a dead poller is taken over from half a minute later.
+    /// How long the guard holds without being kept, which happens every third of it. 30 s: a dead
+    /// poller is taken over from half a minute later.
     pub guard: Duration,
-    /// What to do while a webhook is set. It is waited for: it may be another server's, and to delete it would steal its updates.
+    /// What to do while a webhook is set. It is waited for: it may be another server's, and to
+    /// delete it would steal its updates.
     pub on_webhook: OnWebhook,
     /// The waits after polls that failed.
     pub backoff: BackoffConfig,
-    /// The wait after a conflict. 30 s: whoever is there stays for longer than that, or is gone by then.
+    /// The wait after a conflict. 30 s: whoever is there stays for longer than that, or is gone by
+    /// then.
     pub conflict: Duration,
 }
 
@@ -156,8 +165,8 @@ impl<C: Clock> Poller<C> {
         self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Polls until the drain; then confirms what is durable, and gives the guard up. Ends with an error only where the token is refused. Dropping the future is
-    /// as safe as a crash.
+    /// Polls until the drain; then confirms what is durable, and gives the guard up. Ends with an
+    /// error only where the token is refused. Dropping the future is as safe as a crash.
     pub async fn run(&self, drain: DrainSignal) -> Result<(), TelegramError> {
         let ended = self.take_turns(&drain).await;
         self.say(PollStatus::Stopped);
@@ -247,7 +256,8 @@ impl<C: Clock> Poller<C> {
     }
 
     async fn poll(&self, fence: u64) -> End {
-        // Differently for each turn, or processes that lost the server together would come back together.
+        // Differently for each turn, or processes that lost the server together would come back
+        // together.
         let mut backoff = Backoff::new(self.config.backoff, fence ^ self.bot.id().unsigned_abs());
         let mut offset = self.offset(&mut backoff).await;
         loop {
@@ -321,7 +331,8 @@ impl<C: Clock> Poller<C> {
                 Err(error) => {
                     self.fail(error.to_string());
                     if matches!(error, QueueError::Invalid(_)) {
-                        // Checked before, so this says something of the bot as a whole: only an operator can mend it.
+                        // Checked before, so this says something of the bot as a whole: only an
+                        // operator can mend it.
                         tracing::error!(%error, "the queue takes no jobs of this bot");
                     }
                     backoff.next_delay()
@@ -332,7 +343,8 @@ impl<C: Clock> Poller<C> {
         true
     }
 
-    /// The step that an update is: what can't be a job is read over, and must not come again for ever.
+    /// The step that an update is: what can't be a job is read over, and must not come again for
+    /// ever.
     fn step(&self, update: Bytes) -> Option<(i64, Option<NewJob>)> {
         match job(self.bot.id(), update) {
             Ok((id, job)) => match job.check() {

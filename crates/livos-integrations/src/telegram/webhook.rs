@@ -1,7 +1,8 @@
 //! The other way in: Telegram calls us.
 //!
-//! A webhook and a poller exclude each other, and both make the same jobs under the same keys, so that a bot can be switched from one to the other without
-//! losing or doubling anything. <https://core.telegram.org/bots/api#setwebhook>
+//! A webhook and a poller exclude each other, and both make the same jobs under the same keys, so
+//! that a bot can be switched from one to the other without losing or doubling anything.
+//! <https://core.telegram.org/bots/api#setwebhook>
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -25,11 +26,13 @@ pub struct WebhookConfig {
     pub url: Uri,
     /// What it proves itself by: 1 to 256 of `A-Z`, `a-z`, `0-9`, `_` and `-`.
     pub secret: Secret,
-    /// Calls at one time, 1 to 100. 8: each is one write, and a small server has better things to do.
+    /// Calls at one time, 1 to 100. 8: each is one write, and a small server has better things to
+    /// do.
     pub max_connections: u8,
     /// The kinds of updates that are sent to us, as of a poller.
     pub allowed_updates: Vec<String>,
-    /// Whether a webhook with another address is replaced. False: it may be another server's, and its updates would be stolen.
+    /// Whether a webhook with another address is replaced. False: it may be another server's, and
+    /// its updates would be stolen.
     pub replace: bool,
 }
 
@@ -65,7 +68,8 @@ pub enum NotEnabled {
 }
 
 impl Bot {
-    /// Lets Telegram call us from now on, and ends every poller of this bot with 409. What waits is delivered.
+    /// Lets Telegram call us from now on, and ends every poller of this bot with 409. What waits is
+    /// delivered.
     pub async fn enable_webhook(&self, config: &WebhookConfig) -> Result<(), NotEnabled> {
         if !is_secret_token(config.secret.expose()) {
             return Err(NotEnabled::Secret);
@@ -90,7 +94,8 @@ fn is_secret_token(text: &str) -> bool {
     (1..=256).contains(&text.len()) && text.bytes().all(allowed)
 }
 
-/// Takes what Telegram delivers, and answers when it is durable. The caller bounds the body's size before it reads it; an update has some kilobytes.
+/// Takes what Telegram delivers, and answers when it is durable. The caller bounds the body's size
+/// before it reads it; an update has some kilobytes.
 pub struct Receiver<C> {
     bot: i64,
     secret: Secret,
@@ -104,7 +109,8 @@ const TOKEN: &str = "x-telegram-bot-api-secret-token";
 const FULL: Duration = Duration::from_secs(30);
 
 impl<C: Clock> Receiver<C> {
-    /// A receiver for the webhook of `bot`; none where the secret is not one, as anybody could send then.
+    /// A receiver for the webhook of `bot`; none where the secret is not one, as anybody could send
+    /// then.
     pub fn new(bot: &Bot, secret: Secret, queue: Arc<dyn Queue>, clock: C) -> Result<Self, NotEnabled> {
         if !is_secret_token(secret.expose()) {
             return Err(NotEnabled::Secret);
@@ -112,8 +118,9 @@ impl<C: Clock> Receiver<C> {
         Ok(Self { bot: bot.id(), secret, queue, clock })
     }
 
-    /// Enqueues a delivery. 200 once it is durable, or was before; 401 without the secret; 400 for what is no update; 503 with `Retry-After` while the queue
-    /// takes nothing, upon which Telegram tries again for a day.
+    /// Enqueues a delivery. 200 once it is durable, or was before; 401 without the secret; 400 for
+    /// what is no update; 503 with `Retry-After` while the queue takes nothing, upon which Telegram
+    /// tries again for a day.
     pub async fn receive(&self, headers: &HeaderMap, body: Bytes) -> Response<Bytes> {
         if !self.is_telegram(headers) {
             return answer(StatusCode::UNAUTHORIZED, None);

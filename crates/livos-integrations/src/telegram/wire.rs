@@ -1,4 +1,5 @@
-//! What Telegram sends, as far as it is read. Fields that are not known are passed over, and so are kinds of updates: new ones come with every version.
+//! What Telegram sends, as far as it is read. Fields that are not known are passed over, and so are
+//! kinds of updates: new ones come with every version.
 
 use serde::Deserialize;
 

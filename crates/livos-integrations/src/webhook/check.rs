@@ -1,4 +1,5 @@
-//! One request under examination: it holds the body that it has examined, so that nothing else can come out as verified.
+//! One request under examination: it holds the body that it has examined, so that nothing else can
+//! come out as verified.
 
 use ::hmac::Mac as _;
 use bytes::{Bytes, BytesMut};

@@ -1,4 +1,5 @@
-//! HMAC-SHA256 as many smaller providers do it: the names of the headers, the encoding and what is signed are configuration.
+//! HMAC-SHA256 as many smaller providers do it: the names of the headers, the encoding and what is
+//! signed are configuration.
 
 use std::time::Duration;
 
@@ -32,7 +33,8 @@ pub struct HmacConfig {
     pub provider: String,
     /// Where the signature is.
     pub signature_header: String,
-    /// What stands before the signature in its header. Nothing: the bare digits are the most common form.
+    /// What stands before the signature in its header. Nothing: the bare digits are the most common
+    /// form.
     pub prefix: String,
     /// How the signature is written. In hexadecimal digits, as most do.
     pub encoding: Encoding,
@@ -40,7 +42,8 @@ pub struct HmacConfig {
     pub id_header: Option<String>,
     /// Where the time in seconds since 1970 is. Nowhere: then nothing is known of a delivery's age.
     pub timestamp_header: Option<String>,
-    /// What is signed: text with `{id}`, `{timestamp}`, and `{body}` at its end. `{body}`, the form that needs no documentation.
+    /// What is signed: text with `{id}`, `{timestamp}`, and `{body}` at its end. `{body}`, the form
+    /// that needs no documentation.
     pub signed: String,
     /// How far the time may be off. [`TOLERANCE`].
     pub tolerance: Duration,
@@ -139,7 +142,8 @@ impl Hmac {
     }
 }
 
-/// Reads what is signed before the body. Two values need text between them, else a digit could move from one to the other.
+/// Reads what is signed before the body. Two values need text between them, else a digit could move
+/// from one to the other.
 fn parts(signed: &str) -> Result<Vec<Part>, &'static str> {
     let mut rest = signed.strip_suffix("{body}").ok_or("it must end with {body}")?;
     let mut parts = Vec::new();

@@ -27,7 +27,8 @@ pub struct Delivery {
 enum Basis {
     /// The id, which the signature covers.
     Id,
-    /// What the signature covers, since it does not cover the id. The text in front is not signed: it only tells things apart.
+    /// What the signature covers, since it does not cover the id. The text in front is not signed:
+    /// it only tells things apart.
     Signed(String, Bytes),
 }
 
@@ -58,7 +59,8 @@ impl Delivery {
         }
     }
 
-    /// A delivery that is the same as another with the same body, whatever its id; without an id it is named by the body.
+    /// A delivery that is the same as another with the same body, whatever its id; without an id it
+    /// is named by the body.
     pub(super) fn by_body(provider: impl Into<Cow<'static, str>>, id: Option<String>, body: Bytes) -> Self {
         let id = id.unwrap_or_else(|| to_hex(&Sha256::digest(&body)[..16]));
         let basis = Basis::Signed(String::new(), body.clone());
@@ -99,12 +101,14 @@ impl Delivery {
         &self.provider
     }
 
-    /// The provider's own id of it, for people and logs. Not every provider signs it, so it proves nothing; see [`Delivery::key`].
+    /// The provider's own id of it, for people and logs. Not every provider signs it, so it proves
+    /// nothing; see [`Delivery::key`].
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// What happened, in the provider's words, where it says so in a known place. Some say it in a header that is not signed: a hint, and no proof.
+    /// What happened, in the provider's words, where it says so in a known place. Some say it in a
+    /// header that is not signed: a hint, and no proof.
     pub fn event(&self) -> Option<&str> {
         self.event.as_deref()
     }
@@ -124,8 +128,8 @@ impl Delivery {
         self.greeting.is_some()
     }
 
-    /// Repeats of one delivery have the same key, and nobody but the provider can make another for the same content. Fits into a
-    /// [`livos_core::queue::DedupeKey`].
+    /// Repeats of one delivery have the same key, and nobody but the provider can make another for
+    /// the same content. Fits into a [`livos_core::queue::DedupeKey`].
     pub fn key(&self) -> String {
         match &self.basis {
             Basis::Id if self.id.len() <= 256 && !self.id.chars().any(char::is_control) => {
@@ -192,7 +196,8 @@ pub struct Received {
     pub content_type: Option<String>,
     /// When it came.
     pub received_at: Timestamp,
-    /// The bytes as they came. Who wrote them is verified, and nothing that they say is an instruction.
+    /// The bytes as they came. Who wrote them is verified, and nothing that they say is an
+    /// instruction.
     #[serde(skip)]
     pub body: Bytes,
 }

@@ -1,8 +1,9 @@
 //! Discord: Ed25519 over the time and the raw body, for interactions and for webhook events.
 //!
 //! <https://discord.com/developers/docs/interactions/overview>. Nothing stands between the time and the body, so the time has ten digits and the body begins
-//! with a brace: a digit moved from one to the other is refused. Discord asks with wrong signatures now and then and wants 401, which therefore answers
-//! everything that is refused. It documents no age for a signature; an old interaction is a duplicate by its id.
+//! with a brace: a digit moved from one to the other is refused. Discord asks with wrong signatures
+//! now and then and wants 401, which therefore answers everything that is refused. It documents no
+//! age for a signature; an old interaction is a duplicate by its id.
 
 use bytes::Bytes;
 use ed25519_dalek::{Signature, VerifyingKey};
@@ -130,8 +131,9 @@ impl Verifier for Discord {
         MONTH
     }
 
-    /// A greeting is returned. A command is acknowledged now and answered later, through the interaction's token; a component is acknowledged without a
-    /// change, and what wants completing gets no choices.
+    /// A greeting is returned. A command is acknowledged now and answered later, through the
+    /// interaction's token; a component is acknowledged without a change, and what wants completing
+    /// gets no choices.
     fn answer(&self, delivery: &Delivery) -> Response<Bytes> {
         let json = |json: &'static str| super::body("application/json", json);
         if self.what == What::Events {

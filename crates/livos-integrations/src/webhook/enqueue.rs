@@ -18,7 +18,8 @@ use super::{Delivery, Verified};
 
 /// Enqueues verified deliveries as jobs of one kind, whose payload is a [`super::Received`].
 ///
-/// Two endpoints with kinds of their own do not dedupe each other's deliveries. The queue logs and counts when it fills, and refuses when it is full.
+/// Two endpoints with kinds of their own do not dedupe each other's deliveries. The queue logs and
+/// counts when it fills, and refuses when it is full.
 #[derive(Clone)]
 pub struct Enqueue<C> {
     queue: Arc<dyn Queue>,
@@ -34,7 +35,8 @@ impl<C> fmt::Debug for Enqueue<C> {
 }
 
 impl<C> Enqueue<C> {
-    /// Into this queue; each delivery is remembered for `retention`, see [`super::Verifier::retention`].
+    /// Into this queue; each delivery is remembered for `retention`, see
+    /// [`super::Verifier::retention`].
     pub fn new(queue: Arc<dyn Queue>, kind: JobKind, clock: C, retention: Duration) -> Self {
         Self { queue, kind, clock, retention }
     }

@@ -1,4 +1,5 @@
-//! Why a delivery is refused: whose fault it is, and never a secret or the signature that was expected.
+//! Why a delivery is refused: whose fault it is, and never a secret or the signature that was
+//! expected.
 
 use std::time::Duration;
 
@@ -49,7 +50,8 @@ pub enum Fault {
 }
 
 impl VerifyError {
-    /// The status to answer with: 400 for what has the wrong form, 401 for what proves nothing, 503 for what could not be judged.
+    /// The status to answer with: 400 for what has the wrong form, 401 for what proves nothing, 503
+    /// for what could not be judged.
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Missing(_) | Self::Malformed(_) | Self::Repeated(_) | Self::Body(_) => {

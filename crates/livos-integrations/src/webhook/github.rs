@@ -1,7 +1,8 @@
 //! GitHub: HMAC-SHA256 over the raw body in `X-Hub-Signature-256`.
 //!
 //! <https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries>. Neither the delivery id nor the event's name is signed. The SHA-1
-//! signature of old is ignored, so that it can't rescue a wrong one. GitHub does not try again by itself; a delivery sent again by hand has the same body.
+//! signature of old is ignored, so that it can't rescue a wrong one. GitHub does not try again by
+//! itself; a delivery sent again by hand has the same body.
 
 use bytes::Bytes;
 use http::{HeaderName, header, request::Parts};

@@ -1,4 +1,5 @@
-//! GitLab: a signing token by Standard Webhooks (since 19.0), or a plain secret in `X-Gitlab-Token`.
+//! GitLab: a signing token by Standard Webhooks (since 19.0), or a plain secret in
+//! `X-Gitlab-Token`.
 //!
 //! <https://docs.gitlab.com/user/project/integrations/webhooks/>. An endpoint has one of the two: with a signing token a right plain secret proves nothing,
 //! so that leaving the signature out is no way round it.

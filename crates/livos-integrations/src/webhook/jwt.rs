@@ -1,4 +1,5 @@
-//! Reads a signed token (JWS, RS256) as strictly as Google writes it. The algorithm is fixed here and never taken from the token.
+//! Reads a signed token (JWS, RS256) as strictly as Google writes it. The algorithm is fixed here
+//! and never taken from the token.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::time::Duration;

@@ -91,7 +91,8 @@ pub(super) fn mac<M: Mac + KeyInit>(key: &[u8]) -> Result<M, InvalidSecret> {
     M::new_from_slice(key).map_err(|_| InvalidSecret::Malformed("it has a length that no key has"))
 }
 
-/// Whether any of these MACs is any of these signatures. All are compared, whichever matches: the time taken tells nothing.
+/// Whether any of these MACs is any of these signatures. All are compared, whichever matches: the
+/// time taken tells nothing.
 pub(super) fn any_signed<M: Mac>(macs: Vec<M>, signatures: &[impl AsRef<[u8]>]) -> bool {
     let mut found = Choice::from(0);
     for mac in macs {
@@ -116,7 +117,8 @@ pub(super) fn standard(text: &str) -> Result<HmacSha256, InvalidSecret> {
     mac(&key)
 }
 
-/// A public key for Ed25519 in its one encoding that is a point of large order: with another, one signature fits many messages.
+/// A public key for Ed25519 in its one encoding that is a point of large order: with another, one
+/// signature fits many messages.
 pub(super) fn ed25519(bytes: [u8; 32]) -> Result<VerifyingKey, InvalidSecret> {
     match VerifyingKey::from_bytes(&bytes) {
         Ok(key) if !key.is_weak() && key.to_edwards().compress().to_bytes() == bytes => Ok(key),
@@ -130,7 +132,8 @@ pub(super) fn standard_public(text: &str) -> Result<VerifyingKey, InvalidSecret>
     ed25519(bytes.ok_or(InvalidSecret::Malformed("a public key is whpk_ and base64 of 32 bytes"))?)
 }
 
-/// A shared secret that is sent as it is, kept as its hash: hashes are compared in a time that tells nothing, not even the length.
+/// A shared secret that is sent as it is, kept as its hash: hashes are compared in a time that
+/// tells nothing, not even the length.
 pub(super) fn token(text: &str) -> [u8; 32] {
     Sha256::digest(text.as_bytes()).into()
 }

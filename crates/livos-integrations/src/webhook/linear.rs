@@ -1,8 +1,8 @@
 //! Linear: HMAC-SHA256 over the raw body in hexadecimal digits, with the time inside the body.
 //!
 //! <https://linear.app/developers/webhooks>. `webhookTimestamp` is signed and is what counts; the header of that name is not, and is taken only where the body
-//! has no time. The delivery id is not signed. Whether a retry bears a new time is not documented, so the time is left out of what makes two deliveries
-//! the same. Linear wants exactly 200.
+//! has no time. The delivery id is not signed. Whether a retry bears a new time is not documented,
+//! so the time is left out of what makes two deliveries the same. Linear wants exactly 200.
 
 use std::time::Duration;
 

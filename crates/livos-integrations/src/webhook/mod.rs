@@ -1,7 +1,9 @@
-//! Deliveries that are who they say they are (P-10): the signature is checked over the raw bytes before anything reads them.
+//! Deliveries that are who they say they are (P-10): the signature is checked over the raw bytes
+//! before anything reads them.
 //!
-//! A [`Verifier`] knows one provider. Its [`Check`] takes the body chunk by chunk, feeds each to the MAC where the scheme allows, and answers a
-//! [`Verified`] delivery, which can be made in no other way. The layers mount it over HTTP, outermost first:
+//! A [`Verifier`] knows one provider. Its [`Check`] takes the body chunk by chunk, feeds each to
+//! the MAC where the scheme allows, and answers a [`Verified`] delivery, which can be made in no
+//! other way. The layers mount it over HTTP, outermost first:
 //!
 //! | layer | what it answers itself |
 //! | --- | --- |
@@ -9,13 +11,15 @@
 //! | [`VerifyLayer`] | 413 and 408 to a body that is too long or too slow, 401 and 400 to what is not the provider's, greetings in its own words |
 //! | [`Enqueue`] | durable or a duplicate, in one step; the provider hears 2xx only after that, or 503 with `Retry-After` |
 //!
-//! [`intake`] is the three of them. No agent runs before the answer: work is leased from the queue by a worker.
+//! [`intake`] is the three of them. No agent runs before the answer: work is leased from the queue
+//! by a worker.
 //!
 //! # What a repeat is
 //!
-//! A delivery is deduped by [`Delivery::key`], and that is never something a stranger can choose: the provider's id where the signature covers it, else the
-//! hash of the signed bytes. So a captured body under a new id is a duplicate. Where the timestamp is signed too, it is refused altogether once it is
-//! older than the tolerance.
+//! A delivery is deduped by [`Delivery::key`], and that is never something a stranger can choose:
+//! the provider's id where the signature covers it, else the hash of the signed bytes. So a
+//! captured body under a new id is a duplicate. Where the timestamp is signed too, it is refused
+//! altogether once it is older than the tolerance.
 
 mod check;
 mod custom;
@@ -69,22 +73,26 @@ pub use self::{
     verify::{Body, Intake, Verify, VerifyConfig, VerifyLayer, intake},
 };
 
-/// How far a signed timestamp may lie in the past, or in the future. 300 s: what the providers' own libraries allow.
+/// How far a signed timestamp may lie in the past, or in the future. 300 s: what the providers' own
+/// libraries allow.
 pub const TOLERANCE: Duration = Duration::from_secs(300);
 
 /// What a verifier waits for before it can judge.
 pub type Prepared = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Checks the deliveries of one provider, by any of several secrets, so that one can be replaced by another while both are valid.
+/// Checks the deliveries of one provider, by any of several secrets, so that one can be replaced by
+/// another while both are valid.
 ///
-/// No request makes it panic, and none makes it do more than one MAC for each secret before it is refused. A header that matters stands once; encodings
-/// are the provider's canonical ones; time counts in both directions. A type outside this crate can wrap a verifier and can't make a [`Verified`].
+/// No request makes it panic, and none makes it do more than one MAC for each secret before it is
+/// refused. A header that matters stands once; encodings are the provider's canonical ones; time
+/// counts in both directions. A type outside this crate can wrap a verifier and can't make a
+/// [`Verified`].
 pub trait Verifier: Send + Sync {
     /// The provider's name in logs and jobs, as in `github`.
     fn provider(&self) -> &str;
 
-    /// What has to be had before [`Verifier::open`] can judge this request, such as the provider's keys; most need nothing. It ends in bounded time, and
-    /// its failure shows in `open`.
+    /// What has to be had before [`Verifier::open`] can judge this request, such as the provider's
+    /// keys; most need nothing. It ends in bounded time, and its failure shows in `open`.
     fn prepare(&self, now: Timestamp, request: &Parts) -> Option<Prepared> {
         let _ = (now, request);
         None
@@ -105,8 +113,9 @@ pub trait Verifier: Send + Sync {
         check.finish()
     }
 
-    /// How long a delivery is remembered, so that its repeat is a duplicate: longer than the provider tries again, and where no timestamp is signed, as
-    /// long as a captured one shall be worthless. A week.
+    /// How long a delivery is remembered, so that its repeat is a duplicate: longer than the
+    /// provider tries again, and where no timestamp is signed, as long as a captured one shall be
+    /// worthless. A week.
     fn retention(&self) -> Duration {
         WEEK
     }

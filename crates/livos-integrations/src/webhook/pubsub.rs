@@ -1,9 +1,11 @@
 //! Google Pub/Sub push: a token by which Google says that the request is of our own subscription.
 //!
 //! <https://cloud.google.com/pubsub/docs/authenticate-push-subscriptions>. The token is for the sender and covers nothing of the body, and Pub/Sub uses one
-//! for many messages; so a message is known by its own id. Everything is checked that the token says: who issued it, for whom, by which account, until
-//! when. What can't be right is refused before any key is asked for. Only some statuses acknowledge a message, and 204 is the one that is answered; an
-//! authentic message that can't be read is acknowledged too and goes into the queue, because it would come again for days.
+//! for many messages; so a message is known by its own id. Everything is checked that the token
+//! says: who issued it, for whom, by which account, until when. What can't be right is refused
+//! before any key is asked for. Only some statuses acknowledge a message, and 204 is the one that
+//! is answered; an authentic message that can't be read is acknowledged too and goes into the
+//! queue, because it would come again for days.
 
 use std::time::Duration;
 
@@ -26,9 +28,11 @@ static SUBSCRIPTION: HeaderName = HeaderName::from_static("x-goog-pubsub-subscri
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PubSubConfig {
-    /// The audience of the subscription; the URL that it pushes to, unless it was set to something else.
+    /// The audience of the subscription; the URL that it pushes to, unless it was set to something
+    /// else.
     pub audience: String,
-    /// The account that the subscription signs with, as in `push@project.iam.gserviceaccount.com`. Without it, any customer of Google could sign.
+    /// The account that the subscription signs with, as in `push@project.iam.gserviceaccount.com`.
+    /// Without it, any customer of Google could sign.
     pub email: String,
     /// How far Google's clock and ours may differ. A minute: both keep time by the network.
     pub skew: Duration,

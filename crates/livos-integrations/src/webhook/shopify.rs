@@ -1,8 +1,9 @@
 //! Shopify: HMAC-SHA256 over the raw body, as base64 in `X-Shopify-Hmac-Sha256`.
 //!
 //! <https://shopify.dev/docs/apps/build/webhooks/subscribe/https>. No time and no id is signed. Two topics may have the same body, so the topic belongs to
-//! the key, although it is not signed either: a captured body can come in once for each topic at the most. Like Shopify's own library, this refuses an
-//! empty body and a delivery without its topic, shop, version or id.
+//! the key, although it is not signed either: a captured body can come in once for each topic at
+//! the most. Like Shopify's own library, this refuses an empty body and a delivery without its
+//! topic, shop, version or id.
 
 use bytes::Bytes;
 use http::{HeaderName, header, request::Parts};
@@ -28,7 +29,8 @@ pub struct Shopify {
 }
 
 impl Shopify {
-    /// By any of these client secrets of the app. After a rotation the old one may sign for an hour.
+    /// By any of these client secrets of the app. After a rotation the old one may sign for an
+    /// hour.
     pub fn new(secrets: impl IntoIterator<Item = Secret>) -> Result<Self, InvalidSecret> {
         Ok(Self { keys: Keys::text(secrets)? })
     }

@@ -1,7 +1,8 @@
 //! Slack: HMAC-SHA256 over the version, the time and the raw body, in `X-Slack-Signature: v0=…`.
 //!
 //! <https://docs.slack.dev/authentication/verifying-requests-from-slack>. Events come as JSON, commands and interactions as forms; the signature is over the
-//! bytes of either. The `token` in a body is no proof, and not read. The challenge is said back only if it is signed.
+//! bytes of either. The `token` in a body is no proof, and not read. The challenge is said back
+//! only if it is signed.
 
 use std::time::Duration;
 

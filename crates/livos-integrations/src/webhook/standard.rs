@@ -1,8 +1,10 @@
-//! Standard Webhooks 1.0: a signature over the id, the time and the raw body, with a shared secret (`v1`) or by Ed25519 (`v1a`); and Svix, who began it.
+//! Standard Webhooks 1.0: a signature over the id, the time and the raw body, with a shared secret
+//! (`v1`) or by Ed25519 (`v1a`); and Svix, who began it.
 //!
 //! <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>. A `v1` is compared under shared secrets only and a `v1a` under
-//! public keys only, so that a key which everybody knows never becomes a secret. Versions that are not known and items that can't be read are passed
-//! over. An id with a dot is refused: id, time and body are joined by dots, and could be cut anew elsewhere under the same signature.
+//! public keys only, so that a key which everybody knows never becomes a secret. Versions that are
+//! not known and items that can't be read are passed over. An id with a dot is refused: id, time
+//! and body are joined by dots, and could be cut anew elsewhere under the same signature.
 
 use std::time::Duration;
 
@@ -148,7 +150,8 @@ impl Judge for StandardJudge {
 pub struct StandardWebhooks(Scheme);
 
 impl StandardWebhooks {
-    /// By any of these keys: `whsec_` and base64 (the prefix may be missing) is a shared secret, `whpk_` a public key.
+    /// By any of these keys: `whsec_` and base64 (the prefix may be missing) is a shared secret,
+    /// `whpk_` a public key.
     pub fn new(secrets: impl IntoIterator<Item = Secret>) -> Result<Self, InvalidSecret> {
         Scheme::new("standard", secrets).map(Self)
     }
@@ -171,8 +174,9 @@ impl Verifier for StandardWebhooks {
     }
 }
 
-/// Verifies deliveries of Svix: the same scheme under `svix-` headers, or under `webhook-` where the sender chose so. Where a delivery has a `svix-id`, all
-/// three headers are taken from Svix's family.
+/// Verifies deliveries of Svix: the same scheme under `svix-` headers, or under `webhook-` where
+/// the sender chose so. Where a delivery has a `svix-id`, all three headers are taken from Svix's
+/// family.
 #[derive(Debug, Clone)]
 pub struct Svix(Scheme);
 

@@ -1,8 +1,9 @@
 //! Stripe: HMAC-SHA256 over the time, a dot and the raw body, in `Stripe-Signature: t=…,v1=…`.
 //!
 //! <https://docs.stripe.com/webhooks>. The key is the whole text of the secret, its `whsec_` included. Only `v1` counts: `v0` is made for test events, and a
-//! header with nothing else is an attempt at a downgrade. A `v1` that is malformed is passed over, because another one may be right; a second `t` is
-//! refused, because one could be fresh and the other signed.
+//! header with nothing else is an attempt at a downgrade. A `v1` that is malformed is passed over,
+//! because another one may be right; a second `t` is refused, because one could be fresh and the
+//! other signed.
 
 use std::time::Duration;
 
@@ -19,7 +20,8 @@ use super::{
 };
 
 static SIGNATURE: HeaderName = HeaderName::from_static("stripe-signature");
-/// Items of a signature that are looked at: two secrets that are being exchanged make two, and test events one more.
+/// Items of a signature that are looked at: two secrets that are being exchanged make two, and test
+/// events one more.
 const MAX_ITEMS: usize = 16;
 
 /// Verifies events of Stripe.
@@ -78,7 +80,8 @@ impl Verifier for Stripe {
         let read = move |body: Bytes| {
             let delivery = match serde_json::from_slice::<Event>(&body) {
                 Ok(event) => Delivery::with_signed_id("stripe", event.id, body).with_event(event.kind),
-                // Stripe's own, if it can't be read: kept for whoever can, instead of refused for three days.
+                // Stripe's own, if it can't be read: kept for whoever can, instead of refused for
+                // three days.
                 Err(_) => Delivery::by_body("stripe", None, body),
             };
             Ok(delivery.with_signed_at(signed_at).with_content_type(content_type))

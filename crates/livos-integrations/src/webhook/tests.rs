@@ -297,8 +297,9 @@ fn any_headers() -> impl Strategy<Value = Vec<(usize, Vec<u8>)>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    /// A right delivery with some headers overwritten or doubled by anything, and a body with anything in it: never a panic, and never verified unless the
-    /// body is the one that was signed.
+    /// A right delivery with some headers overwritten or doubled by anything, and a body with
+    /// anything in it: never a panic, and never verified unless the body is the one that was
+    /// signed.
     #[test]
     fn nothing_that_comes_in_makes_a_verifier_panic_or_err(
         which in 0..Provider::ALL.len(),

@@ -1,10 +1,13 @@
-//! Twilio: HMAC-SHA1 over the URL as Twilio calls it and the parameters of the form, as base64 in `X-Twilio-Signature`.
+//! Twilio: HMAC-SHA1 over the URL as Twilio calls it and the parameters of the form, as base64 in
+//! `X-Twilio-Signature`.
 //!
 //! <https://www.twilio.com/docs/usage/security#validating-requests>. The URL is configured, because behind a proxy the server can't know it; the query is the
-//! request's own. Twilio writes the port or leaves it out, so both are tried. A body that is no form is covered only by the `bodySHA256` of the signed
-//! query: without that it is refused. No time is signed. Names and values are signed without anything between them (`Digits=1234` and `Digits1=234`
-//! sign the same), so read only the parameters you expect. Two requests with the same URL and parameters are one delivery, as a voice menu that is answered
-//! twice alike would be; those want an answer at once anyway, and not a queue.
+//! request's own. Twilio writes the port or leaves it out, so both are tried. A body that is no
+//! form is covered only by the `bodySHA256` of the signed query: without that it is refused. No
+//! time is signed. Names and values are signed without anything between them (`Digits=1234` and
+//! `Digits1=234` sign the same), so read only the parameters you expect. Two requests with the same
+//! URL and parameters are one delivery, as a voice menu that is answered twice alike would be;
+//! those want an answer at once anyway, and not a queue.
 
 use ::hmac::{Hmac, Mac as _};
 use bytes::Bytes;
@@ -33,8 +36,8 @@ pub struct Twilio {
 }
 
 impl Twilio {
-    /// By any of these auth tokens, for the URL that is configured at Twilio, such as `https://agent.example/hooks/twilio`; its query is taken from each
-    /// request.
+    /// By any of these auth tokens, for the URL that is configured at Twilio, such as
+    /// `https://agent.example/hooks/twilio`; its query is taken from each request.
     pub fn new(tokens: impl IntoIterator<Item = Secret>, url: &str) -> Result<Self, InvalidSecret> {
         let urls =
             spellings(url).ok_or(InvalidSecret::Malformed("the URL is not http or https, with a host"))?;

@@ -73,7 +73,8 @@ pub(super) fn to_hex(bytes: &[u8]) -> String {
     bytes.iter().flat_map(pair).map(char::from).collect()
 }
 
-/// Base64 of exactly `N` bytes, in the standard alphabet, with its padding, and with no bits set beyond the last byte.
+/// Base64 of exactly `N` bytes, in the standard alphabet, with its padding, and with no bits set
+/// beyond the last byte.
 pub(super) fn base64<const N: usize>(text: &str) -> Option<[u8; N]> {
     // Anything longer need not be decoded.
     if text.len() != N.div_ceil(3) * 4 {

@@ -1,7 +1,7 @@
 //! A queue and a store that outlive whoever uses them, and that virtual time waits for.
 //!
-//! The embedded file writes on a thread of its own. A paused clock that sees nothing else to do runs on to the next timer meanwhile; a blocking task keeps it
-//! from that.
+//! The embedded file writes on a thread of its own. A paused clock that sees nothing else to do
+//! runs on to the next timer meanwhile; a blocking task keeps it from that.
 
 use std::{
     sync::{
@@ -32,7 +32,8 @@ pub struct Disk {
     pub fuse: Fuse,
 }
 
-/// Burns down by two with each thing that is asked: before it is done, and after. Once it is gone nothing goes on, as in a process that was killed there.
+/// Burns down by two with each thing that is asked: before it is done, and after. Once it is gone
+/// nothing goes on, as in a process that was killed there.
 #[derive(Clone)]
 pub struct Fuse(Arc<AtomicU32>);
 

@@ -1,4 +1,5 @@
-//! A process that is cut off at every await between poll, enqueue and cursor, over a store that stays.
+//! A process that is cut off at every await between poll, enqueue and cursor, over a store that
+//! stays.
 
 use std::{collections::BTreeMap, future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
 
@@ -9,7 +10,8 @@ use tokio::time::sleep;
 
 use crate::support::{ADDRESS, Disk, TOPIC, Virtual, assert_once, fused_client, provider, work};
 
-/// Lives for so many wake-ups, and is dropped where it is then; false where it went to sleep before.
+/// Lives for so many wake-ups, and is dropped where it is then; false where it went to sleep
+/// before.
 async fn life(provider: &Provider, disk: &Disk, clock: &Virtual, wakes: u32) -> bool {
     let (queue, store) = (Arc::clone(&disk.queue), Arc::clone(&disk.store));
     let tell = |told| assert!(matches!(told, Told::Alert(WatchAlert::MailSkipped)), "{told:?}");
@@ -46,8 +48,8 @@ enum Kill {
     Step(u32),
 }
 
-/// The same story again and again, with a kill at the first place, at the second, and so on until a life does all there is. Answers how many kills there
-/// were.
+/// The same story again and again, with a kill at the first place, at the second, and so on until a
+/// life does all there is. Answers how many kills there were.
 async fn kill_everywhere(kill: fn(u32) -> Kill, forget: bool) -> u32 {
     for place in 1.. {
         let provider = provider(Config::default());

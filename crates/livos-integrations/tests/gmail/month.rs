@@ -70,7 +70,8 @@ async fn month(seed: u64, renew_after: Duration) {
     for route in ["watch", "history.list", "messages.list", "profile"] {
         provider.flaky(route, 0.0);
     }
-    // That pushes come again is heard from a push, and now and then three of them are lost in a row.
+    // That pushes come again is heard from a push, and now and then three of them are lost in a
+    // row.
     for hour in 0..200 {
         if hour >= 48 && unrecovered(&heard.lock().unwrap()).is_empty() {
             break;
@@ -89,7 +90,8 @@ async fn month(seed: u64, renew_after: Duration) {
     process.end().await;
 }
 
-/// What was pushed since the last time comes to the process that is up; what is pushed to none is lost.
+/// What was pushed since the last time comes to the process that is up; what is pushed to none is
+/// lost.
 fn hand_over(pushes: &mut UnboundedReceiver<Value>, process: Option<&Process>) {
     while let Ok(body) = pushes.try_recv() {
         let notification = Notification::from_pubsub(body.to_string().as_bytes()).unwrap();
@@ -113,7 +115,8 @@ fn unrecovered(heard: &[Told]) -> BTreeSet<WatchAlert> {
     raised
 }
 
-/// Nothing is told again before it was over. A process that is killed while it tells may tell once more.
+/// Nothing is told again before it was over. A process that is killed while it tells may tell once
+/// more.
 fn assert_told_once(heard: &[Told]) {
     let again = (0..heard.len())
         .filter(|at| matches!(heard[*at], Told::Alert(alert) if unrecovered(&heard[..*at]).contains(&alert)))

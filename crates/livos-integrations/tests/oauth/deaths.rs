@@ -33,7 +33,8 @@ async fn dies(world: World, how: impl AsyncFnOnce(&World)) -> Ending {
     assert_eq!(world.twin.stats().refreshes, refreshes, "what is dead is left alone");
     assert_eq!(world.alerts().len(), before + 1, "nobody is told twice");
 
-    // And a new consent brings it back, in both: the other process looks within seconds when somebody asks.
+    // And a new consent brings it back, in both: the other process looks within seconds when
+    // somebody asks.
     world.connect(&restarted).await;
     tokio::time::sleep(10 * SECOND).await;
     for process in [&restarted, &other] {
@@ -129,7 +130,8 @@ async fn an_answer_that_was_lost_ends_a_grant_only_where_the_provider_is_that_st
     }
 }
 
-/// Something goes wrong at the next refreshes; the grant lives through it, callers notice nothing, and nobody is told.
+/// Something goes wrong at the next refreshes; the grant lives through it, callers notice nothing,
+/// and nobody is told.
 async fn survives(what: &str, goes_wrong: impl AsyncFn(&World)) {
     let world = World::new(Config::default());
     let process = world.process();
@@ -176,7 +178,8 @@ async fn what_only_looks_like_death_is_lived_through() {
         let html =
             Refusal { body: Some("<html>".into()), ..Refusal::status(status).header("retry-after", "30") };
         let what = status.to_string();
-        // The calls of the test itself are refused too, so only what is under way for the refresh is.
+        // The calls of the test itself are refused too, so only what is under way for the refresh
+        // is.
         survives(&what, async |world: &World| {
             tokio::time::sleep(27 * MINUTE).await;
             world.twin.refuse(1, html.clone());

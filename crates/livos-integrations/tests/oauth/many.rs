@@ -26,7 +26,8 @@ async fn ask(world: &World, processes: &[&Process], callers: usize) -> usize {
     tokens.len()
 }
 
-/// Connected for two minutes, and an API refused the token: the refresh takes so long as the provider likes.
+/// Connected for two minutes, and an API refused the token: the refresh takes so long as the
+/// provider likes.
 async fn refreshing(world: &World, answer: Answer) -> Process {
     let process = world.process();
     world.connect(&process).await;

@@ -1,4 +1,5 @@
-//! A server's surroundings: the twin over streams in memory, a store that can fail, a clock, and a person who hears alerts.
+//! A server's surroundings: the twin over streams in memory, a store that can fail, a clock, and a
+//! person who hears alerts.
 
 use std::{
     collections::BTreeMap,
@@ -40,7 +41,8 @@ pub const HOUR: Duration = Duration::from_secs(3600);
 pub const DAY: Duration = Duration::from_secs(24 * 3600);
 pub const CALLBACK: &str = "https://livos.example/oauth/google/callback";
 
-/// A store in memory, without a thread: under paused time, waiting for one would let timeouts fire. It has what grants need, and refuses the rest.
+/// A store in memory, without a thread: under paused time, waiting for one would let timeouts fire.
+/// It has what grants need, and refuses the rest.
 #[derive(Default)]
 pub struct MemoryStore {
     values: Mutex<BTreeMap<String, (Entry, Option<Timestamp>)>>,

@@ -1,4 +1,5 @@
-//! A queue and a store during whose work virtual time stands still: their file's thread works in real time.
+//! A queue and a store during whose work virtual time stands still: their file's thread works in
+//! real time.
 
 use std::{sync::Arc, sync::mpsc, time::Duration};
 

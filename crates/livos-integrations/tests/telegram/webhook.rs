@@ -1,4 +1,5 @@
-//! The webhook: the same jobs under the same keys, proved by the secret, and switched without a loss.
+//! The webhook: the same jobs under the same keys, proved by the secret, and switched without a
+//! loss.
 
 use std::{
     sync::{

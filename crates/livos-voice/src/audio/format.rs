@@ -1,7 +1,8 @@
 //! The one internal audio format, as a type: mono, signed 16-bit little-endian PCM at a known rate.
 //!
-//! Formats that are guessed at a boundary produce chipmunks and noise (P-21). Here the rate travels with the audio, only the rates
-//! that the pipeline supports exist, and every length is converted by one pair of functions.
+//! Formats that are guessed at a boundary produce chipmunks and noise (P-21). Here the rate travels
+//! with the audio, only the rates that the pipeline supports exist, and every length is converted
+//! by one pair of functions.
 
 use std::time::Duration;
 

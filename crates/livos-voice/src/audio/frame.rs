@@ -67,7 +67,8 @@ impl Frame {
         self.bytes.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]]))
     }
 
-    /// The first `at` of the audio, and the rest; neither is copied. A cut past the end leaves the rest empty.
+    /// The first `at` of the audio, and the rest; neither is copied. A cut past the end leaves the
+    /// rest empty.
     pub fn split_at(&self, at: Duration) -> (Self, Self) {
         let cut = self.format.bytes_in(at).min(self.bytes.len());
         let part = |bytes| Self { format: self.format, bytes };

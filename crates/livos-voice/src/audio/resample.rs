@@ -1,8 +1,9 @@
 //! Changing the sample rate of a stream, frames of any length in and out.
 //!
-//! Rubato's FFT resampler in chunks of 10 ms: it is the cheapest of its kinds (a few microseconds a chunk) and its own delay, half a chunk, is
-//! cut off the front of the stream, so that a position in the output is the same position in the input. Samples wait for their chunk to fill:
-//! at most 10 ms, and none for frames of 20 ms.
+//! Rubato's FFT resampler in chunks of 10 ms: it is the cheapest of its kinds (a few microseconds a
+//! chunk) and its own delay, half a chunk, is cut off the front of the stream, so that a position
+//! in the output is the same position in the input. Samples wait for their chunk to fill: at most
+//! 10 ms, and none for frames of 20 ms.
 
 use audioadapter_buffers::number_to_float::InterleavedNumbers;
 use audioadapter_sample::sample::I16_LE;
@@ -79,8 +80,9 @@ impl Resampler {
         self.to
     }
 
-    /// Converts the next frame of the stream; what comes out may be empty, or hold samples of earlier frames. Steady frames allocate nothing, as
-    /// long as frames that came out before have been dropped.
+    /// Converts the next frame of the stream; what comes out may be empty, or hold samples of
+    /// earlier frames. Steady frames allocate nothing, as long as frames that came out before have
+    /// been dropped.
     ///
     /// A frame of another rate than the stream's is converted as if it had the stream's.
     pub fn push(&mut self, frame: &Frame) -> Frame {
@@ -150,7 +152,8 @@ fn convert(resampler: &mut Fft<f32>, chunk: &[u8], out: &mut BytesMut, room: usi
     out.resize(at + room, 0);
     let input = InterleavedNumbers::<&[I16_LE], f32>::new_from_bytes(chunk, 1, chunk.len() / 2);
     let output = InterleavedNumbers::<&mut [I16_LE], f32>::new_from_bytes_mut(&mut out[at..], 1, room / 2);
-    // Both sides have the sizes that the resampler named, so neither the views nor the conversion can fail; were they to, the chunk is silence.
+    // Both sides have the sizes that the resampler named, so neither the views nor the conversion
+    // can fail; were they to, the chunk is silence.
     if let (Ok(input), Ok(mut output)) = (input, output)
         && let Err(error) = resampler.process_into_buffer(&input, &mut output, None)
     {

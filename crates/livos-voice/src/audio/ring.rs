@@ -1,7 +1,8 @@
-//! Audio kept in memory that was set aside once: pre-roll before speech is confirmed, and speech that a broken connection may need again.
+//! Audio kept in memory that was set aside once: pre-roll before speech is confirmed, and speech
+//! that a broken connection may need again.
 //!
-//! Keeping the [`bytes::Bytes`] of a socket would keep its whole read buffer alive and make the reader allocate; a copy of 640 bytes into a ring
-//! costs nanoseconds and no memory.
+//! Keeping the [`bytes::Bytes`] of a socket would keep its whole read buffer alive and make the
+//! reader allocate; a copy of 640 bytes into a ring costs nanoseconds and no memory.
 
 /// The newest bytes of a stream, addressed by their position in the whole stream.
 #[derive(Debug, Clone)]
@@ -65,8 +66,8 @@ impl Ring {
         self.start = self.end;
     }
 
-    /// What is kept from `position` on, as two slices of which the second follows the first. A position that is no longer kept begins at the
-    /// oldest byte.
+    /// What is kept from `position` on, as two slices of which the second follows the first. A
+    /// position that is no longer kept begins at the oldest byte.
     pub fn since(&self, position: u64) -> (&[u8], &[u8]) {
         let from = position.clamp(self.start, self.end);
         let length = (self.end - from) as usize;

@@ -1,8 +1,9 @@
 //! The connector for real providers: TCP, and TLS for `wss`.
 //!
-//! The cryptography of rustls is named here and not taken from the process: a default that a host application may set twice, or not at
-//! all, panics. Plain `ws` is possible; whether an address may be used in the clear is for the configuration to say (the reference server
-//! allows it on loopback only).
+//! The cryptography of rustls is named here and not taken from the process: a default that a host
+//! application may set twice, or not at all, panics. Plain `ws` is possible; whether an address may
+//! be used in the clear is for the configuration to say (the reference server allows it on loopback
+//! only).
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -25,7 +26,8 @@ const MOST_ADDRESSES: usize = 8;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TcpConfig {
-    /// How long name resolution and TCP may take together. 3 s: one lost SYN is sent again after one second.
+    /// How long name resolution and TCP may take together. 3 s: one lost SYN is sent again after
+    /// one second.
     pub connect_timeout: Duration,
 }
 
@@ -35,8 +37,9 @@ impl Default for TcpConfig {
     }
 }
 
-/// A connector for `ws` and `wss` addresses: TCP without delay for small packets, over IPv6 or IPv4, whichever answers; TLS 1.2 or 1.3 by
-/// rustls with the Mozilla roots. Fails only where rustls finds its own defaults inconsistent.
+/// A connector for `ws` and `wss` addresses: TCP without delay for small packets, over IPv6 or
+/// IPv4, whichever answers; TLS 1.2 or 1.3 by rustls with the Mozilla roots. Fails only where
+/// rustls finds its own defaults inconsistent.
 pub fn tcp(config: TcpConfig) -> Result<Connector, BoxError> {
     let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -69,7 +72,8 @@ async fn connect(uri: Uri, config: TcpConfig, tls: TlsConnector) -> Result<BoxIo
     Ok(Box::new(tls.connect(name, stream).await?))
 }
 
-/// The first address that answers. A further one is tried when the last failed, or did not answer for [`ATTEMPT_DELAY`].
+/// The first address that answers. A further one is tried when the last failed, or did not answer
+/// for [`ATTEMPT_DELAY`].
 async fn dial(host: &str, port: u16) -> io::Result<TcpStream> {
     let mut addresses = alternate(tokio::net::lookup_host((host, port)).await?).into_iter();
     let mut attempts = FuturesUnordered::new();
@@ -93,7 +97,8 @@ async fn dial(host: &str, port: u16) -> io::Result<TcpStream> {
     }
 }
 
-/// IPv6 and IPv4 in turn, beginning with the family that the resolver put first, so that a broken family costs one delay.
+/// IPv6 and IPv4 in turn, beginning with the family that the resolver put first, so that a broken
+/// family costs one delay.
 fn alternate(addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
     let mut addresses: Vec<_> = addresses.take(MOST_ADDRESSES).collect();
     let first = addresses.first().is_some_and(SocketAddr::is_ipv6);

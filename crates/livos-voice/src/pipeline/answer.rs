@@ -15,7 +15,8 @@ use crate::{
     tts::chunk::{ChunkConfig, Chunker},
 };
 
-/// The longest answer, in bytes. An hour of speech is 50 kB; a model that goes on for ever must not fill the memory.
+/// The longest answer, in bytes. An hour of speech is 50 kB; a model that goes on for ever must not
+/// fill the memory.
 pub(super) const MAX_ANSWER: usize = 64 * 1024;
 
 /// The responder on its way to a reply.
@@ -177,7 +178,8 @@ impl Answer {
         beginning.get(self.opener..).unwrap_or_default()
     }
 
-    /// The next piece to speak. An opener is one of its own, so the answer begins with a quick first clause all the same.
+    /// The next piece to speak. An opener is one of its own, so the answer begins with a quick
+    /// first clause all the same.
     pub(super) fn next_piece(&mut self, now: Instant) -> Option<String> {
         if std::mem::take(&mut self.opening) {
             return Some(self.text[..self.opener].to_owned());

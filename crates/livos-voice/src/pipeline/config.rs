@@ -23,12 +23,14 @@ pub struct SessionConfig {
     pub detector: DetectorConfig,
     /// How answers are cut into pieces to speak.
     pub chunk: ChunkConfig,
-    /// How much audio may be sent ahead of the listener. 30 s: enough to ride out a stalled network, and what an interruption
-    /// throws away stays small.
+    /// How much audio may be sent ahead of the listener. 30 s: enough to ride out a stalled
+    /// network, and what an interruption throws away stays small.
     pub max_audio_ahead: Duration,
-    /// How long the responder may say nothing before it has failed. 60 s: longer than any tool that a listener would wait for.
+    /// How long the responder may say nothing before it has failed. 60 s: longer than any tool that
+    /// a listener would wait for.
     pub responder_patience: Duration,
-    /// How long a drain lets the answer under way go on. 5 s: most answers end within it, and a restart does not wait longer.
+    /// How long a drain lets the answer under way go on. 5 s: most answers end within it, and a
+    /// restart does not wait longer.
     pub drain_patience: Duration,
     /// What is said in the agent's voice while a spoken turn waits for its answer.
     pub opener: OpenerConfig,

@@ -1,7 +1,8 @@
 //! The way in of audio: to the detector's rate, past the detector, through the gate.
 //!
-//! Pre-roll is kept only where the server detects speech. A client with a button or a detector of its own sends exactly what it
-//! means to, and audio that trails behind one turn must not open the next.
+//! Pre-roll is kept only where the server detects speech. A client with a button or a detector of
+//! its own sends exactly what it means to, and audio that trails behind one turn must not open the
+//! next.
 
 use std::{
     collections::VecDeque,
@@ -20,7 +21,8 @@ use crate::{
     vad::{Detector, DetectorConfig, Gate, Vad, VadState},
 };
 
-/// How long audio may stay away in the middle of speech. A network may stall that long; a muted microphone stays away longer.
+/// How long audio may stay away in the middle of speech. A network may stall that long; a muted
+/// microphone stays away longer.
 const STARVED: Duration = Duration::from_secs(1);
 
 /// What hears the listener.
@@ -69,7 +71,8 @@ impl Ears {
         changed
     }
 
-    /// When a detector that hears speech is to be told that no audio comes any more: it counts audio, and would wait for ever.
+    /// When a detector that hears speech is to be told that no audio comes any more: it counts
+    /// audio, and would wait for ever.
     pub(super) fn starves_at(&self) -> Option<Instant> {
         let waits = self.server_detects() && self.detector.state() != VadState::Quiet;
         self.last_audio.filter(|_| waits).map(|at| at + STARVED)

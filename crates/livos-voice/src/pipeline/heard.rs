@@ -1,7 +1,7 @@
 //! What reached the listener of an answer: the words whose audio was played.
 //!
-//! A history that holds what was *generated* makes the agent refer to sentences that nobody heard. Word times from the synthesiser and
-//! the position of the player tell how far the listener got.
+//! A history that holds what was *generated* makes the agent refer to sentences that nobody heard.
+//! Word times from the synthesiser and the position of the player tell how far the listener got.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::time::Duration;
@@ -27,8 +27,8 @@ impl HeardWords {
 
     /// The part of `text` that was heard once `played` of `sent` audio was played.
     ///
-    /// A word counts once half of it was played: less is not understood. Where the synthesiser places no words, the share of the audio
-    /// stands for the share of the text.
+    /// A word counts once half of it was played: less is not understood. Where the synthesiser
+    /// places no words, the share of the audio stands for the share of the text.
     pub fn text<'a>(&self, text: &'a str, played: Duration, sent: Duration) -> &'a str {
         if self.words.is_empty() {
             let share = if sent.is_zero() { 0.0 } else { played.as_secs_f64() / sent.as_secs_f64() };
@@ -42,7 +42,8 @@ impl HeardWords {
         for word in heard {
             end = match text[end..].find(word.text.trim()) {
                 Some(at) => end + at + word.text.trim().len(),
-                // A word that the synthesiser spells in its own way still takes its place in the text.
+                // A word that the synthesiser spells in its own way still takes its place in the
+                // text.
                 None => next_word(text, end),
             };
         }

@@ -1,4 +1,5 @@
-//! Where the milliseconds of a turn went: from its time stamps to parts that sum exactly to the whole.
+//! Where the milliseconds of a turn went: from its time stamps to parts that sum exactly to the
+//! whole.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::time::{Duration, Instant};
@@ -47,8 +48,8 @@ impl Stamps {
 
     /// How long each of [`PARTS`] took; they sum to the time from `end_of_speech` to the last step.
     ///
-    /// `end_of_turn` is the silence that turn taking waited, before and after the recogniser. What a speculation did before the turn was
-    /// committed cost no time.
+    /// `end_of_turn` is the silence that turn taking waited, before and after the recogniser. What
+    /// a speculation did before the turn was committed cost no time.
     pub fn parts(&self) -> [Duration; 7] {
         let steps = [
             self.asked,

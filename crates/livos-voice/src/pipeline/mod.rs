@@ -1,7 +1,9 @@
-//! One voice session: from the listener's transport through recogniser, turn taking, responder and synthesiser, back to the listener.
+//! One voice session: from the listener's transport through recogniser, turn taking, responder and
+//! synthesiser, back to the listener.
 //!
-//! [`VoiceSession::run`] is one future and spawns nothing: it polls the transport, both provider drivers and the reply side by side, so
-//! dropping it ends everything it began. It decides nothing about the conversation; [`crate::turn::TurnTaking`] does.
+//! [`VoiceSession::run`] is one future and spawns nothing: it polls the transport, both provider
+//! drivers and the reply side by side, so dropping it ends everything it began. It decides nothing
+//! about the conversation; [`crate::turn::TurnTaking`] does.
 
 mod answer;
 pub mod config;

@@ -1,20 +1,25 @@
-//! What is said while the answer is not there yet: a short sentence in the agent's voice, so that nobody wonders whether they were heard.
+//! What is said while the answer is not there yet: a short sentence in the agent's voice, so that
+//! nobody wonders whether they were heard.
 //!
-//! A model's time to its first word has a long tail, and nothing in front of or behind it can be shortened by as much. People fill such a pause with "let
-//! me see"; so does a session that is given an [`OpenerConfig`]. An opener is no answer: the responder is never told of it, what was heard of an answer
-//! is counted without it, and the waterfall names it.
+//! A model's time to its first word has a long tail, and nothing in front of or behind it can be
+//! shortened by as much. People fill such a pause with "let me see"; so does a session that is
+//! given an [`OpenerConfig`]. An opener is no answer: the responder is never told of it, what was
+//! heard of an answer is counted without it, and the waterfall names it.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::time::Duration;
 
-/// When something is said before the answer, and what. Nothing by default: such words are the deployment's choice.
+/// When something is said before the answer, and what. Nothing by default: such words are the
+/// deployment's choice.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct OpenerConfig {
-    /// How long after the end of the user's speech. 850 ms: a detector may be 150 ms late to see that end, and a synthesiser takes up to 200 ms for its
-    /// first sound, so the silence stays below 1200 ms.
+    /// How long after the end of the user's speech. 850 ms: a detector may be 150 ms late to see
+    /// that end, and a synthesiser takes up to 200 ms for its first sound, so the silence stays
+    /// below 1200 ms.
     pub after: Duration,
-    /// Sentences of which one is said, never the same twice running where there are more. Short: an answer that comes meanwhile waits for its end.
+    /// Sentences of which one is said, never the same twice running where there are more. Short: an
+    /// answer that comes meanwhile waits for its end.
     pub sentences: Vec<String>,
 }
 
@@ -39,7 +44,8 @@ pub struct Openers {
 }
 
 impl Openers {
-    /// Begins at any of the sentences, so that not every session begins with the same one; none where there is nothing to say.
+    /// Begins at any of the sentences, so that not every session begins with the same one; none
+    /// where there is nothing to say.
     pub fn new(config: OpenerConfig, first: u32) -> Option<Self> {
         (!config.sentences.is_empty()).then_some(Self { config, next: first as usize })
     }

@@ -1,7 +1,7 @@
 //! How far the listener's player has come in an answer.
 //!
-//! A client that reports its player is believed, within what it was sent; between two reports, and for a client that reports nothing,
-//! time does what a player would.
+//! A client that reports its player is believed, within what it was sent; between two reports, and
+//! for a client that reports nothing, time does what a player would.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::time::{Duration, Instant};

@@ -1,4 +1,5 @@
-//! The driver of a voice session: it carries events between its parts and does what turn taking decides.
+//! The driver of a voice session: it carries events between its parts and does what turn taking
+//! decides.
 
 mod answering;
 mod listening;
@@ -35,11 +36,13 @@ use crate::{
     vad::{Earshot, Vad, VadState},
 };
 
-/// Commands that may wait for the recogniser: 10 s of frames. Beyond, the oldest audio is dropped and counted; a turn must never wait.
+/// Commands that may wait for the recogniser: 10 s of frames. Beyond, the oldest audio is dropped
+/// and counted; a turn must never wait.
 const MAX_WAITING_AUDIO: usize = 500;
 /// Clauses that may wait for the synthesiser before the reply is not read on.
 const MAX_WAITING_TEXT: usize = 32;
-/// How long a client that reports its player may take to report the end before time decides. A page in the background is slow.
+/// How long a client that reports its player may take to report the end before time decides. A page
+/// in the background is slow.
 const PLAYER_PATIENCE: Duration = Duration::from_secs(5);
 /// How often a listener who is far behind is looked at again.
 const AHEAD_CHECK: Duration = Duration::from_millis(500);
@@ -47,7 +50,8 @@ const AHEAD_CHECK: Duration = Duration::from_millis(500);
 const LINGER: Duration = Duration::from_secs(3);
 /// The oldest event that a client may tell of. Older is a broken clock.
 const OLDEST_EVENT: Duration = Duration::from_secs(5);
-/// The longest delay that a client may claim to have measured. A longer one is a clock that was set.
+/// The longest delay that a client may claim to have measured. A longer one is a clock that was
+/// set.
 const LONGEST_MEASURE_MS: f64 = 120_000.0;
 /// Final words that end this much before the audio cover it: no word is shorter.
 const COVERED: Duration = Duration::from_millis(60);
@@ -85,20 +89,22 @@ where
         self
     }
 
-    /// Spends audio and characters from `meter` before they are sent, and ends when they are refused.
+    /// Spends audio and characters from `meter` before they are sent, and ends when they are
+    /// refused.
     pub fn with_meter(mut self, meter: Meter) -> Self {
         self.meter = Some(meter);
         self
     }
 
-    /// Ends soon after `drain` resolves: the answer under way may finish within [`SessionConfig::drain_patience`].
+    /// Ends soon after `drain` resolves: the answer under way may finish within
+    /// [`SessionConfig::drain_patience`].
     pub fn with_drain(mut self, drain: impl Future<Output = ()> + Send + 'static) -> Self {
         self.drain = Box::pin(drain);
         self
     }
 
-    /// Runs the session to its end: the client leaves or breaks a rule, the budget is spent, or the drain is done. Dropping the future
-    /// closes every connection at once.
+    /// Runs the session to its end: the client leaves or breaks a rule, the budget is spent, or the
+    /// drain is done. Dropping the future closes every connection at once.
     pub async fn run(self, mut transport: impl AudioTransport) {
         let Some(Incoming::Hello(hello)) = poll_fn(|cx| transport.poll_receive(cx)).await else { return };
         let (ears, voice) =
@@ -261,7 +267,8 @@ where
         times.into_iter().flatten().min()
     }
 
-    /// Whether the listener can be sent more audio: the answer is not held, and they are not too far behind.
+    /// Whether the listener can be sent more audio: the answer is not held, and they are not too
+    /// far behind.
     fn has_room(&self) -> bool {
         let limit = self.config.max_audio_ahead;
         self.answer.as_ref().is_none_or(|answer| !answer.held && answer.playout.ahead(drive::now()) < limit)

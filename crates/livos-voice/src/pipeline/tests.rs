@@ -1,4 +1,5 @@
-//! Whole sessions in virtual time, over an in-memory WebSocket, with providers written for the test.
+//! Whole sessions in virtual time, over an in-memory WebSocket, with providers written for the
+//! test.
 
 mod cartesia;
 mod deepgram;
@@ -38,7 +39,8 @@ use crate::{
 /// Each word of an answer lasts this long.
 const WORD: Duration = Duration::from_millis(200);
 
-/// Hears the same words in whatever it is given, and answers 150 ms after the end of speech. Silence (zeros) says nothing.
+/// Hears the same words in whatever it is given, and answers 150 ms after the end of speech.
+/// Silence (zeros) says nothing.
 #[derive(Clone, Default)]
 struct Listener {
     says: Arc<Mutex<VecDeque<&'static str>>>,

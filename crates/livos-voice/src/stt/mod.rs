@@ -1,8 +1,10 @@
 //! Speech to text: frames in, transcripts out.
 //!
-//! A provider implements [`SpeechToText`], and [`Transcriber`] for what was recorded before. [`SpeechToText::open`] answers at once with a
-//! [`SttSession`] (two bounded channels) and a driver: the future that owns the connection, its reconnects and its replay. The caller polls
-//! the driver beside its own work, so that no task is spawned out of its sight; dropping the driver closes the connection.
+//! A provider implements [`SpeechToText`], and [`Transcriber`] for what was recorded before.
+//! [`SpeechToText::open`] answers at once with a [`SttSession`] (two bounded channels) and a
+//! driver: the future that owns the connection, its reconnects and its replay. The caller polls the
+//! driver beside its own work, so that no task is spawned out of its sight; dropping the driver
+//! closes the connection.
 
 pub mod deepgram;
 pub mod recording;
@@ -17,13 +19,14 @@ pub use transcript::{Transcript, TranscriptKind, Word};
 
 use crate::{audio::Frame, connection::ConnectionState};
 
-/// The future that runs a session. It ends when the session is closed or dropped, or when the provider refuses for good.
+/// The future that runs a session. It ends when the session is closed or dropped, or when the
+/// provider refuses for good.
 pub type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Opens recognition sessions.
 pub trait SpeechToText: Send + Sync + 'static {
-    /// Opens a session for 16 kHz mono audio. Never blocks and never fails: connecting happens in the driver, and what goes wrong
-    /// arrives as [`SttEvent::State`] and [`SttEvent::Failed`].
+    /// Opens a session for 16 kHz mono audio. Never blocks and never fails: connecting happens in
+    /// the driver, and what goes wrong arrives as [`SttEvent::State`] and [`SttEvent::Failed`].
     fn open(&self) -> (SttSession, Driver);
 }
 
@@ -42,14 +45,15 @@ pub struct SttSession {
 pub enum SttCommand {
     /// Audio that passed the gate.
     Audio(Frame),
-    /// The user stopped speaking (button released, or local end of speech): answer what you have, now.
+    /// The user stopped speaking (button released, or local end of speech): answer what you have,
+    /// now.
     EndOfSpeech,
     /// Finish what was sent, close the stream properly, and end the driver.
     Close,
 }
 
-/// What a recognition session reports. All times count the audio that the session was given, from its first sample, whatever
-/// connection carried it.
+/// What a recognition session reports. All times count the audio that the session was given, from
+/// its first sample, whatever connection carried it.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum SttEvent {
@@ -57,11 +61,13 @@ pub enum SttEvent {
     State(ConnectionState),
     /// Words, provisional or fixed.
     Transcript(Transcript),
-    /// Everything sent before the last [`SttCommand::EndOfSpeech`] has been answered (or the wait for the answer ran out).
+    /// Everything sent before the last [`SttCommand::EndOfSpeech`] has been answered (or the wait
+    /// for the answer ran out).
     Finalized,
     /// The provider itself judges turns (Flux): the user began to speak.
     StartOfTurn,
-    /// The provider thinks that the turn may be over, with the whole turn so far: prepare, but say nothing.
+    /// The provider thinks that the turn may be over, with the whole turn so far: prepare, but say
+    /// nothing.
     EagerEndOfTurn(String),
     /// The user went on after all.
     TurnResumed,
@@ -69,6 +75,7 @@ pub enum SttEvent {
     EndOfTurn(String),
     /// Seconds of audio sent that will be billed, in total for the session.
     Billed(std::time::Duration),
-    /// The provider refused for good (bad key, bad parameter): the session is over. A lowercase sentence without secrets.
+    /// The provider refused for good (bad key, bad parameter): the session is over. A lowercase
+    /// sentence without secrets.
     Failed(String),
 }

@@ -21,9 +21,9 @@ pub struct Recording {
 /// Understands recordings.
 #[async_trait]
 pub trait Transcriber: Send + Sync + 'static {
-    /// The words of a recording, as one final transcript from zero to the length of the recording. No words are no error. Nothing is asked
-    /// twice: whether to ask again is for the caller. Dropping the future closes the connection; what was sent whole may be billed all the
-    /// same.
+    /// The words of a recording, as one final transcript from zero to the length of the recording.
+    /// No words are no error. Nothing is asked twice: whether to ask again is for the caller.
+    /// Dropping the future closes the connection; what was sent whole may be billed all the same.
     async fn transcribe(&self, recording: Recording) -> Result<Transcript, TranscribeError>;
 }
 
@@ -40,7 +40,8 @@ pub enum TranscribeError {
     /// The provider can't decode it. The text is the provider's.
     #[error("the provider can't read the recording: {0}")]
     Unreadable(String),
-    /// The provider refuses: the key, the account or the configuration is at fault, and no recording will do. `body` is an excerpt without secrets.
+    /// The provider refuses: the key, the account or the configuration is at fault, and no
+    /// recording will do. `body` is an excerpt without secrets.
     #[error("the provider refused the recording with status {status}: {body}")]
     Refused {
         /// The status.

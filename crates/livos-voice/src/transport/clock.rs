@@ -1,8 +1,8 @@
 //! Where the peer's clock stands against ours.
 //!
-//! A message that says "at 12 345 ms of my clock" was sent a network delay before it arrives. The smallest difference seen between the
-//! two clocks belongs to the fastest message; with it every time of the peer is placed on our clock, without the jitter of the message
-//! that told it.
+//! A message that says "at 12 345 ms of my clock" was sent a network delay before it arrives. The
+//! smallest difference seen between the two clocks belongs to the fastest message; with it every
+//! time of the peer is placed on our clock, without the jitter of the message that told it.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::time::{Duration, Instant};
@@ -42,11 +42,13 @@ impl PeerClock {
         self.offset = Some((offset, now));
     }
 
-    /// `at_ms` of the peer's clock on ours: never after `now`, never more than `oldest` before it, whatever the peer claims.
+    /// `at_ms` of the peer's clock on ours: never after `now`, never more than `oldest` before it,
+    /// whatever the peer claims.
     pub fn place(&self, now: Instant, at_ms: f64, oldest: Duration) -> Instant {
         let Some((offset, _)) = self.offset else { return now };
         let age = (self.ours(now) - (at_ms + offset)).clamp(0.0, oldest.as_secs_f64() * 1000.0);
-        // A comparison with NaN clamps to NaN, which no peer can send, but the clock must not fail on.
+        // A comparison with NaN clamps to NaN, which no peer can send, but the clock must not fail
+        // on.
         let age = if age.is_finite() { age } else { 0.0 };
         now.checked_sub(Duration::from_secs_f64(age / 1000.0)).unwrap_or(now)
     }

@@ -1,6 +1,8 @@
-//! What a client may send when: from the text and bytes of a socket to messages that cannot be wrong.
+//! What a client may send when: from the text and bytes of a socket to messages that cannot be
+//! wrong.
 //!
-//! Everything a hostile or confused client can do is answered here by a typed [`Violation`]; behind it, nobody checks again.
+//! Everything a hostile or confused client can do is answered here by a typed [`Violation`]; behind
+//! it, nobody checks again.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::time::{Duration, Instant};
@@ -21,7 +23,8 @@ use crate::{
 
 /// Real time as the client's sound card measures it: 10 % more than ours covers any drift.
 const CLOCK_TOLERANCE: f64 = 1.1;
-/// How many text messages may come at once. Four seconds' worth: a page that was asleep sends what it has.
+/// How many text messages may come at once. Four seconds' worth: a page that was asleep sends what
+/// it has.
 const TEXT_BURST: f64 = MAX_TEXT_RATE as f64 * 4.0;
 
 /// The client broke a rule.
@@ -149,7 +152,8 @@ impl Intake {
     }
 }
 
-/// How long a client may take from connecting to its `hello`. 10 s: a phone on a bad network needs three.
+/// How long a client may take from connecting to its `hello`. 10 s: a phone on a bad network needs
+/// three.
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// No `hello` came, or something else came first.

@@ -1,7 +1,8 @@
 //! How audio and events reach the listener.
 //!
-//! [`AudioTransport`] is the seam: the pipeline neither knows sockets nor parses messages. What a transport hands over is already
-//! valid: the [`Hello`] comes first and once, audio has whole samples, and no message is out of order.
+//! [`AudioTransport`] is the seam: the pipeline neither knows sockets nor parses messages. What a
+//! transport hands over is already valid: the [`Hello`] comes first and once, audio has whole
+//! samples, and no message is out of order.
 
 pub mod clock;
 pub mod intake;
@@ -17,11 +18,12 @@ use crate::{audio::SampleRate, generation::Generation, turn::Mode};
 
 /// One listener.
 pub trait AudioTransport: Send {
-    /// The next thing from the listener, or none once the connection is over, for ever after. Polling it also writes what was
-    /// sent, so it must be polled while anything is to go out.
+    /// The next thing from the listener, or none once the connection is over, for ever after.
+    /// Polling it also writes what was sent, so it must be polled while anything is to go out.
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Option<Incoming>>;
 
-    /// Sends, in order, without waiting. The buffer is bounded: a listener that does not read what it is sent is closed.
+    /// Sends, in order, without waiting. The buffer is bounded: a listener that does not read what
+    /// it is sent is closed.
     fn send(&mut self, message: Outgoing);
 }
 

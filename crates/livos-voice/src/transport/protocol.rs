@@ -1,52 +1,65 @@
 //! The voice WebSocket protocol, version 1, message by message.
 //!
-//! One WebSocket carries one voice session. **Binary** messages are audio and nothing else: mono PCM, signed 16-bit little-endian, at the
-//! rates that `hello` and `ready` declared; client to server 16 or 48 kHz, server to client 24 or 48 kHz. Twenty milliseconds a message
-//! is right; at most [`MAX_AUDIO_MESSAGE`] bytes. **Text** messages are JSON objects with a `type`, at most [`MAX_TEXT_MESSAGE`] bytes.
+//! One WebSocket carries one voice session. **Binary** messages are audio and nothing else: mono
+//! PCM, signed 16-bit little-endian, at the rates that `hello` and `ready` declared; client to
+//! server 16 or 48 kHz, server to client 24 or 48 kHz. Twenty milliseconds a message is right; at
+//! most [`MAX_AUDIO_MESSAGE`] bytes. **Text** messages are JSON objects with a `type`, at most
+//! [`MAX_TEXT_MESSAGE`] bytes.
 //!
 //! # Opening
 //!
-//! The client sends [`ClientMessage::Hello`] first; the server answers [`ServerMessage::Ready`], or [`ServerMessage::Error`] and closes.
-//! Anything else before `hello` is an error of code `expected_hello`.
+//! The client sends [`ClientMessage::Hello`] first; the server answers [`ServerMessage::Ready`], or
+//! [`ServerMessage::Error`] and closes. Anything else before `hello` is an error of code
+//! `expected_hello`.
 //!
-//! The client then sends what it likes until it sends `bye` or closes. A smallest client needs four messages: `hello`, `press`, `release`,
-//! and `bye`; it ignores text messages whose `type` it does not know.
+//! The client then sends what it likes until it sends `bye` or closes. A smallest client needs four
+//! messages: `hello`, `press`, `release`, and `bye`; it ignores text messages whose `type` it does
+//! not know.
 //!
 //! # A turn
 //!
-//! Push to talk: `press`, audio, `release`. Audio outside the two is dropped. Open microphone: audio flows; a client that detects speech
-//! itself (`client_vad`) sends `vad` messages and only the speech, with 200 to 400 ms of pre-roll: first `vad` `speaking`, then the
-//! pre-roll, then the audio as it comes, then `vad` `stopping` (optional) and `quiet`. Without `client_vad` the server detects speech.
+//! Push to talk: `press`, audio, `release`. Audio outside the two is dropped. Open microphone:
+//! audio flows; a client that detects speech itself (`client_vad`) sends `vad` messages and only
+//! the speech, with 200 to 400 ms of pre-roll: first `vad` `speaking`, then the pre-roll, then the
+//! audio as it comes, then `vad` `stopping` (optional) and `quiet`. Without `client_vad` the server
+//! detects speech.
 //!
-//! The server sends `state`, `transcript`s while the user speaks, then `speech_start`, audio, `words`, `speech_end`, `waterfall` after the
-//! first audio, and `reply_end` once the answer has been played or cut off. `words` may come a little before or after the audio
-//! that they place. An answer that cannot be spoken comes as `reply` pieces and `reply_end`; a typed question is answered both ways.
+//! The server sends `state`, `transcript`s while the user speaks, then `speech_start`, audio,
+//! `words`, `speech_end`, `waterfall` after the first audio, and `reply_end` once the answer has
+//! been played or cut off. `words` may come a little before or after the audio that they place. An
+//! answer that cannot be spoken comes as `reply` pieces and `reply_end`; a typed question is
+//! answered both ways.
 //!
 //! # Generations
 //!
-//! Each answer has a number, which only rises. Numbers may be skipped: an answer prepared in vain leaves no trace on the wire.
+//! Each answer has a number, which only rises. Numbers may be skipped: an answer prepared in vain
+//! leaves no trace on the wire.
 //!
 //! # The player
 //!
-//! A client with a player reports `playout`: `started` when the first sample sounds, `playing` about four times a second, `held` while
-//! sound is not possible, `ended` after `speech_end` when the last sample has sounded. The history of the conversation keeps the words up
-//! to `played_ms`. For a client that never reports, the server assumes that audio sounds when it arrives.
+//! A client with a player reports `playout`: `started` when the first sample sounds, `playing`
+//! about four times a second, `held` while sound is not possible, `ended` after `speech_end` when
+//! the last sample has sounded. The history of the conversation keeps the words up to `played_ms`.
+//! For a client that never reports, the server assumes that audio sounds when it arrives.
 //!
 //! # Limits
 //!
-//! Audio may run ahead of real time by [`MAX_AUDIO_AHEAD`], so that a stalled network can catch up; text messages may not exceed
-//! [`MAX_TEXT_RATE`] a second for long. Beyond: `too_fast`. The server sends WebSocket pings and drops a client that answers none for
-//! 45 seconds; it sends at most 30 seconds of audio ahead of the player.
+//! Audio may run ahead of real time by [`MAX_AUDIO_AHEAD`], so that a stalled network can catch up;
+//! text messages may not exceed [`MAX_TEXT_RATE`] a second for long. Beyond: `too_fast`. The server
+//! sends WebSocket pings and drops a client that answers none for 45 seconds; it sends at most 30
+//! seconds of audio ahead of the player.
 //!
 //! # Whose audio
 //!
-//! Audio belongs to the last `speech_start` before it on the socket. After `clear` the client drops what it has buffered of that generation
-//! and older, and drops arriving audio until the next `speech_start`.
+//! Audio belongs to the last `speech_start` before it on the socket. After `clear` the client drops
+//! what it has buffered of that generation and older, and drops arriving audio until the next
+//! `speech_start`.
 //!
 //! # Clocks
 //!
-//! `at_ms` is the sender's own monotonic clock in milliseconds with any origin. The client sends `ping` now and then; from the `pong` each
-//! side can place the other's clock, so that the waterfall of a turn sums to the silence the listener heard.
+//! `at_ms` is the sender's own monotonic clock in milliseconds with any origin. The client sends
+//! `ping` now and then; from the `pong` each side can place the other's clock, so that the
+//! waterfall of a turn sums to the silence the listener heard.
 
 use std::time::Duration;
 
@@ -60,14 +73,17 @@ use crate::{
 
 /// The version this module describes.
 pub const VERSION: u32 = 1;
-/// The longest binary message, in bytes: one second at 48 kHz, so that a client may batch but not flood.
+/// The longest binary message, in bytes: one second at 48 kHz, so that a client may batch but not
+/// flood.
 pub const MAX_AUDIO_MESSAGE: usize = 96_000;
 /// The longest text message, in bytes.
 pub const MAX_TEXT_MESSAGE: usize = 16 * 1024;
 
-/// How far the client's audio may run ahead of real time. 30 s: as long as a network may stall without the socket breaking.
+/// How far the client's audio may run ahead of real time. 30 s: as long as a network may stall
+/// without the socket breaking.
 pub const MAX_AUDIO_AHEAD: Duration = Duration::from_secs(30);
-/// How many text messages a second a client may send for long. 50: ten times what a client with detector and player needs.
+/// How many text messages a second a client may send for long. 50: ten times what a client with
+/// detector and player needs.
 pub const MAX_TEXT_RATE: u32 = 50;
 
 /// From the client.
@@ -126,7 +142,8 @@ pub enum ClientMessage {
     },
     /// The user asked for silence.
     Stop,
-    /// Where the player stands. Sent when a generation begins to sound, about four times a second while it plays, and when it ends.
+    /// Where the player stands. Sent when a generation begins to sound, about four times a second
+    /// while it plays, and when it ends.
     Playout {
         /// Which reply.
         generation: Generation,
@@ -141,7 +158,8 @@ pub enum ClientMessage {
     Measured {
         /// Which reply.
         generation: Generation,
-        /// From the user's last voiced sample (or the release of the button) to the first audible sample.
+        /// From the user's last voiced sample (or the release of the button) to the first audible
+        /// sample.
         silence_ms: f64,
         /// From the first audio message's arrival to the first audible sample.
         playout_ms: f64,
@@ -254,18 +272,20 @@ pub enum ServerMessage {
         /// False when it was cut off.
         complete: bool,
     },
-    /// Where the milliseconds went between the end of the user's speech and the first audio message of the answer, in order. The client
-    /// adds what only it can see: the way up, the way down, and its player.
+    /// Where the milliseconds went between the end of the user's speech and the first audio message
+    /// of the answer, in order. The client adds what only it can see: the way up, the way down, and
+    /// its player.
     Waterfall {
         /// Which reply.
         generation: Generation,
         /// In order; they sum to the time from `from_ms` to `sent_ms`.
         parts: Vec<LatencyPart>,
-        /// The sentence that the audio begins with because the answer was not there in time; `ttft` is the wait for it then. Absent where the audio is
-        /// the answer.
+        /// The sentence that the audio begins with because the answer was not there in time; `ttft`
+        /// is the wait for it then. Absent where the audio is the answer.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         opener: Option<String>,
-        /// Server clock: when the server learned of the end of speech (it received the release, or the last voiced audio).
+        /// Server clock: when the server learned of the end of speech (it received the release, or
+        /// the last voiced audio).
         from_ms: f64,
         /// Server clock: when the first audio message was handed to the socket.
         sent_ms: f64,
@@ -341,7 +361,8 @@ pub enum ErrorCode {
     OddAudio,
     /// Audio faster than real time, or too many text messages, for too long (4429).
     TooFast,
-    /// `release` without `press`, or a `playout` for a generation that never was: ignored, not fatal.
+    /// `release` without `press`, or a `playout` for a generation that never was: ignored, not
+    /// fatal.
     OutOfOrder,
     /// The user's budget is spent (4402).
     BudgetExhausted,

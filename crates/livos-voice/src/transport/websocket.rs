@@ -1,7 +1,8 @@
 //! The browser protocol over a WebSocket whose handshake is done.
 //!
-//! Writing never waits: messages join a bounded queue that polling drains. That keeps one slow listener from holding up the decisions
-//! of its own session, and lets a `clear` overtake audio that has not left yet.
+//! Writing never waits: messages join a bounded queue that polling drains. That keeps one slow
+//! listener from holding up the decisions of its own session, and lets a `clear` overtake audio
+//! that has not left yet.
 
 use std::{
     collections::VecDeque,
@@ -31,7 +32,8 @@ use super::{
 };
 use crate::generation::Generation;
 
-/// How long the peer may take to answer our close. 2 s: longer only holds a slot of a server that is shutting down.
+/// How long the peer may take to answer our close. 2 s: longer only holds a slot of a server that
+/// is shutting down.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often the peer is pinged; proxies cut what is idle for 60 s.
 const PING_INTERVAL: Duration = Duration::from_secs(15);
@@ -42,7 +44,8 @@ const MAX_QUEUED_BYTES: usize = 4 << 20;
 /// Messages that may wait for a slow listener; text messages are small but not free.
 const MAX_QUEUED: usize = 16 * 1024;
 
-/// The configuration a server should upgrade with: small buffers, and no message longer than the protocol allows.
+/// The configuration a server should upgrade with: small buffers, and no message longer than the
+/// protocol allows.
 pub fn config() -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(4 * 1024)
@@ -80,7 +83,8 @@ enum State {
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin + Send> WebSocketTransport<IO> {
-    /// The transport over a server's WebSocket, upgraded with [`config`]. Its deadlines need a tokio runtime with time.
+    /// The transport over a server's WebSocket, upgraded with [`config`]. Its deadlines need a
+    /// tokio runtime with time.
     pub fn new(socket: WebSocketStream<IO>) -> Self {
         let now = Instant::now();
         Self {
@@ -174,7 +178,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send> WebSocketTransport<IO> {
             let message = match ready!(Pin::new(&mut self.socket).poll_next(cx)) {
                 Some(Ok(message)) => message,
                 Some(Err(tungstenite::Error::Capacity(error))) if self.state == State::Open => {
-                    // The rest of the message is still on the wire: nothing that follows can be read.
+                    // The rest of the message is still on the wire: nothing that follows can be
+                    // read.
                     self.deaf = true;
                     self.refuse(Violation { code: ErrorCode::TooLarge, message: error.to_string() });
                     return Poll::Pending;

@@ -1,8 +1,10 @@
 //! Cutting an answer into pieces to speak: the first clause at once, then whole sentences.
 //!
-//! Speech must begin before the model has finished (P-01). The first piece leaves as soon as it has a few words and a natural end; later pieces
-//! are sentences, because prosody needs them and the first clause has bought the time. The pieces joined are the text, to the byte: a
-//! provider joins them verbatim, so nothing may be lost between them. Markup is not removed here; a voice answer should hold none.
+//! Speech must begin before the model has finished (P-01). The first piece leaves as soon as it has
+//! a few words and a natural end; later pieces are sentences, because prosody needs them and the
+//! first clause has bought the time. The pieces joined are the text, to the byte: a provider joins
+//! them verbatim, so nothing may be lost between them. Markup is not removed here; a voice answer
+//! should hold none.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -12,14 +14,17 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ChunkConfig {
-    /// Words that the first piece needs before a comma or the like may end it. 3: the provider advises three to four words, for latency and
-    /// prosody.
+    /// Words that the first piece needs before a comma or the like may end it. 3: the provider
+    /// advises three to four words, for latency and prosody.
     pub first_words: usize,
-    /// Words after which the first piece ends without punctuation. 8: about two seconds of speech, enough to cover the next piece.
+    /// Words after which the first piece ends without punctuation. 8: about two seconds of speech,
+    /// enough to cover the next piece.
     pub first_words_at_most: usize,
-    /// A pause of the model after which the first piece, if it has `first_words`, leaves as it is. 120 ms: longer than between two tokens.
+    /// A pause of the model after which the first piece, if it has `first_words`, leaves as it is.
+    /// 120 ms: longer than between two tokens.
     pub first_pause: Duration,
-    /// Bytes after which a piece is cut at the last space, sentence or not. 400: half a minute of speech must not wait for a full stop.
+    /// Bytes after which a piece is cut at the last space, sentence or not. 400: half a minute of
+    /// speech must not wait for a full stop.
     pub longest: usize,
 }
 
@@ -62,7 +67,8 @@ impl Chunker {
         self.deadline
     }
 
-    /// The first piece, where the pause has come and it has enough words. The last word may still grow, so it stays.
+    /// The first piece, where the pause has come and it has enough words. The last word may still
+    /// grow, so it stays.
     pub fn handle_timeout(&mut self, now: Instant) -> Option<String> {
         self.deadline.take_if(|at| *at <= now)?;
         let end = self.pending.rfind(char::is_whitespace)? + 1;
@@ -85,7 +91,8 @@ impl Chunker {
         std::mem::replace(&mut self.pending, rest)
     }
 
-    /// Where the next piece ends: after the white space that follows it, so that pieces join verbatim and begin with a word.
+    /// Where the next piece ends: after the white space that follows it, so that pieces join
+    /// verbatim and begin with a word.
     fn cut(&self) -> Option<usize> {
         let text = self.pending.as_str();
         let mut words = 0;

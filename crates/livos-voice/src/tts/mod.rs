@@ -1,7 +1,8 @@
 //! Text to speech: text in, frames and the words they speak out.
 //!
-//! A provider implements [`TextToSpeech`]. As in [`crate::stt`], opening answers at once with two bounded channels and a driver that
-//! the caller polls. One session carries one generation after another over a connection that stays open between them.
+//! A provider implements [`TextToSpeech`]. As in [`crate::stt`], opening answers at once with two
+//! bounded channels and a driver that the caller polls. One session carries one generation after
+//! another over a connection that stays open between them.
 
 use std::time::Duration;
 
@@ -17,7 +18,8 @@ use crate::{audio::Frame, connection::ConnectionState, generation::Generation};
 
 /// Opens synthesis sessions.
 pub trait TextToSpeech: Send + Sync + 'static {
-    /// Opens a session that speaks 24 kHz mono audio. Never blocks and never fails; see [`TtsEvent`].
+    /// Opens a session that speaks 24 kHz mono audio. Never blocks and never fails; see
+    /// [`TtsEvent`].
     fn open(&self) -> (TtsSession, Driver);
 }
 
@@ -34,9 +36,11 @@ pub struct TtsSession {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TtsCommand {
-    /// More text of a generation, joined verbatim to what came before. The caller has already cut it into clauses.
+    /// More text of a generation, joined verbatim to what came before. The caller has already cut
+    /// it into clauses.
     Speak {
-        /// Which reply it belongs to. A higher one than before starts anew and drops what is left of the older.
+        /// Which reply it belongs to. A higher one than before starts anew and drops what is left
+        /// of the older.
         generation: Generation,
         /// The text, with the space that separates it from what came before.
         text: String,
@@ -80,7 +84,8 @@ pub enum TtsEvent {
         /// The words with their place in the audio.
         words: Vec<SpokenWord>,
     },
-    /// The connection broke inside a word: audio and words of the generation from `at` on are void, and will come again.
+    /// The connection broke inside a word: audio and words of the generation from `at` on are void,
+    /// and will come again.
     Truncate {
         /// Which reply.
         generation: Generation,
@@ -89,7 +94,8 @@ pub enum TtsEvent {
     },
     /// All audio of the generation has come out.
     Done(Generation),
-    /// The provider could not speak the rest of the generation. A lowercase sentence without secrets.
+    /// The provider could not speak the rest of the generation. A lowercase sentence without
+    /// secrets.
     Failed {
         /// Which reply.
         generation: Generation,

@@ -1,8 +1,9 @@
 //! Endpointing: how much silence ends the user's turn, judged from what was said.
 //!
-//! A fixed delay is wrong both ways: long enough for a pause to think, it makes every answer slow; short enough for a quick answer,
-//! it cuts people off in mid-sentence. The words tell the two apart cheaply: a closed sentence waits `min_delay`, a dangling "and"
-//! waits `max_delay`, and text without any sign waits half-way between.
+//! A fixed delay is wrong both ways: long enough for a pause to think, it makes every answer slow;
+//! short enough for a quick answer, it cuts people off in mid-sentence. The words tell the two
+//! apart cheaply: a closed sentence waits `min_delay`, a dangling "and" waits `max_delay`, and text
+//! without any sign waits half-way between.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::time::Duration;
@@ -42,7 +43,8 @@ pub fn completeness(text: &str) -> Completeness {
     if text.ends_with("...") || text.ends_with(['…', ',', ';', ':', '-', '–', '、', '،']) {
         return Completeness::Unfinished;
     }
-    // A recogniser closes "I want to." as readily as a person would not: the words weigh more than the stop.
+    // A recogniser closes "I want to." as readily as a person would not: the words weigh more than
+    // the stop.
     if among(DANGLING) && !text.ends_with(['?', '!']) {
         return Completeness::Unfinished;
     }

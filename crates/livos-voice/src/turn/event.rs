@@ -11,7 +11,8 @@ use crate::{generation::Generation, stt::Transcript, vad::VadState};
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
-    /// Audio counts only while the button is held. The default: an open microphone listens to the room (P-02).
+    /// Audio counts only while the button is held. The default: an open microphone listens to the
+    /// room (P-02).
     #[default]
     PushToTalk,
     /// Voice activity opens and closes the gate.
@@ -28,7 +29,8 @@ pub enum TurnInput {
     Pressed,
     /// The talk button went up.
     Released,
-    /// The detector changed its mind. `last_voiced` is when the last voiced audio was spoken, for `Stopping` and `Quiet`.
+    /// The detector changed its mind. `last_voiced` is when the last voiced audio was spoken, for
+    /// `Stopping` and `Quiet`.
     Vad {
         /// What it reports now.
         state: VadState,
@@ -39,8 +41,8 @@ pub enum TurnInput {
     Transcript(Transcript),
     /// The recogniser has answered everything before the last finalize.
     Finalized,
-    /// The recogniser's connection was lost (false) or stands again (true). A turn that a loss disturbed waits longer for its words,
-    /// because they are being sent again.
+    /// The recogniser's connection was lost (false) or stands again (true). A turn that a loss
+    /// disturbed waits longer for its words, because they are being sent again.
     Recognising(bool),
     /// A provider that judges turns heard one begin.
     ProviderStartOfTurn,
@@ -67,7 +69,8 @@ pub struct Commit {
     pub generation: Generation,
     /// What the user said.
     pub text: String,
-    /// When the user stopped speaking: the last voiced audio, the release of the button, or the typed message's arrival.
+    /// When the user stopped speaking: the last voiced audio, the release of the button, or the
+    /// typed message's arrival.
     pub end_of_speech: Instant,
 }
 
@@ -81,10 +84,12 @@ pub enum TurnOutput {
     CloseGate,
     /// Tell the recogniser that speech has ended.
     Finalize,
-    /// Ask the responder provisionally; nothing of it may be heard until the same generation is committed.
+    /// Ask the responder provisionally; nothing of it may be heard until the same generation is
+    /// committed.
     Speculate(Commit),
-    /// The turn is over. Where the same generation was speculated with the same words, that reply becomes final. A turn that goes on
-    /// before its answer is audible is committed again as a whole, after an `Interrupt` of the first answer.
+    /// The turn is over. Where the same generation was speculated with the same words, that reply
+    /// becomes final. A turn that goes on before its answer is audible is committed again as a
+    /// whole, after an `Interrupt` of the first answer.
     Commit(Commit),
     /// A speculation was wrong: drop it.
     Abandon(Generation),
@@ -118,29 +123,37 @@ pub enum TurnState {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TurnConfig {
-    /// Silence after which a turn that looks finished is over. 400 ms: shorter cuts people off in mid-sentence, longer is heard as slow.
+    /// Silence after which a turn that looks finished is over. 400 ms: shorter cuts people off in
+    /// mid-sentence, longer is heard as slow.
     pub min_delay: Duration,
-    /// Silence after which a turn is over however it looks. 1.5 s: a pause to think is rarely longer.
+    /// Silence after which a turn is over however it looks. 1.5 s: a pause to think is rarely
+    /// longer.
     pub max_delay: Duration,
-    /// How long to wait for the recogniser's last words after a finalize. 600 ms: the 99th percentile of the reference provider is
-    /// 326 ms plus the network.
+    /// How long to wait for the recogniser's last words after a finalize. 600 ms: the 99th
+    /// percentile of the reference provider is 326 ms plus the network.
     pub finalize_timeout: Duration,
-    /// How long to wait for words when none have come yet or the connection broke during the turn. 6 s: two reconnects with their
-    /// backoff and the replay of a sentence; giving up sooner would lose what was said.
+    /// How long to wait for words when none have come yet or the connection broke during the turn.
+    /// 6 s: two reconnects with their backoff and the replay of a sentence; giving up sooner would
+    /// lose what was said.
     pub recovery_timeout: Duration,
-    /// Silence after which the recogniser is asked for its last words. 200 ms: shorter cuts words apart, longer is added to every
-    /// answer, because recognising takes about as long as is left of `min_delay`.
+    /// Silence after which the recogniser is asked for its last words. 200 ms: shorter cuts words
+    /// apart, longer is added to every answer, because recognising takes about as long as is left
+    /// of `min_delay`.
     pub finalize_after: Duration,
-    /// Whether the responder is asked as soon as the recogniser has answered, while the silence that makes the end of a turn sure is still
-    /// waited for. True: that silence then costs the listener nothing; where the user goes on after all, a model call was made for nothing.
-    /// Words that are not final are no ground for asking: measured, the last ones are missing in most turns.
+    /// Whether the responder is asked as soon as the recogniser has answered, while the silence
+    /// that makes the end of a turn sure is still waited for. True: that silence then costs the
+    /// listener nothing; where the user goes on after all, a model call was made for nothing. Words
+    /// that are not final are no ground for asking: measured, the last ones are missing in most
+    /// turns.
     pub speculate: bool,
-    /// How often one turn may ask the responder provisionally. 3: each wrong guess costs a model call.
+    /// How often one turn may ask the responder provisionally. 3: each wrong guess costs a model
+    /// call.
     pub max_speculations: u32,
-    /// Speech over the agent's voice that counts as an interruption without any recognised word. 500 ms: a cough is shorter.
+    /// Speech over the agent's voice that counts as an interruption without any recognised word.
+    /// 500 ms: a cough is shorter.
     pub min_interruption: Duration,
-    /// A pause of the agent's voice with no recognised word after which it was a false interruption. 1.5 s: the recogniser has long
-    /// answered by then.
+    /// A pause of the agent's voice with no recognised word after which it was a false
+    /// interruption. 1.5 s: the recogniser has long answered by then.
     pub false_interruption: Duration,
     /// The longest user turn. 5 minutes: a stuck button or a radio must not bill for ever (P-02).
     pub max_turn: Duration,

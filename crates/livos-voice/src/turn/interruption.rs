@@ -1,8 +1,9 @@
 //! Interruption: whether a sound over the agent's voice takes the floor.
 //!
-//! Playout is held at the first sign of speech, because a person stops at once when spoken over. Whether it *ends* is decided on
-//! evidence: a recognised word, or speech too long for a cough. Without either it was noise, and playout goes on where it was held;
-//! an agent that falls silent for good after a cough is the failure prevented here.
+//! Playout is held at the first sign of speech, because a person stops at once when spoken over.
+//! Whether it *ends* is decided on evidence: a recognised word, or speech too long for a cough.
+//! Without either it was noise, and playout goes on where it was held; an agent that falls silent
+//! for good after a cough is the failure prevented here.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::time::Instant;

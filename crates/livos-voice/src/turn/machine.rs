@@ -1,11 +1,14 @@
 //! Who holds the floor: the user by the button or by voice, or the agent.
 //!
-//! Two things are tracked beside each other. The *user's turn* exists from the press of the button or the first speech until it is
-//! committed or found empty. The *agent's turn* exists from the commit until its last sample was played. Where both exist, the user's
-//! turn is either *proven*, and then the agent's ends, or a sound on trial (see [`super::interruption`]) while the agent is held.
+//! Two things are tracked beside each other. The *user's turn* exists from the press of the button
+//! or the first speech until it is committed or found empty. The *agent's turn* exists from the
+//! commit until its last sample was played. Where both exist, the user's turn is either *proven*,
+//! and then the agent's ends, or a sound on trial (see [`super::interruption`]) while the agent is
+//! held.
 //!
-//! A user who goes on before the answer is audible has not finished: the answer is dropped and what follows is joined to what came
-//! before, so that "what is the weather" and "in Paris" are one question.
+//! A user who goes on before the answer is audible has not finished: the answer is dropped and what
+//! follows is joined to what came before, so that "what is the weather" and "in Paris" are one
+//! question.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::{
@@ -211,12 +214,14 @@ impl TurnTaking {
         }
     }
 
-    /// The recogniser has answered. The responder is asked at once, while the silence that makes the end sure is still waited for.
+    /// The recogniser has answered. The responder is asked at once, while the silence that makes
+    /// the end sure is still waited for.
     fn answered(&mut self, now: Instant) {
         let Some(user) = &mut self.user else { return };
         let Phase::Ended { answered, .. } = &mut user.phase else { return };
         *answered = true;
-        // A released button is sure by itself. Of a sentence that must go on, the last words are still to come.
+        // A released button is sure by itself. Of a sentence that must go on, the last words are
+        // still to come.
         let pointless = user.by_button || completeness(&user.said.text()) == Completeness::Unfinished;
         if self.config.speculate && user.proven && user.said.has_words() && !pointless {
             self.speculate(now);
@@ -267,7 +272,8 @@ impl TurnTaking {
                 }
                 self.commit_spoken(now);
                 if self.mode == Mode::OpenMicrophone && self.vad == VadState::Speaking {
-                    // There is still sound: it may be the user going on, and then it must not be lost.
+                    // There is still sound: it may be the user going on, and then it must not be
+                    // lost.
                     self.resume_or_begin(now, false);
                     self.hold_agent(now);
                 }
@@ -310,7 +316,8 @@ impl TurnTaking {
         }
     }
 
-    /// The user has the floor from now on. An answer that was not yet audible is asked again, with what follows joined.
+    /// The user has the floor from now on. An answer that was not yet audible is asked again, with
+    /// what follows joined.
     fn take_floor(&mut self) {
         let Some(user) = &mut self.user else { return };
         user.proven = true;
@@ -512,7 +519,8 @@ impl Machine for TurnTaking {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        // A verdict that was due is taken by now, so the earliest time on trial answers with the deadline that is left.
+        // A verdict that was due is taken by now, so the earliest time on trial answers with the
+        // deadline that is left.
         let held_since = self.agent.as_ref().and_then(|agent| agent.held);
         let trial = held_since.and_then(|since| self.verdict(since)).and_then(|verdict| match verdict {
             Verdict::Until(at) => Some(at),

@@ -8,7 +8,8 @@ use crate::stt::{Transcript, TranscriptKind};
 /// The text of a turn so far.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Said {
-    /// What the turn said before: in a part that was handed over but not answered, or that the provider took for a turn.
+    /// What the turn said before: in a part that was handed over but not answered, or that the
+    /// provider took for a turn.
     before: String,
     finals: String,
     interim: String,
@@ -17,7 +18,8 @@ pub(super) struct Said {
 }
 
 impl Said {
-    /// Adds what the recogniser heard. Audio before `covered` belongs to an earlier turn and counts for nothing.
+    /// Adds what the recogniser heard. Audio before `covered` belongs to an earlier turn and counts
+    /// for nothing.
     pub(super) fn hear(&mut self, transcript: &Transcript, covered: Duration) {
         let text = match transcript.start >= covered {
             true => transcript.text.trim().to_owned(),
@@ -75,7 +77,8 @@ impl Said {
     }
 }
 
-/// Whether two texts say the same: final words differ from interim ones in case and punctuation first of all.
+/// Whether two texts say the same: final words differ from interim ones in case and punctuation
+/// first of all.
 pub(super) fn same_words(one: &str, other: &str) -> bool {
     fn words(text: &str) -> impl Iterator<Item = char> + '_ {
         let bare = |word: &str| word.chars().any(char::is_alphanumeric);

@@ -15,7 +15,8 @@ use crate::{
 use Mode::{OpenMicrophone, PushToTalk};
 use TurnInput::{Finalized, Pressed, Released, Stop};
 
-/// Runs the inputs at their milliseconds, with every timeout between them, and compares what was decided when.
+/// Runs the inputs at their milliseconds, with every timeout between them, and compares what was
+/// decided when.
 #[track_caller]
 fn check(mode: Mode, inputs: Vec<(u64, TurnInput)>, expected: &[(u64, &str)]) {
     check_with(TurnConfig { speculate: false, ..TurnConfig::default() }, mode, inputs, expected);

@@ -13,13 +13,16 @@ use crate::audio::{AudioFormat, Frame};
 pub struct DetectorConfig {
     /// A window with at least this score is voiced. 0.5: the model's own boundary.
     pub start: f32,
-    /// Once speech began, a window with at least this score still is. 0.35: the ends of words are faint.
+    /// Once speech began, a window with at least this score still is. 0.35: the ends of words are
+    /// faint.
     pub stop: f32,
     /// Voiced audio that makes speech sure. 80 ms: longer than a click, shorter than a syllable.
     pub min_speech: Duration,
-    /// Unvoiced audio after which speech may be ending. 100 ms: longer than the silence inside a consonant.
+    /// Unvoiced audio after which speech may be ending. 100 ms: longer than the silence inside a
+    /// consonant.
     pub min_silence: Duration,
-    /// Unvoiced audio after which it is over. 300 ms: the recogniser is told to finish at this point, and turn taking waits on.
+    /// Unvoiced audio after which it is over. 300 ms: the recogniser is told to finish at this
+    /// point, and turn taking waits on.
     pub hangover: Duration,
 }
 
@@ -35,7 +38,8 @@ impl Default for DetectorConfig {
     }
 }
 
-/// Cuts 16 kHz audio into a detector's windows and follows its scores. Time is counted in audio, so it runs as fast as audio comes.
+/// Cuts 16 kHz audio into a detector's windows and follows its scores. Time is counted in audio, so
+/// it runs as fast as audio comes.
 pub struct Detector {
     vad: Box<dyn Vad>,
     config: DetectorConfig,
@@ -67,8 +71,9 @@ impl Detector {
         self.state
     }
 
-    /// Hears a frame of 16 kHz audio of any length. Calls `change` for each change of state with the new state and how much audio has passed
-    /// since the last voiced window, where there was one. Never allocates.
+    /// Hears a frame of 16 kHz audio of any length. Calls `change` for each change of state with
+    /// the new state and how much audio has passed since the last voiced window, where there was
+    /// one. Never allocates.
     pub fn push(&mut self, frame: &Frame, mut change: impl FnMut(VadState, Option<Duration>)) {
         for sample in frame.iter() {
             self.window.push(sample);
@@ -158,7 +163,8 @@ mod tests {
         scores.iter().flat_map(|score| [*score; 160]).flat_map(i16::to_le_bytes).collect()
     }
 
-    /// The states that come out, each with the 10 ms window at which it came and the age of the last voiced one in ms.
+    /// The states that come out, each with the 10 ms window at which it came and the age of the
+    /// last voiced one in ms.
     fn check(scores: &[i16], expected: &[(usize, VadState, u64)]) {
         let mut detector = Detector::new(Box::new(Scripted), DetectorConfig::default());
         let mut found = Vec::new();

@@ -1,13 +1,14 @@
 //! The fallback detector: loudness above a noise floor that it learns.
 //!
-//! It knows nothing about speech: a slammed door is voice to it. It needs no model and costs almost nothing; the bench `vad_rates` prints what
-//! that is worth in noise.
+//! It knows nothing about speech: a slammed door is voice to it. It needs no model and costs almost
+//! nothing; the bench `vad_rates` prints what that is worth in noise.
 
 use super::Vad;
 
 /// Samples of 16 kHz audio that it scores at a time: 10 ms.
 const WINDOW: usize = 160;
-/// Decibels above the floor at which the score is one half. 9 dB: quiet speech in a quiet room is some 20 dB above it.
+/// Decibels above the floor at which the score is one half. 9 dB: quiet speech in a quiet room is
+/// some 20 dB above it.
 const MARGIN_DB: f32 = 9.0;
 /// Decibels from certainty of silence to certainty of speech.
 const WIDTH_DB: f32 = 12.0;
@@ -17,7 +18,8 @@ const LOWEST_FLOOR_DB: f32 = -65.0;
 const HIGHEST_FLOOR_DB: f32 = -25.0;
 /// How fast the floor follows quieter audio, a window.
 const FALL: f32 = 0.2;
-/// How fast it rises, in dB a window: 2 dB a second, so that a long vowel does not become the floor.
+/// How fast it rises, in dB a window: 2 dB a second, so that a long vowel does not become the
+/// floor.
 const RISE_DB: f32 = 0.02;
 
 /// Scores loudness above the noise floor.

@@ -1,7 +1,9 @@
-//! The gate before the recogniser: closed, nothing passes; opened, what was said just before comes first.
+//! The gate before the recogniser: closed, nothing passes; opened, what was said just before comes
+//! first.
 //!
-//! Closed is the default, and it is why an open microphone in a silent room costs nothing (P-02). While it is closed the newest audio is kept
-//! as pre-roll, because a detector, like a finger on a button, is always a little late and the first consonant would be lost.
+//! Closed is the default, and it is why an open microphone in a silent room costs nothing (P-02).
+//! While it is closed the newest audio is kept as pre-roll, because a detector, like a finger on a
+//! button, is always a little late and the first consonant would be lost.
 
 use std::time::Duration;
 
@@ -18,8 +20,8 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// How much is kept from before the gate opens. 300 ms: earshot needs some 100 ms of speech to be sure, and people begin to speak as they
-    /// press.
+    /// How much is kept from before the gate opens. 300 ms: earshot needs some 100 ms of speech to
+    /// be sure, and people begin to speak as they press.
     pub const PRE_ROLL: Duration = Duration::from_millis(300);
 
     /// Closed, for audio of `format`, keeping `pre_roll`.
@@ -49,7 +51,8 @@ impl Gate {
         self.pre_roll.clear();
     }
 
-    /// Answers the frame when the gate is open; keeps a copy as pre-roll when it is closed. Never allocates.
+    /// Answers the frame when the gate is open; keeps a copy as pre-roll when it is closed. Never
+    /// allocates.
     pub fn push(&mut self, frame: Frame) -> Option<Frame> {
         if self.open {
             return Some(frame);

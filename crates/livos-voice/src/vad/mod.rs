@@ -22,7 +22,8 @@ pub use self::{
 pub trait Vad: Send {
     /// Samples of one window.
     fn window(&self) -> usize;
-    /// The probability, 0 to 1, that this window holds speech. `samples` has exactly [`Vad::window`] samples.
+    /// The probability, 0 to 1, that this window holds speech. `samples` has exactly
+    /// [`Vad::window`] samples.
     fn score(&mut self, samples: &[i16]) -> f32;
     /// Forgets what was heard: the next window starts a new stream.
     fn reset(&mut self);

@@ -1,7 +1,8 @@
-//! Voice activity by a Silero model (version 5 or 6, ONNX) that the user supplies; no weights come with this crate.
+//! Voice activity by a Silero model (version 5 or 6, ONNX) that the user supplies; no weights come
+//! with this crate.
 //!
-//! The model takes 512 samples after 64 of context, a state of 2 x 1 x 128 numbers and the sample rate, and answers a probability and the next
-//! state; see `utils_vad.py` of the model's authors.
+//! The model takes 512 samples after 64 of context, a state of 2 x 1 x 128 numbers and the sample
+//! rate, and answers a probability and the next state; see `utils_vad.py` of the model's authors.
 
 use std::{fmt, path::Path, sync::Arc};
 
@@ -35,7 +36,8 @@ pub struct LoadError {
 }
 
 impl Silero {
-    /// Loads the model and scores one window of silence with it, so that a file of another kind is refused here and not in a conversation.
+    /// Loads the model and scores one window of silence with it, so that a file of another kind is
+    /// refused here and not in a conversation.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, LoadError> {
         let path = path.as_ref();
         let refuse = |reason: String| LoadError { path: path.display().to_string(), reason };

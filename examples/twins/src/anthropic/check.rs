@@ -7,7 +7,8 @@ use std::{
 
 use serde_json::Value;
 
-/// Why a request is refused with 400, in the provider's words where they are known. `generating` when an answer is asked for.
+/// Why a request is refused with 400, in the provider's words where they are known. `generating`
+/// when an answer is asked for.
 pub(super) fn messages(request: &Value, generating: bool) -> Result<(), String> {
     let model = request["model"].as_str().filter(|model| !model.is_empty()).ok_or("model: Field required")?;
     if generating {
@@ -99,7 +100,8 @@ fn thinking(model: &str, request: &Value) -> Result<(), String> {
     }
 }
 
-/// How the model thinks before it answers: not at all, with its thoughts kept back, or with their summary.
+/// How the model thinks before it answers: not at all, with its thoughts kept back, or with their
+/// summary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Thinks {
     No,
@@ -188,7 +190,8 @@ pub(super) fn cache_minimum(model: &str) -> u64 {
     }
 }
 
-/// A request as the provider's cache sees it: blocks in the order tools, system, messages, each standing for the prefix that it ends.
+/// A request as the provider's cache sees it: blocks in the order tools, system, messages, each
+/// standing for the prefix that it ends.
 #[derive(Debug, Default)]
 pub(super) struct Prompt {
     /// The hash of each prefix, and its tokens.
@@ -241,8 +244,8 @@ impl Prompt {
         self.prefixes.last().map_or(0, |(_, tokens)| *tokens)
     }
 
-    /// Where the tokens are billed, if the cache holds what `cached` says of a hash. A mark finds an entry that ends at most [`LOOKBACK`] blocks
-    /// before it; the longest counts.
+    /// Where the tokens are billed, if the cache holds what `cached` says of a hash. A mark finds
+    /// an entry that ends at most [`LOOKBACK`] blocks before it; the longest counts.
     pub(super) fn bill(&self, minimum: u64, cached: impl Fn(u64) -> bool) -> Input {
         let found = self.marks.iter().flat_map(|(mark, _)| {
             let window = &self.prefixes[mark.saturating_sub(LOOKBACK)..=*mark];

@@ -5,17 +5,22 @@
 //! | `POST /v1/messages` | a message, whole or as server-sent events |
 //! | `POST /v1/messages/count_tokens` | `{"input_tokens": n}` |
 //!
-//! - **Headers**: `x-api-key` or `Authorization: Bearer` (401), `anthropic-version` (400); every answer has `request-id`.
-//! - **Checks**, with the provider's texts where they are known: required fields, roles, blank text, tool results paired with tool uses, a final
-//!   assistant message, `thinking` and sampling for models that refuse them, four cache marks at the most.
-//! - **Stream**: `message_start`, `ping`, blocks of thinking, of text or of tool use with split JSON, `message_delta` with cumulative usage,
-//!   `message_stop`.
-//! - **Thinking** where the request asks for it, and where a model does it unasked: a summary, or a silent pause, with its signature.
-//! - **Cache**: prefixes at `cache_control` marks, found up to 20 blocks before a mark, readable once the answer that wrote them has begun, for five
-//!   minutes or an hour after their last use; nothing below the model's minimum. Figures are in `usage`.
+//! - **Headers**: `x-api-key` or `Authorization: Bearer` (401), `anthropic-version` (400); every
+//!   answer has `request-id`.
+//! - **Checks**, with the provider's texts where they are known: required fields, roles, blank
+//!   text, tool results paired with tool uses, a final assistant message, `thinking` and sampling
+//!   for models that refuse them, four cache marks at the most.
+//! - **Stream**: `message_start`, `ping`, blocks of thinking, of text or of tool use with split
+//!   JSON, `message_delta` with cumulative usage, `message_stop`.
+//! - **Thinking** where the request asks for it, and where a model does it unasked: a summary, or a
+//!   silent pause, with its signature.
+//! - **Cache**: prefixes at `cache_control` marks, found up to 20 blocks before a mark, readable
+//!   once the answer that wrote them has begun, for five minutes or an hour after their last use;
+//!   nothing below the model's minimum. Figures are in `usage`.
 //! - **`max_tokens: 0`** fills the cache and answers nothing.
-//! - **Faults**: those of [`crate::fault`] (a stall, a cut, garbage); [`Anthropic::refuse`] for 429, 500, 529 with headers; [`Anthropic::break_next`]
-//!   for an `error` event in the middle, an end without `message_stop`, or a refusal; the knobs of [`Config`].
+//! - **Faults**: those of [`crate::fault`] (a stall, a cut, garbage); [`Anthropic::refuse`] for
+//!   429, 500, 529 with headers; [`Anthropic::break_next`] for an `error` event in the middle, an
+//!   end without `message_stop`, or a refusal; the knobs of [`Config`].
 
 mod brain;
 mod check;
@@ -132,7 +137,8 @@ struct Ledger {
     said: usize,
     /// Requests of every kind, for their ids.
     received: u64,
-    /// Hashes of cached prefixes, when they expire unless they are used, and how long a use keeps them.
+    /// Hashes of cached prefixes, when they expire unless they are used, and how long a use keeps
+    /// them.
     cache: HashMap<u64, (Instant, Duration)>,
 }
 

@@ -1,4 +1,5 @@
-//! One answer on its way out: events at the pace of the profile, cut where a network would cut them.
+//! One answer on its way out: events at the pace of the profile, cut where a network would cut
+//! them.
 
 use std::{collections::VecDeque, io, sync::Arc, time::Duration};
 
@@ -239,7 +240,8 @@ impl Answer {
     /// The answer as a body of server-sent events.
     pub(super) fn into_body(self, connection: Arc<Connection>) -> Body {
         let events = self.events();
-        // An answer that the twin breaks off itself was not aborted by its reader; one that goes mute is, as soon as the reader gives up.
+        // An answer that the twin breaks off itself was not aborted by its reader; one that goes
+        // mute is, as soon as the reader gives up.
         let broken = matches!(self.how, Some(Break::Error | Break::Cut));
         let sending = Sending {
             booked: Booked { twin: self.twin.clone(), input: self.billed(), output: 0, whole: broken },

@@ -99,7 +99,8 @@ async fn run(text: &str) -> Result<Speech, FliteError> {
     Ok(Speech { samples, words })
 }
 
-/// The stretches of speech between pauses, from lines like `pau:0.164 hh:0.255`: each sound with its end.
+/// The stretches of speech between pauses, from lines like `pau:0.164 hh:0.255`: each sound with
+/// its end.
 fn voiced(printed: &str) -> Vec<(f64, f64)> {
     let mut stretches: Vec<(f64, f64)> = Vec::new();
     let (mut before, mut in_speech) = (0.0, false);
@@ -119,7 +120,8 @@ fn voiced(printed: &str) -> Vec<(f64, f64)> {
     stretches
 }
 
-/// Places words by their length: phrase by phrase where the pauses are those of the punctuation, else over all speech.
+/// Places words by their length: phrase by phrase where the pauses are those of the punctuation,
+/// else over all speech.
 fn place(text: &str, voiced: &[(f64, f64)]) -> Vec<Word> {
     let words: Vec<&str> =
         text.split_whitespace().filter(|word| word.chars().any(char::is_alphanumeric)).collect();

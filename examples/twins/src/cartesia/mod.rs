@@ -4,18 +4,24 @@
 //! | --- | --- | --- |
 //! | `GET /tts/websocket` | generation (`continue`, `flush`), `cancel` | `chunk`, `timestamps`, `flush_done`, `done`, `error` |
 //!
-//! - **Handshake**: a version by `cartesia_version` or the header `Cartesia-Version` (the query wins), one of the five known ones, else 400.
-//!   A key as `Authorization: Bearer`, `X-API-Key`, `api_key` or `access_token`, else 401. 429 above ten sockets for each context of
+//! - **Handshake**: a version by `cartesia_version` or the header `Cartesia-Version` (the query
+//!   wins), one of the five known ones, else 400. A key as `Authorization: Bearer`, `X-API-Key`,
+//!   `api_key` or `access_token`, else 401. 429 above ten sockets for each context of
 //!   [`Config::max_contexts`]. The answer has `X-Request-Id`.
-//! - **Contexts** speak side by side, the inputs of one in order. Their inputs are joined verbatim ([`Stats::transcripts`]). A changed field,
-//!   an unknown encoding or rate, or text for a context that is ending is an `error` event with 400 that ends the context.
-//! - **Buffering**: `max_buffer_delay_ms` up to 5000, 3000 where absent. Zero speaks each input by itself and tells `flush_done`; otherwise
-//!   speech begins at the end of a sentence, at eight words, at a flush, at the end, or when the delay is over.
-//! - **Words** come just before the chunk that holds their beginning, in seconds from the first sample of the context.
-//! - **Errors** are structured from version 2026-03-01 on, a line of text before. JSON that is none is an error without a context.
-//! - **Limits**: contexts at once ([`Config::max_contexts`], else 429 `concurrency_limited`); 20 000 characters waiting in a context;
-//!   messages up to 1 MiB; `pcm_s16le` only.
-//! - **Timeouts**: a context expires one second after its last audio; a socket closes after five minutes without messages.
+//! - **Contexts** speak side by side, the inputs of one in order. Their inputs are joined verbatim
+//!   ([`Stats::transcripts`]). A changed field, an unknown encoding or rate, or text for a context
+//!   that is ending is an `error` event with 400 that ends the context.
+//! - **Buffering**: `max_buffer_delay_ms` up to 5000, 3000 where absent. Zero speaks each input by
+//!   itself and tells `flush_done`; otherwise speech begins at the end of a sentence, at eight
+//!   words, at a flush, at the end, or when the delay is over.
+//! - **Words** come just before the chunk that holds their beginning, in seconds from the first
+//!   sample of the context.
+//! - **Errors** are structured from version 2026-03-01 on, a line of text before. JSON that is none
+//!   is an error without a context.
+//! - **Limits**: contexts at once ([`Config::max_contexts`], else 429 `concurrency_limited`); 20
+//!   000 characters waiting in a context; messages up to 1 MiB; `pcm_s16le` only.
+//! - **Timeouts**: a context expires one second after its last audio; a socket closes after five
+//!   minutes without messages.
 //! - **Bill**: the characters whose generation began ([`Stats::billed_characters`]).
 //! - **Faults**: those of [`crate::fault`]; [`Cartesia::fail`]; the knobs of [`Config`].
 

@@ -14,7 +14,8 @@ pub enum Voice {
     Tones,
     /// In English, by a speech synthesizer.
     Flite(Flite),
-    /// Hums each word for as long as it takes to say, which is easier on the ear than tones where no synthesizer is installed.
+    /// Hums each word for as long as it takes to say, which is easier on the ear than tones where
+    /// no synthesizer is installed.
     Shaped,
 }
 

@@ -69,7 +69,8 @@ impl Ear {
         self.bytes.extend(bytes);
     }
 
-    /// Hears the next block; answers whether speech began in it, or `None` where the bytes do not fill a block.
+    /// Hears the next block; answers whether speech began in it, or `None` where the bytes do not
+    /// fill a block.
     pub(super) fn step(&mut self) -> Option<bool> {
         let width = 2 * self.channels;
         if self.bytes.len() < self.block * width {

@@ -1,7 +1,8 @@
 //! One stream of `/v2/listen`.
 //!
-//! The model's confidence that the turn has ended is a curve of the silence since the last sound; it passes the default threshold of 0.7
-//! after a quarter of a second, which is what the provider says of its own.
+//! The model's confidence that the turn has ended is a curve of the silence since the last sound;
+//! it passes the default threshold of 0.7 after a quarter of a second, which is what the provider
+//! says of its own.
 
 use std::{collections::VecDeque, time::Duration};
 

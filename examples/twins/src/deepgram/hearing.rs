@@ -1,7 +1,7 @@
 //! What the twin makes of the sound that reached it.
 //!
-//! Whatever the way of hearing, it works on received samples only: audio that never arrived gives no word, and no word gets a time that
-//! was not heard.
+//! Whatever the way of hearing, it works on received samples only: audio that never arrived gives
+//! no word, and no word gets a time that was not heard.
 
 use std::sync::{
     Arc,
@@ -18,14 +18,16 @@ use crate::tones::{Decoder, Word};
 pub enum Hearing {
     /// Decodes the letters of [`crate::tones`]: every word is really heard.
     Tones,
-    /// Gives each utterance the next of these sentences, its words spread over the sound. After the last comes the first again.
+    /// Gives each utterance the next of these sentences, its words spread over the sound. After the
+    /// last comes the first again.
     Script(Vec<String>),
     /// Recognises English speech offline.
     Sphinx(Sphinx),
 }
 
 impl Hearing {
-    /// Real recognition where PocketSphinx is installed, else a script. Must be called inside a tokio runtime.
+    /// Real recognition where PocketSphinx is installed, else a script. Must be called inside a
+    /// tokio runtime.
     pub fn detect() -> Self {
         match Sphinx::start() {
             Ok(sphinx) => Self::Sphinx(sphinx),
@@ -115,8 +117,8 @@ impl Recogniser {
         }
     }
 
-    /// An utterance began at `start`; `before` is the audio from a little earlier up to now. Where it resumes an earlier one, a script
-    /// has nothing to add to the sentence.
+    /// An utterance began at `start`; `before` is the audio from a little earlier up to now. Where
+    /// it resumes an earlier one, a script has nothing to add to the sentence.
     pub(super) fn begin(&mut self, start: f64, before: &[i16], clock: f64, resumes: bool) {
         match self {
             Self::Tones { .. } => {}
@@ -136,7 +138,8 @@ impl Recogniser {
         }
     }
 
-    /// The next samples, up to `clock`. `speaking` tells whether they are sound of an utterance that began.
+    /// The next samples, up to `clock`. `speaking` tells whether they are sound of an utterance
+    /// that began.
     pub(super) fn hear(&mut self, samples: &[i16], clock: f64, speaking: bool) {
         match self {
             Self::Tones { decoder, words } => words.extend(decoder.push(samples)),
@@ -175,7 +178,8 @@ impl Recogniser {
         }
     }
 
-    /// Whether other words are known than a moment ago, from a recogniser that learns them in its own time.
+    /// Whether other words are known than a moment ago, from a recogniser that learns them in its
+    /// own time.
     pub(super) fn take_news(&self) -> bool {
         matches!(self, Self::Sphinx { utterance: Some(utterance), .. } if utterance.take_news())
     }

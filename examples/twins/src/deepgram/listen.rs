@@ -200,8 +200,8 @@ impl Session {
         Ok(())
     }
 
-    /// Makes what was understood of a long span final, up to its last complete word; the rest is sent again with the next span. Answers whether
-    /// there was anything.
+    /// Makes what was understood of a long span final, up to its last complete word; the rest is
+    /// sent again with the next span. Answers whether there was anything.
     fn finalize_span(&mut self, clock: f64) -> bool {
         let words = self.intake.ear.recogniser.take();
         let speaking = self.intake.ear.speech_start.is_some();

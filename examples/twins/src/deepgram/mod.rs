@@ -6,17 +6,24 @@
 //! | `GET /v2/listen` (Flux) | audio, `Configure`, `ForceEndTurn`, `CloseStream` | `Connected`, `TurnInfo`, `ConfigureSuccess`, `ConfigureFailure`, `Error` |
 //! | `POST /v1/listen` | a recording | its transcript |
 //!
-//! - **Handshake**: `Authorization: Token` or `Bearer`, or `Sec-WebSocket-Protocol: token, KEY`; every answer has `dg-request-id`, a refusal
-//!   also `dg-error` and a JSON body: 400 for a parameter, 401 for a key, 404, 429 above [`Config::max_streams`].
-//! - **Clock**: seconds of audio received on the connection; that is also the bill ([`Stats::billed_audio_seconds`]).
-//! - **Hearing**: energy decides when someone speaks, [`Hearing`] decides which words. Linear PCM only; the first audio in another
-//!   encoding closes with 1008, DATA-0000. Several channels are mixed; `multichannel` is refused.
-//! - **Recordings**: WAV with 16-bit samples, and Ogg with Opus where Debian's opus-tools are installed; anything else is 400, as damaged
-//!   audio is. Ten minutes and 20 MiB at most. They count as streams of their own.
-//! - **Limits**: audio is taken at most 1.25 times as fast as it sounds, after a second's allowance; messages up to 1 MiB.
-//! - **Timeouts**: v1 closes with 1011, NET-0001 after 10 s with neither audio nor text, and 10 s after opening where no audio came,
-//!   whatever text did. Flux closes after 25 s without audio, message or ping.
-//! - **Endpointing** shorter than 150 ms is taken for 150 ms, because energy alone cannot tell a shorter pause from a consonant.
+//! - **Handshake**: `Authorization: Token` or `Bearer`, or `Sec-WebSocket-Protocol: token, KEY`;
+//!   every answer has `dg-request-id`, a refusal also `dg-error` and a JSON body: 400 for a
+//!   parameter, 401 for a key, 404, 429 above [`Config::max_streams`].
+//! - **Clock**: seconds of audio received on the connection; that is also the bill
+//!   ([`Stats::billed_audio_seconds`]).
+//! - **Hearing**: energy decides when someone speaks, [`Hearing`] decides which words. Linear PCM
+//!   only; the first audio in another encoding closes with 1008, DATA-0000. Several channels are
+//!   mixed; `multichannel` is refused.
+//! - **Recordings**: WAV with 16-bit samples, and Ogg with Opus where Debian's opus-tools are
+//!   installed; anything else is 400, as damaged audio is. Ten minutes and 20 MiB at most. They
+//!   count as streams of their own.
+//! - **Limits**: audio is taken at most 1.25 times as fast as it sounds, after a second's
+//!   allowance; messages up to 1 MiB.
+//! - **Timeouts**: v1 closes with 1011, NET-0001 after 10 s with neither audio nor text, and 10 s
+//!   after opening where no audio came, whatever text did. Flux closes after 25 s without audio,
+//!   message or ping.
+//! - **Endpointing** shorter than 150 ms is taken for 150 ms, because energy alone cannot tell a
+//!   shorter pause from a consonant.
 //! - **Faults**: those of [`crate::fault`]; [`Finalize`] modes; the knobs of [`Config`].
 
 mod ear;
@@ -66,7 +73,8 @@ pub struct Config {
     pub max_streams: usize,
     /// After this long without audio or text, a v1 stream is closed with NET-0001.
     pub idle_timeout: Duration,
-    /// Whether `KeepAlive` holds a v1 stream that never had audio. The documentation says both; `false` is the stricter reading.
+    /// Whether `KeepAlive` holds a v1 stream that never had audio. The documentation says both;
+    /// `false` is the stricter reading.
     pub keep_alive_holds_virgin: bool,
     /// How many times faster than it sounds audio is taken; at any rate where `None`.
     pub intake_cap: Option<f64>,

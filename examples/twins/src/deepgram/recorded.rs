@@ -22,7 +22,8 @@ use crate::{
     tones::Word,
 };
 
-/// The largest recording, in bytes. The provider takes 2 GB; who sends voice notes has no use for that.
+/// The largest recording, in bytes. The provider takes 2 GB; who sends voice notes has no use for
+/// that.
 const MAX_BODY: usize = 20 << 20;
 /// The longest recording, in seconds.
 const LONGEST: f64 = 600.0;

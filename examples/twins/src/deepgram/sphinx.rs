@@ -1,8 +1,9 @@
 //! Offline recognition by Debian's PocketSphinx, streamed while the user talks.
 //!
-//! `pocketsphinx_continuous` is a child process that reads raw audio from its standard input and prints what it understood when the
-//! input ends, some 30 to 150 ms later. It takes half a second to load its model, so one is kept warm and each understands one
-//! utterance. It prints nothing before the end; so interim words come from another child that is given the utterance so far.
+//! `pocketsphinx_continuous` is a child process that reads raw audio from its standard input and
+//! prints what it understood when the input ends, some 30 to 150 ms later. It takes half a second
+//! to load its model, so one is kept warm and each understands one utterance. It prints nothing
+//! before the end; so interim words come from another child that is given the utterance so far.
 
 use std::{
     path::Path,
@@ -27,13 +28,15 @@ const BINARY: &str = "pocketsphinx_continuous";
 /// The Debian package that brings the model keeps it here.
 const MODEL: &str = "/usr/share/pocketsphinx/model/en-us";
 const MODEL_RATE: u32 = 16_000;
-/// Audio that waits for a child which is still loading; older audio of a longer wait is lost and the words with it.
+/// Audio that waits for a child which is still loading; older audio of a longer wait is lost and
+/// the words with it.
 const QUEUED_PIECES: usize = 1024;
 /// The longest utterance that is understood, in samples.
 const LONGEST: usize = 60 * MODEL_RATE as usize;
 /// Speech between two looks at what was said so far, in samples.
 const INTERIM_EVERY: usize = MODEL_RATE as usize / 2;
-/// A child that takes longer than this, and than the audio that it was given, to answer is given up: on a busy machine it is slow, and never stuck.
+/// A child that takes longer than this, and than the audio that it was given, to answer is given
+/// up: on a busy machine it is slow, and never stuck.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// Recognition is not available.
@@ -48,11 +51,13 @@ pub enum SphinxError {
     NoModel,
 }
 
-/// Recognisers with a loaded model: one for the next utterance, one for a look at it. A clone is the same pool.
+/// Recognisers with a loaded model: one for the next utterance, one for a look at it. A clone is
+/// the same pool.
 #[derive(Debug, Clone)]
 pub struct Sphinx(Arc<[Mutex<Option<Child>>; 2]>);
 
-/// What a recogniser is for. Looks yield the processor to utterances, whose answer somebody waits for.
+/// What a recogniser is for. Looks yield the processor to utterances, whose answer somebody waits
+/// for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Purpose {
     Utterance,
@@ -76,7 +81,8 @@ impl Sphinx {
         child.map_or_else(|| spawn(purpose), Ok)
     }
 
-    /// Has a child load its model for the next time; not earlier, because loading would slow down the recognition under way.
+    /// Has a child load its model for the next time; not earlier, because loading would slow down
+    /// the recognition under way.
     fn warm_up(&self, purpose: Purpose) {
         let mut warm = lock(&self.0[purpose as usize]);
         if warm.is_none() {
@@ -106,7 +112,8 @@ impl Sphinx {
         }
     }
 
-    /// Feeds a child until the pieces end, and reads its words. Times are seconds from the first sample.
+    /// Feeds a child until the pieces end, and reads its words. Times are seconds from the first
+    /// sample.
     async fn understand(&self, purpose: Purpose, mut pieces: mpsc::Receiver<Vec<u8>>) -> Vec<Word> {
         let answer = async {
             let mut child = self.child(purpose)?;
@@ -165,7 +172,8 @@ fn words(printed: &str) -> Vec<Word> {
             let mut fields = line.split(' ');
             let (text, start, end, _) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
             let (start, end) = (start.parse().ok()?, end.parse().ok()?);
-            // Other pronunciations are numbered: `the(2)`. Fillers are `<sil>`, `[NOISE]` and `++um++`.
+            // Other pronunciations are numbered: `the(2)`. Fillers are `<sil>`, `[NOISE]` and
+            // `++um++`.
             let text = text.split('(').next()?;
             let filler = text.starts_with(['<', '[', '+']);
             (!filler && fields.next().is_none()).then(|| Word { text: text.to_owned(), start, end })
@@ -193,7 +201,8 @@ impl Utterance {
     pub(super) fn push(&mut self, samples: &[i16]) {
         let before = self.so_far.len();
         for sample in samples {
-            // Nearest sample: the model hears nothing above 7 kHz, and every rate of speech is close enough to 16 kHz for it.
+            // Nearest sample: the model hears nothing above 7 kHz, and every rate of speech is
+            // close enough to 16 kHz for it.
             self.phase += MODEL_RATE;
             while self.phase >= self.rate && self.so_far.len() < LONGEST {
                 self.phase -= self.rate;

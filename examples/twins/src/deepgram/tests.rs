@@ -491,7 +491,8 @@ async fn the_seed_profile_answers_after_the_providers_time() {
     }
 }
 
-/// Real speech from flite, 16 kHz, or `None` where a program is missing. Continuous integration requires them.
+/// Real speech from flite, 16 kHz, or `None` where a program is missing. Continuous integration
+/// requires them.
 fn real_speech(text: &str) -> Option<(Sphinx, Vec<i16>)> {
     let file = tempfile::NamedTempFile::new().unwrap();
     let flite = std::process::Command::new("flite")
@@ -525,7 +526,8 @@ async fn real_speech_is_recognised_while_it_is_spoken() {
     let mut client =
         open(&Deepgram::new(config), &format!("{V1}&interim_results=true&endpointing=false")).await;
     client.audio(&speech).await;
-    // A busy machine may take its time to look at what was said so far: it gets more time than silence to look at.
+    // A busy machine may take its time to look at what was said so far: it gets more time than
+    // silence to look at.
     let mut interims = Vec::new();
     while !interims.iter().any(|words: &String| words.contains("hello")) && interims.len() < 100 {
         client.silence(100).await;

@@ -105,7 +105,8 @@ impl Discord {
         request
     }
 
-    /// Somebody uses a command of a bot with an interactions endpoint: it is posted there and not sent over the gateway.
+    /// Somebody uses a command of a bot with an interactions endpoint: it is posted there and not
+    /// sent over the gateway.
     pub async fn post_command<S, B>(
         &self,
         endpoint: S,
@@ -132,7 +133,8 @@ impl Discord {
         Ok(Answered { id, response })
     }
 
-    /// Tries an endpoint as Discord does when its address is saved, and at random later: a ping wants a pong, and a wrong signature 401.
+    /// Tries an endpoint as Discord does when its address is saved, and at random later: a ping
+    /// wants a pong, and a wrong signature 401.
     pub async fn probe<S, B>(&self, endpoint: S) -> Result<(), EndpointFailure>
     where
         S: Service<Request<Full<Bytes>>, Response = Response<B>> + Clone,
@@ -155,7 +157,8 @@ impl Discord {
         Ok(())
     }
 
-    /// A service that posts to an address on loopback, for [`Discord::post_command`] and [`Discord::probe`].
+    /// A service that posts to an address on loopback, for [`Discord::post_command`] and
+    /// [`Discord::probe`].
     pub fn poster(
         &self,
         address: std::net::SocketAddr,

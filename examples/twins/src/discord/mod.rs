@@ -13,19 +13,28 @@
 //! | `GET /attachments/{channel}/{message}/{name}` | files, without a token |
 //! | `POST /twin/say`, `/twin/command`, `/twin/trick`, `/twin/said`, `/twin/interaction` | what people and the provider do, for programs in another process |
 //!
-//! - **Gateway**: Hello with [`Config::heartbeat_interval`]; ack for each heartbeat; a client that is silent for one and a half intervals is closed with
-//!   4009. Identify gives `READY` and `GUILD_CREATE`; intents decide what comes, and whether text is withheld. Resume replays what came after
-//!   `seq` and ends with `RESUMED`. A session lives for [`Config::session_life`] after its connection, and not at all after a close with 1000 or 1001.
-//! - **Close codes**: 4001 unknown op, 4002 no JSON or more than 4,096 bytes, 4003 not identified, 4004 wrong token, 4005 identified twice, 4007 a
-//!   sequence that never was, 4008 more than 120 events in 60 s, 4009, 4012 another version, 4013 unknown intents, 4014 privileged ones.
-//! - **Identifies**: a second one within [`Config::identify_spacing`] answers op 9; more than [`Config::identifies_per_day`] reset the token, which then is wrong everywhere.
-//! - **Rate limits**: 5 messages or edits in 5 s for each channel, 10 of anything else a second, 50 in all; all headers, 429 with `retry_after` in
-//!   fractions. Endpoints of interactions do not count globally.
-//! - **Messages**: up to 2,000 characters (50035), not empty (50006); `nonce` with `enforce_nonce` answers with the first for 5 minutes; a mention that
-//!   `allowed_mentions` does not forbid is counted in [`Stats::pings`].
-//! - **Interactions**: the first response within 3 s (10062 later), once (40060); the others within 15 minutes (50027 later). Posts to an endpoint are
-//!   signed with Ed25519 over timestamp and body, and [`Discord::probe`] tries it with wrong signatures, as Discord does.
-//! - **Faults**: those of [`crate::fault`] (a stall is a zombie); [`Trick`]; [`Discord::forget_sessions`].
+//! - **Gateway**: Hello with [`Config::heartbeat_interval`]; ack for each heartbeat; a client that
+//!   is silent for one and a half intervals is closed with
+//!   4009. Identify gives `READY` and `GUILD_CREATE`; intents decide what comes, and whether text
+//!         is withheld. Resume replays what came after `seq` and ends with `RESUMED`. A session
+//!         lives for [`Config::session_life`] after its connection, and not at all after a close
+//!         with 1000 or 1001.
+//! - **Close codes**: 4001 unknown op, 4002 no JSON or more than 4,096 bytes, 4003 not identified,
+//!   4004 wrong token, 4005 identified twice, 4007 a sequence that never was, 4008 more than 120
+//!   events in 60 s, 4009, 4012 another version, 4013 unknown intents, 4014 privileged ones.
+//! - **Identifies**: a second one within [`Config::identify_spacing`] answers op 9; more than
+//!   [`Config::identifies_per_day`] reset the token, which then is wrong everywhere.
+//! - **Rate limits**: 5 messages or edits in 5 s for each channel, 10 of anything else a second, 50
+//!   in all; all headers, 429 with `retry_after` in fractions. Endpoints of interactions do not
+//!   count globally.
+//! - **Messages**: up to 2,000 characters (50035), not empty (50006); `nonce` with `enforce_nonce`
+//!   answers with the first for 5 minutes; a mention that `allowed_mentions` does not forbid is
+//!   counted in [`Stats::pings`].
+//! - **Interactions**: the first response within 3 s (10062 later), once (40060); the others within
+//!   15 minutes (50027 later). Posts to an endpoint are signed with Ed25519 over timestamp and
+//!   body, and [`Discord::probe`] tries it with wrong signatures, as Discord does.
+//! - **Faults**: those of [`crate::fault`] (a stall is a zombie); [`Trick`];
+//!   [`Discord::forget_sessions`].
 
 mod gateway;
 mod interactions;
@@ -79,7 +88,8 @@ pub struct Config {
     pub profile: Profile,
     /// The bot's token.
     pub token: String,
-    /// The wall clock at the start, in milliseconds since 1970: ids hold it. From then on it goes with the runtime's clock.
+    /// The wall clock at the start, in milliseconds since 1970: ids hold it. From then on it goes
+    /// with the runtime's clock.
     pub now_ms: u64,
     /// What Hello says.
     pub heartbeat_interval: Duration,
@@ -163,12 +173,14 @@ impl Discord {
         }
     }
 
-    /// Somebody writes in a channel; answers the message's id. Names of channels and people are their numbers.
+    /// Somebody writes in a channel; answers the message's id. Names of channels and people are
+    /// their numbers.
     pub fn say(&self, channel: u64, user: u64, text: &str) -> u64 {
         self.write(channel, user, text, json!({}))
     }
 
-    /// Somebody writes with fields of a message that are not the usual ones: attachments, a type, a webhook.
+    /// Somebody writes with fields of a message that are not the usual ones: attachments, a type, a
+    /// webhook.
     pub fn write(&self, channel: u64, user: u64, text: &str, more: Value) -> u64 {
         let id = self.new_id();
         lock(&self.0.world).write(id, channel, user, text, more)
@@ -186,7 +198,8 @@ impl Discord {
         lock(&self.0.world).direct_channel(user)
     }
 
-    /// Somebody uses a command, which comes over the gateway; answers the interaction's id. Options are texts by name.
+    /// Somebody uses a command, which comes over the gateway; answers the interaction's id. Options
+    /// are texts by name.
     pub fn command(&self, channel: u64, user: u64, name: &str, options: &[(&str, &str)]) -> u64 {
         let interaction = self.new_command(channel, user, name, options);
         lock(&self.0.world).dispatch_interaction(&interaction)
@@ -284,7 +297,8 @@ impl Twin for Discord {
     }
 }
 
-/// What programs in another process can have done: bodies are `{"channel": "…" or "user": "…", "text": "…"}` and the like.
+/// What programs in another process can have done: bodies are
+/// `{"channel": "…" or "user": "…", "text": "…"}` and the like.
 fn order(twin: &Discord, order: &str, body: &Value) -> Option<Value> {
     let number = |field: &str| body[field].as_str().and_then(|text| text.parse::<u64>().ok());
     let user = number("user").unwrap_or(ANNA);

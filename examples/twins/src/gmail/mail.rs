@@ -1,4 +1,5 @@
-//! The structure of a mail (RFC 5322 and RFC 2045), as far as `format=full` shows it: headers, parts, decoded bodies.
+//! The structure of a mail (RFC 5322 and RFC 2045), as far as `format=full` shows it: headers,
+//! parts, decoded bodies.
 
 use base64::{Engine as _, engine::general_purpose};
 

@@ -96,7 +96,8 @@ impl Mailbox {
         }
     }
 
-    /// Takes a mail in; answers its id. It joins `thread` where its headers allow, else that of a mail it names, else a new one.
+    /// Takes a mail in; answers its id. It joins `thread` where its headers allow, else that of a
+    /// mail it names, else a new one.
     pub fn take_in(&mut self, raw: Bytes, thread: Option<&str>, labels: &[&str], now_ms: i64) -> String {
         self.arrived += 1;
         let id = format!("{:08x}{:08x}", self.arrived + 0x18c0_0000, self.random.below(1 << 32));

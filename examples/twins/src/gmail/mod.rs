@@ -11,19 +11,23 @@
 //! | `GET messages/ID/attachments/ID` | the bytes; the id is another at each reading of the message | 5 |
 //! | `GET threads/ID`, `GET labels`, `POST labels` | | 10, 1, 5 |
 //!
-//! - **Token**: `Authorization: Bearer`; 401 `authError` for one that is not let in ([`Config::tokens`], [`Gmail::revoke`],
-//!   [`Gmail::grant`], or a [`Door`] that asks another twin).
-//! - **History**: ids grow by uneven steps. A start older than [`Config::history_lifetime`] (7 days), or than [`Gmail::forget_history`], is 404, as is one
-//!   from the future.
-//! - **Watch**: 7 days. The same topic renews; another while one is active is 400 "Only one user push notification client allowed per developer".
-//!   A push comes at once, and then for each change of a watched label, one a second at the most; what is beyond that is dropped.
-//! - **Threads**: a mail that is sent joins a thread where `References` or `In-Reply-To` name a mail in it and the subject is the same but for `Re:`;
-//!   `threadId` alone does not do it.
+//! - **Token**: `Authorization: Bearer`; 401 `authError` for one that is not let in
+//!   ([`Config::tokens`], [`Gmail::revoke`], [`Gmail::grant`], or a [`Door`] that asks another
+//!   twin).
+//! - **History**: ids grow by uneven steps. A start older than [`Config::history_lifetime`] (7
+//!   days), or than [`Gmail::forget_history`], is 404, as is one from the future.
+//! - **Watch**: 7 days. The same topic renews; another while one is active is 400 "Only one user
+//!   push notification client allowed per developer". A push comes at once, and then for each
+//!   change of a watched label, one a second at the most; what is beyond that is dropped.
+//! - **Threads**: a mail that is sent joins a thread where `References` or `In-Reply-To` name a
+//!   mail in it and the subject is the same but for `Re:`; `threadId` alone does not do it.
 //! - **Quota**: units a minute, then 403 `userRateLimitExceeded`.
-//! - **Faults**: those of [`crate::fault`]; [`Gmail::fail_next`] and [`Gmail::flaky`] for the provider's own refusals, by route; lost, late and repeated
-//!   pushes by [`Config`]. Everything random is seeded.
-//! - **From outside**: `POST /twin/deliver` `{"from", "subject", "text"}` or `{"raw"}` delivers a mail, `POST /twin/revoke`, `POST /twin/grant` and
-//!   `POST /twin/forget-history` do what their names say.
+//! - **Faults**: those of [`crate::fault`]; [`Gmail::fail_next`] and [`Gmail::flaky`] for the
+//!   provider's own refusals, by route; lost, late and repeated pushes by [`Config`]. Everything
+//!   random is seeded.
+//! - **From outside**: `POST /twin/deliver` `{"from", "subject", "text"}` or `{"raw"}` delivers a
+//!   mail, `POST /twin/revoke`, `POST /twin/grant` and `POST /twin/forget-history` do what their
+//!   names say.
 //!
 //! Not there: drafts, settings, filters, the HTTP batch, `OR` in searches.
 
@@ -72,7 +76,8 @@ pub struct Config {
     pub tokens: Option<Vec<String>>,
     /// Who is let in, where another twin knows that; then [`Config::tokens`] says nothing.
     pub door: Option<Door>,
-    /// The twin's time at its start, in ms since 1970; the machine's where `None`. It goes on with the runtime's clock.
+    /// The twin's time at its start, in ms since 1970; the machine's where `None`. It goes on with
+    /// the runtime's clock.
     pub epoch_ms: Option<i64>,
     /// How long a watch lasts.
     pub watch_lifetime: Duration,
@@ -84,7 +89,8 @@ pub struct Config {
     pub push_loss: f64,
     /// The chance that a push comes twice, 0 to 1.
     pub push_repeats: f64,
-    /// The latest that a push comes; each is late by a time of its own, so that they overtake each other.
+    /// The latest that a push comes; each is late by a time of its own, so that they overtake each
+    /// other.
     pub push_delay: Duration,
     /// Where pushes are posted to, as `http://host:port/path`.
     pub push_to: Option<http::Uri>,
@@ -175,7 +181,8 @@ pub enum Trouble {
 /// What the twin saw.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Stats {
-    /// Requests by route, refused ones too. A route is called as in the API, for instance `messages.get`.
+    /// Requests by route, refused ones too. A route is called as in the API, for instance
+    /// `messages.get`.
     pub calls: BTreeMap<&'static str, u64>,
     /// Quota units that were spent.
     pub units: u64,

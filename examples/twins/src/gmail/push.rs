@@ -1,4 +1,5 @@
-//! The push: Pub/Sub's envelope, to who listens in the same process and to the endpoint that is configured.
+//! The push: Pub/Sub's envelope, to who listens in the same process and to the endpoint that is
+//! configured.
 
 use std::time::Duration;
 
@@ -100,7 +101,8 @@ fn rfc3339(ms: i64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
 }
 
-/// Posts a push until it is acknowledged, as a subscription without a retry policy does: again after 100 ms, and then after twice as long up to a minute.
+/// Posts a push until it is acknowledged, as a subscription without a retry policy does: again
+/// after 100 ms, and then after twice as long up to a minute.
 async fn post(to: &Uri, body: &Value, signer: Option<&Signer>) {
     const TRIES: u32 = 20;
     let mut wait = Duration::from_millis(100);

@@ -1,7 +1,8 @@
 //! The search of `messages.list`: all words and operators must hold.
 //!
-//! `from: to: subject: in: label: is:unread|read|starred has:attachment filename: after: before: newer_than: older_than: rfc822msgid:`, words and
-//! `"phrases"` in subject or text, and `-` before any of them. Dates are `YYYY/MM/DD` in UTC, or seconds since 1970.
+//! `from: to: subject: in: label: is:unread|read|starred has:attachment filename: after: before: newer_than: older_than: rfc822msgid:`,
+//! words and `"phrases"` in subject or text, and `-` before any of them. Dates are `YYYY/MM/DD` in
+//! UTC, or seconds since 1970.
 
 use super::{
     mail::Part,

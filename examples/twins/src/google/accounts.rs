@@ -305,7 +305,8 @@ impl Accounts {
         self.issue(now, self.grants.len() - 1)
     }
 
-    /// Refreshes, or says how the grant ended; `rotate` gives a new refresh token whatever the configuration says.
+    /// Refreshes, or says how the grant ended; `rotate` gives a new refresh token whatever the
+    /// configuration says.
     pub(super) fn refresh(&mut self, now: i64, token: &str, rotate: bool) -> Result<Issued, Death> {
         let known = |grant: &Grant| grant.refresh == token || grant.old.iter().any(|old| old == token);
         let index = self.grants.iter().position(known).ok_or(Death::Reused)?;
@@ -336,7 +337,8 @@ impl Accounts {
         self.access.retain(|_, access| access.expires_ms > now);
         self.access.insert(access.clone(), Access { grant: index, expires_ms });
         let grant = &self.grants[index];
-        // Only access that the user gave for a time says when it ends; the seven days of testing show nowhere.
+        // Only access that the user gave for a time says when it ends; the seven days of testing
+        // show nowhere.
         let timed = self.publishing == Publishing::Production;
         Issued {
             account: grant.account.clone(),

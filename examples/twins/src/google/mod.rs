@@ -1,4 +1,5 @@
-//! A twin of Google: the authorization server with every way in which a grant dies, and the issuer of ID tokens.
+//! A twin of Google: the authorization server with every way in which a grant dies, and the issuer
+//! of ID tokens.
 //!
 //! | route | what it answers |
 //! | --- | --- |
@@ -9,14 +10,18 @@
 //! | `GET /oauth2/v3/certs`, `GET /oauth2/v1/certs` | the keys, as a JWK set and as certificates |
 //! | `GET /.well-known/openid-configuration` | where all this is |
 //!
-//! - **Lifetimes**: a code ten minutes and one use (a second use ends what came of the first); an access token 3599 s; a refresh token seven days in
-//!   testing, six months unused, until the 101st of its client and account, or until its time where it was given for a time.
-//! - **Ends**: [`Google::end_grants`] for each of [`Death`]; the automatic ones come by the twin's clock. All answer `invalid_grant`, with the texts and
-//!   the `error_subtype` that were seen.
-//! - **A refresh gives no new refresh token**, unless [`Config::rotation`] says so; with [`Rotation::Strict`] the use of an old one ends the grant.
-//! - **Answers break** by [`Google::answer_next`]: not JSON, a portal's page, nothing at all, a lifetime as text or missing, no refresh token, slow,
-//!   mute, lost after the work was done. Statuses with `Retry-After` come by [`Twin::refuse`], broken connections by [`Twin::inject`].
-//! - **The clock** is the runtime's from [`Config::epoch_ms`] on, and [`Google::set_skew`] sets it apart from the client's; `Date` shows it.
+//! - **Lifetimes**: a code ten minutes and one use (a second use ends what came of the first); an
+//!   access token 3599 s; a refresh token seven days in testing, six months unused, until the 101st
+//!   of its client and account, or until its time where it was given for a time.
+//! - **Ends**: [`Google::end_grants`] for each of [`Death`]; the automatic ones come by the twin's
+//!   clock. All answer `invalid_grant`, with the texts and the `error_subtype` that were seen.
+//! - **A refresh gives no new refresh token**, unless [`Config::rotation`] says so; with
+//!   [`Rotation::Strict`] the use of an old one ends the grant.
+//! - **Answers break** by [`Google::answer_next`]: not JSON, a portal's page, nothing at all, a
+//!   lifetime as text or missing, no refresh token, slow, mute, lost after the work was done.
+//!   Statuses with `Retry-After` come by [`Twin::refuse`], broken connections by [`Twin::inject`].
+//! - **The clock** is the runtime's from [`Config::epoch_ms`] on, and [`Google::set_skew`] sets it
+//!   apart from the client's; `Date` shows it.
 //! - **Keys** rotate by [`Google::rotate_keys`]: the new and the previous one are published.
 //!
 //! Orders from another process are in the module `orders`.
@@ -196,7 +201,8 @@ struct State {
 const MAX_FORM: usize = 64 * 1024;
 
 impl Google {
-    /// A provider that behaves as configured. Must be called inside a tokio runtime: its clock runs by it.
+    /// A provider that behaves as configured. Must be called inside a tokio runtime: its clock runs
+    /// by it.
     pub fn new(config: Config) -> Self {
         let host = Host::new("google", config.seed, config.profile.latency());
         let state = Mutex::new(State {
@@ -275,7 +281,8 @@ impl Google {
         self.0.signer.sign(claims)
     }
 
-    /// The token that Pub/Sub puts into `Authorization` of a push, as this service account for this audience.
+    /// The token that Pub/Sub puts into `Authorization` of a push, as this service account for this
+    /// audience.
     pub fn push_token(&self, audience: &str, service_account: &str) -> String {
         let now = self.now_ms() / 1000;
         self.sign(&json!({
@@ -298,7 +305,8 @@ impl Google {
         lock(&self.0.state).accounts.grant(now, account, scopes).access
     }
 
-    /// Whose call of an API this is: the caller by its bearer token, who must have been allowed one of the scopes; or Google's answer to a stranger.
+    /// Whose call of an API this is: the caller by its bearer token, who must have been allowed one
+    /// of the scopes; or Google's answer to a stranger.
     pub fn caller(&self, headers: &HeaderMap, any_of: &[&str]) -> Result<Caller, Box<Response<Body>>> {
         let bearer = headers
             .get(header::AUTHORIZATION)

@@ -1,4 +1,5 @@
-//! What an operator can tell the twin from another process: `POST /twin/{order}` with a body in JSON.
+//! What an operator can tell the twin from another process: `POST /twin/{order}` with a body in
+//! JSON.
 //!
 //! | order | body | what it does |
 //! | --- | --- | --- |

@@ -56,7 +56,8 @@ impl Chat {
         self.ids
     }
 
-    /// Takes one from the budget, or answers how long to wait: a message a second after a burst of 5, in groups 20 a minute.
+    /// Takes one from the budget, or answers how long to wait: a message a second after a burst of
+    /// 5, in groups 20 a minute.
     fn budget(&mut self, now: Instant) -> Result<(), Duration> {
         let (each, burst) = if self.group { (3, 20) } else { (1, 5) };
         let full = self.full_at.unwrap_or(now).max(now);

@@ -9,18 +9,24 @@
 //! | `POST /twin/files` | `{"path": "voice/1.oga", "text": "…"}`: keeps a file, and answers its ids |
 //! | `POST /twin/messages` | what the bot wrote, by chat |
 //!
-//! - **Methods**: `getMe`, `getUpdates`, `setWebhook`, `deleteWebhook`, `getWebhookInfo`, `sendMessage`, `editMessageText`, `deleteMessage`,
-//!   `sendChatAction`, `answerCallbackQuery`, `getFile`, `setMyCommands`, `getMyCommands`, `deleteMyCommands`. No multipart uploads.
-//! - **Updates** are confirmed by a higher `offset` and forgotten after 24 hours; a negative one forgets all but the last; one from the future begins at
-//!   the head. Ids grow by one, and begin anywhere after a silent week. A second long poll, and a webhook, end the first with 409; further conflicts
-//!   within 3 s wait that long. The same offset within 3 s with a short timeout waits 3 s, and within 0.5 s gets one update.
-//! - **Webhook**: one request for each update, in the order of each chat, `max_connections` at one time. Anything but 2xx is tried again after
-//!   `Retry-After` or growing waits up to one or two minutes, until the update is a day old. A JSON answer with `method` is carried out.
-//! - **Limits**: 4096 UTF-16 units of text, 20 MB of a file, 100 commands; a message a second to a person after a burst of 5 and 20 a minute to a group,
-//!   beyond which comes 429 with `retry_after`; `setWebhook` once a second.
-//! - **Errors** have the provider's codes and texts: 400, 401, 403 of a bot that was blocked, 404, 409, 429, and `migrate_to_chat_id`.
-//! - **Faults**: those of [`crate::fault`]; [`Telegram::lose_answers`] carries a call out and cuts the connection; [`Telegram::flood`], [`Telegram::block`],
-//!   [`Telegram::migrate`].
+//! - **Methods**: `getMe`, `getUpdates`, `setWebhook`, `deleteWebhook`, `getWebhookInfo`,
+//!   `sendMessage`, `editMessageText`, `deleteMessage`, `sendChatAction`, `answerCallbackQuery`,
+//!   `getFile`, `setMyCommands`, `getMyCommands`, `deleteMyCommands`. No multipart uploads.
+//! - **Updates** are confirmed by a higher `offset` and forgotten after 24 hours; a negative one
+//!   forgets all but the last; one from the future begins at the head. Ids grow by one, and begin
+//!   anywhere after a silent week. A second long poll, and a webhook, end the first with 409;
+//!   further conflicts within 3 s wait that long. The same offset within 3 s with a short timeout
+//!   waits 3 s, and within 0.5 s gets one update.
+//! - **Webhook**: one request for each update, in the order of each chat, `max_connections` at one
+//!   time. Anything but 2xx is tried again after `Retry-After` or growing waits up to one or two
+//!   minutes, until the update is a day old. A JSON answer with `method` is carried out.
+//! - **Limits**: 4096 UTF-16 units of text, 20 MB of a file, 100 commands; a message a second to a
+//!   person after a burst of 5 and 20 a minute to a group, beyond which comes 429 with
+//!   `retry_after`; `setWebhook` once a second.
+//! - **Errors** have the provider's codes and texts: 400, 401, 403 of a bot that was blocked, 404,
+//!   409, 429, and `migrate_to_chat_id`.
+//! - **Faults**: those of [`crate::fault`]; [`Telegram::lose_answers`] carries a call out and cuts
+//!   the connection; [`Telegram::flood`], [`Telegram::block`], [`Telegram::migrate`].
 
 mod chats;
 mod params;
@@ -138,7 +144,8 @@ impl Failure {
 
 type Answer = Result<Value, Failure>;
 
-/// When the twin's time begins: a number that looks like the present, so that everything can be repeated.
+/// When the twin's time begins: a number that looks like the present, so that everything can be
+/// repeated.
 const EPOCH: u64 = 1_800_000_000;
 /// The largest request.
 const MAX_BODY: usize = 1 << 20;
@@ -146,7 +153,8 @@ const MAX_BODY: usize = 1 << 20;
 const MAX_FILE: usize = 20 << 20;
 
 impl Telegram {
-    /// A provider that behaves as configured. Must be called inside a tokio runtime where time is virtual.
+    /// A provider that behaves as configured. Must be called inside a tokio runtime where time is
+    /// virtual.
     pub fn new(config: Config) -> Self {
         let host = Host::new("telegram", config.seed, config.profile.latency());
         let state = State {
@@ -172,12 +180,14 @@ impl Telegram {
         EPOCH + self.0.started.elapsed().as_secs()
     }
 
-    /// A person says something to the bot in private; answers the id of the update. The chat has the person's number.
+    /// A person says something to the bot in private; answers the id of the update. The chat has
+    /// the person's number.
     pub fn say(&self, person: i64, text: &str) -> i64 {
         self.push(json!({ "message": self.message(person, text) }))
     }
 
-    /// The message that [`Telegram::say`] would bring, to be changed before it is [pushed](Telegram::push).
+    /// The message that [`Telegram::say`] would bring, to be changed before it is
+    /// [pushed](Telegram::push).
     pub fn message(&self, person: i64, text: &str) -> Value {
         let id = lock(&self.0.state).chats.person(person).next_id();
         let entities: Vec<Value> = match text.strip_prefix('/') {
@@ -200,7 +210,8 @@ impl Telegram {
         message
     }
 
-    /// Any update, to which its id is added; answers the id. The chat of its message is known from then on.
+    /// Any update, to which its id is added; answers the id. The chat of its message is known from
+    /// then on.
     pub fn push(&self, mut update: Value) -> i64 {
         let mut state = lock(&self.0.state);
         for name in ["message", "edited_message", "channel_post"] {
@@ -216,7 +227,8 @@ impl Telegram {
         id
     }
 
-    /// Keeps a file, and answers its `file_id`, `file_unique_id` and `file_size`, to be put into a message.
+    /// Keeps a file, and answers its `file_id`, `file_unique_id` and `file_size`, to be put into a
+    /// message.
     pub fn add_file(&self, path: &str, bytes: impl Into<Bytes>) -> Value {
         let bytes = bytes.into();
         let mut state = lock(&self.0.state);
@@ -273,7 +285,8 @@ impl Telegram {
         state.chats.known(to, true);
     }
 
-    /// Carries the next `count` calls of a method out and cuts the connection before the answer: the caller can't know.
+    /// Carries the next `count` calls of a method out and cuts the connection before the answer:
+    /// the caller can't know.
     pub fn lose_answers(&self, method: &str, count: u32) {
         lock(&self.0.state).lost.insert(method.to_lowercase(), count);
     }

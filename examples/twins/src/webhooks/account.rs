@@ -58,7 +58,8 @@ impl Account {
         Self { provider, url: url.into(), secret, rsa_key: 0 }
     }
 
-    /// What the provider shows to who configures the endpoint: a secret, or a public key. Empty for Pub/Sub, see [`Account::email`] and [`jwks`].
+    /// What the provider shows to who configures the endpoint: a secret, or a public key. Empty for
+    /// Pub/Sub, see [`Account::email`] and [`jwks`].
     pub fn credential(&self) -> String {
         match self.provider {
             Provider::Stripe | Provider::Standard | Provider::Svix | Provider::GitLab => {

@@ -1,7 +1,9 @@
-//! The senders of webhooks: every provider's signature, retry schedule and misbehaviour, from their published documentation.
+//! The senders of webhooks: every provider's signature, retry schedule and misbehaviour, from their
+//! published documentation.
 //!
-//! Unlike the other twins this one is a client. [`Account`] signs what a provider would send, [`Sender`] decides when to send it and when to send it again
-//! (plain values, so that a test can play three days in a second), and [`run`] sends in real time to any HTTP service.
+//! Unlike the other twins this one is a client. [`Account`] signs what a provider would send,
+//! [`Sender`] decides when to send it and when to send it again (plain values, so that a test can
+//! play three days in a second), and [`run`] sends in real time to any HTTP service.
 //!
 //! | provider | signature | tries again | counts as taken |
 //! | --- | --- | --- | --- |
@@ -18,7 +20,8 @@
 //! | Telegram | `X-Telegram-Bot-Api-Secret-Token` | doubling to 120 s, for a day; honours `Retry-After` | 2xx in 60 s |
 //! | Pub/Sub | `Authorization: Bearer`, RS256, one token for many messages | doubling to 60 s, for seven days | 102, 200, 201, 202, 204 in 10 s |
 //!
-//! Where a schedule is not published (Stripe, Discord's events), it is one that fills the published horizon. The RSA keys are for tests only.
+//! Where a schedule is not published (Stripe, Discord's events), it is one that fills the published
+//! horizon. The RSA keys are for tests only.
 
 mod account;
 mod provider;

@@ -92,7 +92,8 @@ impl Provider {
         }
     }
 
-    /// How long to wait after the attempt of this number (from 1) failed, `elapsed` after the first; none where it is given up.
+    /// How long to wait after the attempt of this number (from 1) failed, `elapsed` after the
+    /// first; none where it is given up.
     pub fn wait(self, attempt: u32, elapsed: Duration) -> Option<Duration> {
         let listed = |waits: &[u64]| waits.get(attempt as usize - 1).map(|wait| secs(*wait));
         let doubling = |first: Duration, longest: Duration, horizon: Duration| {

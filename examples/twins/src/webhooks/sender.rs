@@ -1,4 +1,5 @@
-//! When a provider sends, and when it sends again: a value that is told the time and what was answered, and a driver in real time.
+//! When a provider sends, and when it sends again: a value that is told the time and what was
+//! answered, and a driver in real time.
 
 use std::{
     collections::BTreeMap,
@@ -21,7 +22,8 @@ use super::{Account, Body, Event};
 pub enum Mischief {
     /// One bit of the body is another than was signed.
     WrongSignature,
-    /// The same signed bytes come again under another id, where the id stands in a header; else as they are.
+    /// The same signed bytes come again under another id, where the id stands in a header; else as
+    /// they are.
     Replay,
     /// The header with the signature stands twice.
     TwiceSigned,
@@ -244,7 +246,8 @@ fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-/// Sends everything in real time, at most `at_once` requests side by side, until each delivery is taken or given up.
+/// Sends everything in real time, at most `at_once` requests side by side, until each delivery is
+/// taken or given up.
 pub async fn run<S, B>(mut sender: Sender, service: S, at_once: usize) -> Report
 where
     S: Service<Request<Body>, Response = Response<B>> + Clone,

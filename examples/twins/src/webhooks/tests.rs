@@ -1,4 +1,5 @@
-//! The signatures against the vectors that providers publish, and the schedules against what they say of them.
+//! The signatures against the vectors that providers publish, and the schedules against what they
+//! say of them.
 
 use super::*;
 use std::time::Duration;

@@ -11,7 +11,8 @@ pub struct Webhook {
     pub name: String,
     /// Who sends.
     pub provider: WebhookProvider,
-    /// The active secrets, at most four; for Discord the application's public key. Pub/Sub has none.
+    /// The active secrets, at most four; for Discord the application's public key. Pub/Sub has
+    /// none.
     #[serde(default)]
     pub secrets: Vec<Secret>,
     /// What the agent is told to do with a delivery, which it reads as text from outside.
@@ -73,7 +74,8 @@ pub enum WebhookProvider {
     Hmac,
 }
 
-/// Access to a Google account, through an OAuth client of the web kind whose redirect URI is `{public_url}/oauth/google/callback`.
+/// Access to a Google account, through an OAuth client of the web kind whose redirect URI is
+/// `{public_url}/oauth/google/callback`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Google {
@@ -81,9 +83,11 @@ pub struct Google {
     pub client_id: Option<String>,
     /// The client's secret; `GOOGLE_CLIENT_SECRET` overrides it.
     pub client_secret: Option<Secret>,
-    /// Whether the consent screen is in testing: a consent lasts seven days then, and its end is told two days ahead.
+    /// Whether the consent screen is in testing: a consent lasts seven days then, and its end is
+    /// told two days ahead.
     pub testing: bool,
-    /// `https://…` or `http://…` on loopback, in the place of Google: a twin; `GOOGLE_URL` overrides it.
+    /// `https://…` or `http://…` on loopback, in the place of Google: a twin; `GOOGLE_URL`
+    /// overrides it.
     pub url: Option<String>,
 }
 
@@ -91,10 +95,12 @@ pub struct Google {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Gmail {
-    /// Whether the owner is told, in the chats that are paired with the owner's rights, of each mail that comes into the inbox.
+    /// Whether the owner is told, in the chats that are paired with the owner's rights, of each
+    /// mail that comes into the inbox.
     pub watch: bool,
-    /// The Pub/Sub topic to which Gmail publishes, as `projects/P/topics/T`, in the project of the OAuth client; its subscription pushes to a webhook of the
-    /// provider `gmail`. Without it the mailbox is looked at every five minutes.
+    /// The Pub/Sub topic to which Gmail publishes, as `projects/P/topics/T`, in the project of the
+    /// OAuth client; its subscription pushes to a webhook of the provider `gmail`. Without it the
+    /// mailbox is looked at every five minutes.
     pub topic: Option<String>,
     /// `https://…` or `http://…` on loopback, in the place of Gmail: a twin.
     pub url: Option<String>,
@@ -104,13 +110,16 @@ pub struct Gmail {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ChatApp {
-    /// The bot's token; `TELEGRAM_BOT_TOKEN` or `DISCORD_TOKEN` overrides it. Without it there is no bot.
+    /// The bot's token; `TELEGRAM_BOT_TOKEN` or `DISCORD_TOKEN` overrides it. Without it there is
+    /// no bot.
     pub token: Option<Secret>,
-    /// `https://…` or `http://…` on loopback, in the place of the provider: a twin, or one's own Bot API server.
+    /// `https://…` or `http://…` on loopback, in the place of the provider: a twin, or one's own
+    /// Bot API server.
     pub url: Option<String>,
     /// Whom the bot answers. `pairing`: nobody whom the operator has not let in.
     pub policy: Admission,
-    /// With `allow_list`: the ids of people and groups, as the provider writes them. Names change hands and are no ids.
+    /// With `allow_list`: the ids of people and groups, as the provider writes them. Names change
+    /// hands and are no ids.
     pub allow: Vec<String>,
 }
 
@@ -133,6 +142,7 @@ pub enum Admission {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Pairing {
-    /// Whether the operator must also approve who came with a right code. Off: the code was the operator's word.
+    /// Whether the operator must also approve who came with a right code. Off: the code was the
+    /// operator's word.
     pub approval: bool,
 }

@@ -11,25 +11,31 @@ use super::values::{duration, optional_duration};
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Server {
-    /// Where it listens. Loopback by default: put a TLS proxy in front before opening it to a network.
+    /// Where it listens. Loopback by default: put a TLS proxy in front before opening it to a
+    /// network.
     pub listen: SocketAddr,
     /// The bearer token of programs; without it only the browser's session cookie is accepted.
     pub token: Option<Secret>,
-    /// The address people use, where a proxy stands in front; printed in the login link and allowed as an `Origin`.
+    /// The address people use, where a proxy stands in front; printed in the login link and allowed
+    /// as an `Origin`.
     pub public_url: Option<String>,
-    /// The header in which the proxy in front says who calls, such as `x-forwarded-for`. Its last address is believed, so name it only if the proxy adds
-    /// one to every request; without it all who come through the proxy share one limit.
+    /// The header in which the proxy in front says who calls, such as `x-forwarded-for`. Its last
+    /// address is believed, so name it only if the proxy adds one to every request; without it all
+    /// who come through the proxy share one limit.
     pub forwarded_header: Option<String>,
     /// Further origins that may open a voice socket.
     pub allowed_origins: Vec<String>,
-    /// Voice sessions at one time. 16: each holds two provider connections, and small provider plans allow few.
+    /// Voice sessions at one time. 16: each holds two provider connections, and small provider
+    /// plans allow few.
     pub max_voice_sessions: usize,
     /// TCP connections at one time. 512: a small server's file descriptors are finite.
     pub max_connections: usize,
-    /// How long a drain may take before what still runs is cut. 10 s: well below the 90 s after which systemd kills.
+    /// How long a drain may take before what still runs is cut. 10 s: well below the 90 s after
+    /// which systemd kills.
     #[serde(deserialize_with = "duration")]
     pub drain_timeout: Duration,
-    /// How often providers are checked for `/readyz`. 30 s: fresh enough for a load balancer, nothing for a provider.
+    /// How often providers are checked for `/readyz`. 30 s: fresh enough for a load balancer,
+    /// nothing for a provider.
     #[serde(deserialize_with = "duration")]
     pub probe_interval: Duration,
 }
@@ -54,7 +60,8 @@ impl Default for Server {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
-    /// `text` for people (the default), or `json`, one object a line, for programs; `LIVOS_LOG_FORMAT` overrides it.
+    /// `text` for people (the default), or `json`, one object a line, for programs;
+    /// `LIVOS_LOG_FORMAT` overrides it.
     pub format: LogFormat,
 }
 
@@ -69,12 +76,14 @@ pub enum LogFormat {
     Json,
 }
 
-/// The watch over resident memory. What is not set is the default of `livos_core::supervise::memory::MemoryConfig`.
+/// The watch over resident memory. What is not set is the default of
+/// `livos_core::supervise::memory::MemoryConfig`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Memory {
-    /// Past it the server drains and exits with code 75, to be started again: a share such as `"80%"` (the default) of what the control group or the machine
-    /// allows, a size such as `"400MB"`, or `"off"`.
+    /// Past it the server drains and exits with code 75, to be started again: a share such as
+    /// `"80%"` (the default) of what the control group or the machine allows, a size such as
+    /// `"400MB"`, or `"off"`.
     pub soft_limit: SoftLimit,
     /// How often memory is read.
     #[serde(deserialize_with = "optional_duration")]
@@ -135,9 +144,10 @@ impl<'de> Deserialize<'de> for SoftLimit {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Telemetry {
-    /// The collector that speaks OTLP over HTTP: `https://…`, or `http://…` on loopback, such as `http://127.0.0.1:4318`; `OTEL_EXPORTER_OTLP_ENDPOINT`
-    /// overrides it. `/v1/traces` is added. Without it nothing is sent. The other variables of the OpenTelemetry specification work too, such as
-    /// `OTEL_EXPORTER_OTLP_HEADERS` for a key.
+    /// The collector that speaks OTLP over HTTP: `https://…`, or `http://…` on loopback, such as
+    /// `http://127.0.0.1:4318`; `OTEL_EXPORTER_OTLP_ENDPOINT` overrides it. `/v1/traces` is added.
+    /// Without it nothing is sent. The other variables of the OpenTelemetry specification work too,
+    /// such as `OTEL_EXPORTER_OTLP_HEADERS` for a key.
     pub endpoint: Option<String>,
 }
 

@@ -7,7 +7,8 @@ use serde::Deserialize;
 
 use super::values::optional_duration;
 
-/// Speech to text by Deepgram, or a server that speaks its protocol. What is not set is the client's own default.
+/// Speech to text by Deepgram, or a server that speaks its protocol. What is not set is the
+/// client's own default.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Deepgram {
@@ -35,7 +36,8 @@ pub struct Deepgram {
     /// An answer is due and nothing came for this long: the connection is replaced.
     #[serde(deserialize_with = "optional_duration")]
     pub mute_after: Option<Duration>,
-    /// Silence that marks a new connection as used, at its price; for a provider that closes unused ones and takes long to open another.
+    /// Silence that marks a new connection as used, at its price; for a provider that closes unused
+    /// ones and takes long to open another.
     #[serde(deserialize_with = "optional_duration")]
     pub opening_silence: Option<Duration>,
     /// How much speech is kept in case the connection breaks.
@@ -63,7 +65,8 @@ pub enum DeepgramApi {
     Flux,
 }
 
-/// Text to speech by Cartesia, or a server that speaks its protocol. What is not set is the client's own default.
+/// Text to speech by Cartesia, or a server that speaks its protocol. What is not set is the
+/// client's own default.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Cartesia {
@@ -100,7 +103,8 @@ pub struct Cartesia {
     pub reconnect_longest: Option<Duration>,
 }
 
-/// The model by Anthropic, or a server that speaks its protocol. What is not set is the client's own default.
+/// The model by Anthropic, or a server that speaks its protocol. What is not set is the client's
+/// own default.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Anthropic {
@@ -122,8 +126,8 @@ pub struct Anthropic {
     pub idle_timeout: Option<Duration>,
 }
 
-/// Turn taking and voice activity. What is not set is the pipeline's own default; each default is explained at
-/// `livos_voice::turn::TurnConfig`.
+/// Turn taking and voice activity. What is not set is the pipeline's own default; each default is
+/// explained at `livos_voice::turn::TurnConfig`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Voice {
@@ -133,7 +137,8 @@ pub struct Voice {
     /// Silence after which a turn is over however it looks.
     #[serde(deserialize_with = "optional_duration")]
     pub max_delay: Option<Duration>,
-    /// Whether the model is asked while the silence that ends a turn is still waited for. Off, answers come later, and no call is made in vain.
+    /// Whether the model is asked while the silence that ends a turn is still waited for. Off,
+    /// answers come later, and no call is made in vain.
     pub speculate: Option<bool>,
     /// Silence after which the recogniser is asked for its last words.
     #[serde(deserialize_with = "optional_duration")]
@@ -153,8 +158,9 @@ pub struct Voice {
     /// The longest turn of the user.
     #[serde(deserialize_with = "optional_duration")]
     pub max_turn: Option<Duration>,
-    /// Short sentences of which one is said where the answer is late, such as `["Let me see.", "One moment."]`. None by default: the first sound comes
-    /// sooner, and an answer that comes while one is said waits for its end.
+    /// Short sentences of which one is said where the answer is late, such as
+    /// `["Let me see.", "One moment."]`. None by default: the first sound comes sooner, and an
+    /// answer that comes while one is said waits for its end.
     pub openers: Vec<String>,
     /// How long after the end of the user's speech one is said, where nothing of the answer came.
     #[serde(deserialize_with = "optional_duration")]
@@ -165,7 +171,8 @@ pub struct Voice {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Twins {
-    /// How long they take: `zero`, or `seed` for the delays of real providers. `seed`: a demo should feel like the real thing.
+    /// How long they take: `zero`, or `seed` for the delays of real providers. `seed`: a demo
+    /// should feel like the real thing.
     pub profile: String,
     /// The seed of everything random in them.
     pub seed: u64,

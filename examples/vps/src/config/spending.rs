@@ -3,8 +3,9 @@
 use livos_core::{budget::Period, secret::Secret, usage::Prices};
 use serde::Deserialize;
 
-/// What may be used, by UTC day, by UTC week and in any five hours; zero means no limit. All limits begin anew at midnight UTC, of the day or of Monday;
-/// what was used five hours ago leaves the window. The defaults for a day stop a runaway, and are more than a person talks.
+/// What may be used, by UTC day, by UTC week and in any five hours; zero means no limit. All limits
+/// begin anew at midnight UTC, of the day or of Monday; what was used five hours ago leaves the
+/// window. The defaults for a day stop a runaway, and are more than a person talks.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Budget {
@@ -16,7 +17,8 @@ pub struct Budget {
     pub tokens: u64,
     /// US cents for all of it in a day, by the prices under `[usage.prices]`.
     pub cents: u64,
-    /// A warning is logged from this share of a limit on. 80: there is time to do something about it.
+    /// A warning is logged from this share of a limit on. 80: there is time to do something about
+    /// it.
     pub warn_percent: u64,
     /// The same for a week, without limits by default.
     pub week: Allowance,
@@ -74,12 +76,15 @@ pub struct Allowance {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Usage {
-    /// The time zone in which instants are shown, by its IANA name; a request may ask for another. It limits nothing: days are those of UTC.
+    /// The time zone in which instants are shown, by its IANA name; a request may ask for another.
+    /// It limits nothing: days are those of UTC.
     pub zone: String,
-    /// A PostgreSQL database that keeps finished days, such as `postgres://livos:…@localhost/livos`; `LIVOS_ARCHIVE` overrides it. Without it they are kept
+    /// A PostgreSQL database that keeps finished days, such as
+    /// `postgres://livos:…@localhost/livos`; `LIVOS_ARCHIVE` overrides it. Without it they are kept
     /// in the store.
     pub archive: Option<Secret>,
-    /// What providers take, in place of the list prices of `livos_core::usage::Prices` or beside them.
+    /// What providers take, in place of the list prices of `livos_core::usage::Prices` or beside
+    /// them.
     pub prices: Prices,
 }
 

@@ -14,12 +14,15 @@ use serde::Deserialize;
 
 use super::values::duration;
 
-/// The embedded file that holds what must outlive the process. With a Redis it holds what waits while that is away.
+/// The embedded file that holds what must outlive the process. With a Redis it holds what waits
+/// while that is away.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Store {
-    /// Its path; `LIVOS_STORE` overrides it. Without either it is `livos.redb` in the folder that systemd gives (`StateDirectory=`), else in
-    /// `$XDG_STATE_HOME/livos`, else in `~/.local/state/livos`, else in `livos-data` below the working folder. `:memory:` keeps nothing.
+    /// Its path; `LIVOS_STORE` overrides it. Without either it is `livos.redb` in the folder that
+    /// systemd gives (`StateDirectory=`), else in `$XDG_STATE_HOME/livos`, else in
+    /// `~/.local/state/livos`, else in `livos-data` below the working folder. `:memory:` keeps
+    /// nothing.
     pub path: Option<PathBuf>,
 }
 
@@ -40,10 +43,12 @@ impl Store {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Secrets {
-    /// The file of the keys, readable by its owner only, and made where it is not there. Without it: `livos.keys` among the credentials that systemd gives
-    /// (`LoadCredential=`) where there is one, else beside the embedded file. Keep it out of the backups of the data.
+    /// The file of the keys, readable by its owner only, and made where it is not there. Without
+    /// it: `livos.keys` among the credentials that systemd gives (`LoadCredential=`) where there is
+    /// one, else beside the embedded file. Keep it out of the backups of the data.
     pub key_file: Option<PathBuf>,
-    /// The keys themselves, for platforms without files; `LIVOS_KEYS` overrides it. Then no file is read.
+    /// The keys themselves, for platforms without files; `LIVOS_KEYS` overrides it. Then no file is
+    /// read.
     pub keys: Option<Secret>,
 }
 
@@ -57,13 +62,16 @@ impl Secrets {
     }
 }
 
-/// A Redis server, for several processes that share the work. Two deployments on one server take two of its databases: `…/0` and `…/1`.
+/// A Redis server, for several processes that share the work. Two deployments on one server take
+/// two of its databases: `…/0` and `…/1`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Redis {
-    /// `redis://[user][:password@]host[:port][/database]` or `unix:///path`; `REDIS_URL` overrides it. Without it everything is in the embedded file.
+    /// `redis://[user][:password@]host[:port][/database]` or `unix:///path`; `REDIS_URL` overrides
+    /// it. Without it everything is in the embedded file.
     pub url: Option<Secret>,
-    /// How long it is left alone once it failed three times in ten seconds; then one PING asks whether it is back.
+    /// How long it is left alone once it failed three times in ten seconds; then one PING asks
+    /// whether it is back.
     #[serde(deserialize_with = "duration")]
     pub left_alone_for: Duration,
 }

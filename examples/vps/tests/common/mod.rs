@@ -315,7 +315,8 @@ pub fn twin<T: Twin + Clone>(make: impl FnOnce() -> T) -> (Runtime, T, String) {
     (runtime, twin, format!("http://{address}"))
 }
 
-/// What a browser does with the link to the consent: goes to Google, and answers where it is sent back to.
+/// What a browser does with the link to the consent: goes to Google, and answers where it is sent
+/// back to.
 fn browse(location: &str) -> String {
     let (host, path) = location.strip_prefix("http://").unwrap().split_once('/').unwrap();
     let request = format!("GET /{path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
@@ -325,7 +326,8 @@ fn browse(location: &str) -> String {
     back.split_once("/oauth").map(|(_, path)| format!("/oauth{path}")).unwrap()
 }
 
-/// Begins a consent with these cookies: where Google sends the browser back to, and the cookie that it has by then.
+/// Begins a consent with these cookies: where Google sends the browser back to, and the cookie that
+/// it has by then.
 pub fn begin_consent(server: &Server, cookies: &[(&str, &str)]) -> (String, String) {
     let start = server.authorized("GET", "/oauth/google/start", cookies, "");
     assert_eq!(start.status, 303, "{}", start.body);
@@ -339,7 +341,8 @@ pub fn consent(server: &Server) -> Answer {
     server.request("GET", &back, &[("cookie", &cookie)], "")
 }
 
-/// Waits until a message after the first `before` of them has this text in it: an answer is shown before it is whole.
+/// Waits until a message after the first `before` of them has this text in it: an answer is shown
+/// before it is whole.
 pub fn once(before: usize, wanted: &str, written: impl Fn() -> Vec<String>) {
     let limit = Instant::now() + PATIENCE;
     loop {

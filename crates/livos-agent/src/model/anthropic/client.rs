@@ -30,12 +30,14 @@ pub type HttpClient = BoxCloneSyncService<Request<Full<Bytes>>, http::Response<R
 
 /// The most of an error's body that is read, in bytes.
 const MAX_ERROR_BODY: usize = 16 * 1024;
-/// The longest wait of a provider that is passed on. A minute: beyond that a caller gives up anyway.
+/// The longest wait of a provider that is passed on. A minute: beyond that a caller gives up
+/// anyway.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 /// How long the end of a body may lag behind its last event.
 const END_OF_BODY: Duration = Duration::from_millis(50);
 
-/// A client of Anthropic, or of any server that speaks its protocol. Cloning shares the HTTP client and its connections.
+/// A client of Anthropic, or of any server that speaks its protocol. Cloning shares the HTTP client
+/// and its connections.
 #[derive(Clone)]
 pub struct Anthropic {
     config: Arc<AnthropicConfig>,
@@ -45,7 +47,8 @@ pub struct Anthropic {
 impl Anthropic {
     /// A client over any HTTP service, with a configuration that is checked here, once.
     ///
-    /// The service keeps its connections: a fresh TLS handshake would cost every answer one to three round trips.
+    /// The service keeps its connections: a fresh TLS handshake would cost every answer one to
+    /// three round trips.
     pub fn new<S, B>(config: AnthropicConfig, http: S) -> Result<Self, InvalidConfig>
     where
         S: Service<Request<Full<Bytes>>, Response = http::Response<B>> + Clone + Send + Sync + 'static,
@@ -63,7 +66,8 @@ impl Anthropic {
         Ok(Self { config: Arc::new(config), http: HttpClient::new(http) })
     }
 
-    /// A client over HTTP/2 with rustls, connections kept alive; plain HTTP where the base URL says so.
+    /// A client over HTTP/2 with rustls, connections kept alive; plain HTTP where the base URL says
+    /// so.
     #[cfg(feature = "tls")]
     pub fn over_tls(config: AnthropicConfig) -> Result<Self, InvalidConfig> {
         use hyper_util::{
@@ -82,7 +86,8 @@ impl Anthropic {
             .enable_http1()
             .enable_http2()
             .wrap_connector(tcp);
-        // Pings keep the connection warm between turns, and find out that it is dead before a turn does.
+        // Pings keep the connection warm between turns, and find out that it is dead before a turn
+        // does.
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
@@ -207,8 +212,9 @@ impl Reading {
         }
     }
 
-    /// A body that is dropped before its end costs an HTTP/1.1 connection, and the next turn a handshake. The end comes right behind the last event; a
-    /// server that keeps it back is not waited for.
+    /// A body that is dropped before its end costs an HTTP/1.1 connection, and the next turn a
+    /// handshake. The end comes right behind the last event; a server that keeps it back is not
+    /// waited for.
     async fn read_to_the_end(&mut self) {
         let rest = async { while let Some(Ok(_)) = self.body.frame().await {} };
         let _ = tokio::time::timeout(END_OF_BODY, rest).await;
@@ -269,7 +275,8 @@ impl Reading {
         Ok(())
     }
 
-    /// An answer that is cut off never gets its final figures: until they come, output is an estimate and says so.
+    /// An answer that is cut off never gets its final figures: until they come, output is an
+    /// estimate and says so.
     fn report(&mut self, estimated: bool) {
         let output = if estimated { self.estimated } else { self.usage.output };
         self.ready.push_back(Ok(ModelEvent::Usage(TokenUsage { output, estimated, ..self.usage })));
@@ -313,7 +320,8 @@ fn status_of(kind: &str) -> StatusCode {
     }
 }
 
-/// By status, without the key, as <https://docs.anthropic.com/en/api/errors> lists them; the provider's own word on retrying goes before.
+/// By status, without the key, as <https://docs.anthropic.com/en/api/errors> lists them; the
+/// provider's own word on retrying goes before.
 fn refused(status: StatusCode, headers: &HeaderMap, body: &ErrorBody, key: &Secret) -> ReplyError {
     const OVERLOADED: u16 = 529;
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());

@@ -9,21 +9,26 @@ use livos_core::secret::Secret;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct AnthropicConfig {
-    /// `https://api.anthropic.com`, or any wire-compatible server. A path, if any, stands before `/v1/messages`.
+    /// `https://api.anthropic.com`, or any wire-compatible server. A path, if any, stands before
+    /// `/v1/messages`.
     pub base_url: Uri,
     /// The API key, sent as `x-api-key`.
     pub key: Secret,
-    /// `claude-haiku-4-5`: the lowest time to the first token of the family, and the tail is what a listener waits for.
+    /// `claude-haiku-4-5`: the lowest time to the first token of the family, and the tail is what a
+    /// listener waits for.
     pub model: String,
     /// The most tokens of one answer. 1024: some minutes of speech.
     pub max_tokens: u32,
-    /// What the agent is told about itself. Kept the same from request to request, for the provider's prompt cache.
+    /// What the agent is told about itself. Kept the same from request to request, for the
+    /// provider's prompt cache.
     pub system: String,
     /// Added to `system` for answers that are spoken.
     pub voice_style: String,
-    /// Nothing came after the request for this long: it failed. 10 s: three times the slowest first token that was measured.
+    /// Nothing came after the request for this long: it failed. 10 s: three times the slowest first
+    /// token that was measured.
     pub first_event_timeout: Duration,
-    /// Nothing came in the middle of an answer for this long: it failed. 10 s: the provider sends pings while it is busy.
+    /// Nothing came in the middle of an answer for this long: it failed. 10 s: the provider sends
+    /// pings while it is busy.
     pub idle_timeout: Duration,
 }
 

@@ -1,7 +1,8 @@
-//! Server-sent events from bytes cut anywhere: <https://html.spec.whatwg.org/multipage/server-sent-events.html>.
+//! Server-sent events from bytes cut anywhere:
+//! <https://html.spec.whatwg.org/multipage/server-sent-events.html>.
 //!
-//! A network cuts a stream inside a line, inside CR LF and inside a character. This parser works on bytes and looks at text only once a line is
-//! whole. What a peer may make it hold is bounded.
+//! A network cuts a stream inside a line, inside CR LF and inside a character. This parser works on
+//! bytes and looks at text only once a line is whole. What a peer may make it hold is bounded.
 
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -42,7 +43,8 @@ impl Parser {
     /// The longest event, in bytes. 1 MiB: the provider's are some hundred bytes.
     pub const MAX_EVENT: usize = 1 << 20;
 
-    /// Reads more bytes and calls `emit` for each event that they complete. After an error the parser is of no further use.
+    /// Reads more bytes and calls `emit` for each event that they complete. After an error the
+    /// parser is of no further use.
     pub fn push(&mut self, bytes: &[u8], mut emit: impl FnMut(Event)) -> Result<(), SseError> {
         for &byte in bytes {
             let after_cr = std::mem::replace(&mut self.after_cr, byte == b'\r');

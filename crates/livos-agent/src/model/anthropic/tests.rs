@@ -34,7 +34,8 @@ const KEY: &str = "sk-ant-api03-key";
 
 type Chunks = Vec<Bytes>;
 
-/// A client whose server answers everything with this status, headers and body; the body stays open when `open`.
+/// A client whose server answers everything with this status, headers and body; the body stays open
+/// when `open`.
 fn client(
     status: u16,
     headers: &'static [(&'static str, &'static str)],

@@ -53,8 +53,9 @@ fn block(text: &str, cache_control: Option<CacheControl>) -> Block<'_> {
     Block { kind: "text", text, cache_control }
 }
 
-/// The body of a request. Fields are in a fixed order and nothing in the prefix changes from turn to turn, because the provider's cache matches
-/// the exact bytes; the last system block and the last message are marked, so that the next turn reads what this one wrote.
+/// The body of a request. Fields are in a fixed order and nothing in the prefix changes from turn
+/// to turn, because the provider's cache matches the exact bytes; the last system block and the
+/// last message are marked, so that the next turn reads what this one wrote.
 pub(super) fn body(config: &AnthropicConfig, request: &ModelRequest) -> Result<Vec<u8>, serde_json::Error> {
     let spoken = request.channel == Channel::Voice;
     let mut system: Vec<&str> = vec![&config.system];
@@ -87,14 +88,15 @@ fn wire_message(message: &Message, cache_control: Option<CacheControl>) -> WireM
     WireMessage { role, content: [block(&message.text, cache_control)] }
 }
 
-/// Thinking is switched off for speech, where the model knows the switch. Models that always think refuse it, and families before Sonnet 5 do not
-/// think unless they are told to.
+/// Thinking is switched off for speech, where the model knows the switch. Models that always think
+/// refuse it, and families before Sonnet 5 do not think unless they are told to.
 fn thinking(model: &str, spoken: bool) -> Option<Thinking> {
     let always_thinks = ["fable", "mythos"].iter().any(|family| model.contains(family));
     (spoken && !always_thinks).then_some(Thinking { kind: "disabled" })
 }
 
-/// One event of the stream. Unknown kinds, deltas and fields are ignored: the provider adds them without a new version.
+/// One event of the stream. Unknown kinds, deltas and fields are ignored: the provider adds them
+/// without a new version.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum StreamEvent {

@@ -11,7 +11,8 @@ use crate::{
     time::Timestamp,
 };
 
-/// How long a job that had no dedupe key of its own is remembered once it was tried. A day: longer than any outage that an operator sleeps through.
+/// How long a job that had no dedupe key of its own is remembered once it was tried. A day: longer
+/// than any outage that an operator sleeps through.
 const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
 
 /// What stands in the payload of a spilled job before its own.
@@ -64,7 +65,8 @@ pub(super) fn open(payload: &[u8], now: Timestamp) -> Option<NewJob> {
     let mut job = NewJob::new(envelope.kind, Bytes::copy_from_slice(payload))
         .with_priority(envelope.priority)
         .with_max_attempts(envelope.max_attempts)
-        // Remembered for as long as it would have been, and long enough for this move to be tried again.
+        // Remembered for as long as it would have been, and long enough for this move to be tried
+        // again.
         .deduped_by(envelope.key, envelope.forget_at.since(now).max(2 * MOVING));
     job.not_before = envelope.not_before;
     Some(job)

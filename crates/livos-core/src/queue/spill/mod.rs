@@ -1,8 +1,9 @@
 //! A queue in Redis that goes on taking jobs while Redis is away (P-20).
 //!
-//! What can't be enqueued there goes into a file of this process, which is as durable as what it stands in for. When Redis is back it is moved over in
-//! order, at a bounded and jittered rate, so that the return of a server is not its next outage. Each job is moved under a dedupe key, so an enqueue
-//! whose answer was lost does not become two jobs.
+//! What can't be enqueued there goes into a file of this process, which is as durable as what it
+//! stands in for. When Redis is back it is moved over in order, at a bounded and jittered rate, so
+//! that the return of a server is not its next outage. Each job is moved under a dedupe key, so an
+//! enqueue whose answer was lost does not become two jobs.
 
 mod envelope;
 mod mover;
@@ -35,9 +36,11 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct SpillConfig {
-    /// Jobs that the file takes; then enqueueing answers [`Enqueued::Full`]. 10,000: hours of a small server's webhooks.
+    /// Jobs that the file takes; then enqueueing answers [`Enqueued::Full`]. 10,000: hours of a
+    /// small server's webhooks.
     pub most: u64,
-    /// Jobs moved in a second when Redis is back, each gap jittered by half. 100: a few percent of what a small server does.
+    /// Jobs moved in a second when Redis is back, each gap jittered by half. 100: a few percent of
+    /// what a small server does.
     pub rate: f64,
     /// How often Redis is asked whether it is the one that it was. 5 s.
     pub check_every: Duration,
@@ -75,7 +78,8 @@ pub struct SpillQueue<C> {
     spilled: Arc<AtomicU64>,
     /// Held by whoever is putting a job into the file, and by whoever counts what is in it.
     counting: Arc<RwLock<()>>,
-    /// Of these, how many were kept while Redis was there: they are not a part of what has gathered.
+    /// Of these, how many were kept while Redis was there: they are not a part of what has
+    /// gathered.
     passing: AtomicU64,
     /// Why Redis did not take the last job that it was offered; none where it did.
     refusal: Mutex<Option<String>>,
@@ -91,8 +95,9 @@ pub(super) const EPOCH: Family = Family::new(
 );
 
 impl<C: Clock + Clone> SpillQueue<C> {
-    /// A queue over `redis`, which is behind `gate`, with `file` for this process alone. Jobs of an earlier run that are still in the file are moved when
-    /// [`SpillQueue::run`] begins. Redis is asked once for its mark; where it is away, that is known from here on.
+    /// A queue over `redis`, which is behind `gate`, with `file` for this process alone. Jobs of an
+    /// earlier run that are still in the file are moved when [`SpillQueue::run`] begins. Redis is
+    /// asked once for its mark; where it is away, that is known from here on.
     pub async fn new(
         redis: RedisQueue,
         gate: Gate,
@@ -102,7 +107,8 @@ impl<C: Clock + Clone> SpillQueue<C> {
     ) -> Result<Self, QueueError> {
         let bounds = QueueConfig { refuse_at: config.most, alert_at: config.most, ..QueueConfig::default() };
         let spill = EmbeddedQueue::new(file.clone(), bounds);
-        // What an earlier run was moving when it ended goes first again, also where the clock was set back since.
+        // What an earlier run was moving when it ended goes first again, also where the clock was
+        // set back since.
         let _ = spill.tick(clock.now()).await?;
         let later = clock.now().plus(mover::MOVING);
         if let Some(first) = spill.lease(later, &[], mover::MOVING).await? {
@@ -137,8 +143,8 @@ impl<C: Clock + Clone> SpillQueue<C> {
         Health { ready, spilled, emptied: self.emptied.load(Ordering::SeqCst), reason }
     }
 
-    /// Watches Redis, hears of what other processes enqueue, and moves what waits in the file, until the drain. What is left then stays in the file for the
-    /// next run.
+    /// Watches Redis, hears of what other processes enqueue, and moves what waits in the file,
+    /// until the drain. What is left then stays in the file for the next run.
     pub async fn run(&self, drain: DrainSignal) {
         tokio::join!(self.redis.hear(drain.clone()), self.tend(drain));
     }
@@ -155,7 +161,8 @@ impl<C: Clock + Clone> SpillQueue<C> {
         *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = refusal;
     }
 
-    /// Puts a job into the file. It is a task, so that a caller who goes away does not leave the count wrong.
+    /// Puts a job into the file. It is a task, so that a caller who goes away does not leave the
+    /// count wrong.
     async fn keep(&self, now: Timestamp, job: &NewJob) -> Result<Enqueued, QueueError> {
         let sealed = envelope::seal(job, now)?;
         let (spill, spilled, counting) =
@@ -212,7 +219,8 @@ impl<C: Clock + Clone> Queue for SpillQueue<C> {
         }
     }
 
-    /// In Redis or not at all: a channel that is polled keeps what was not read, so there is nothing to spill, and two places for one cursor would part.
+    /// In Redis or not at all: a channel that is polled keeps what was not read, so there is
+    /// nothing to spill, and two places for one cursor would part.
     async fn advance(&self, now: Timestamp, advance: Advance) -> Result<Advanced, QueueError> {
         self.gate.through(self.redis.advance(now, advance)).await
     }
@@ -239,7 +247,8 @@ impl<C: Clock + Clone> Queue for SpillQueue<C> {
         self.gate.through(self.redis.extend(now, token, visibility)).await
     }
 
-    /// Tried again when Redis blinks: an ack that was carried out although its answer was lost then finds its lease gone, which [`LeaseLost`] says as well.
+    /// Tried again when Redis blinks: an ack that was carried out although its answer was lost then
+    /// finds its lease gone, which [`LeaseLost`] says as well.
     async fn ack(&self, now: Timestamp, token: Token) -> Result<Result<(), LeaseLost>, QueueError> {
         self.gate.critical(|| self.redis.ack(now, token)).await
     }

@@ -19,7 +19,8 @@ use crate::{
 pub(super) const MOVING: Duration = Duration::from_secs(30);
 /// How long a job waits that Redis answers with an error of its own.
 const SET_ASIDE: Duration = Duration::from_secs(60);
-/// Jobs that are taken out of the file, and settled there, with one sync of the disk; at a rate that moves them well within [`MOVING`].
+/// Jobs that are taken out of the file, and settled there, with one sync of the disk; at a rate
+/// that moves them well within [`MOVING`].
 const BATCH: f64 = 16.0;
 
 /// What became of an attempt to move a job.
@@ -52,7 +53,8 @@ impl<C: Clock + Clone> SpillQueue<C> {
             tokio::select! {
                 () = drain.draining() => return,
                 () = news.wait(pause), if waiting == 0 => {}
-                // The bell rings for every job that is kept or given back, and while none can be moved that is no reason to try.
+                // The bell rings for every job that is kept or given back, and while none can be
+                // moved that is no reason to try.
                 () = tokio::time::sleep(pause), if waiting > 0 => {}
             }
         }
@@ -86,9 +88,11 @@ impl<C: Clock + Clone> SpillQueue<C> {
         Ok(())
     }
 
-    /// Moves the oldest jobs of the file one after the other; false where there is none, or Redis does not take one.
+    /// Moves the oldest jobs of the file one after the other; false where there is none, or Redis
+    /// does not take one.
     ///
-    /// A job that was kept while Redis was there already costs no pause: what comes in goes out as fast, and the pauses are for what has gathered.
+    /// A job that was kept while Redis was there already costs no pause: what comes in goes out as
+    /// fast, and the pauses are for what has gathered.
     async fn move_some(
         &self,
         batch: usize,

@@ -112,7 +112,8 @@ impl Model {
             }
         }
         let narrow = self.jobs.iter().any(|job| job.kind == 1 && matches!(job.state, State::Leased(..)));
-        // Two at first, then one in ten seconds: the bucket is full again twenty seconds after it was empty.
+        // Two at first, then one in ten seconds: the bucket is full again twenty seconds after it
+        // was empty.
         let mut full_at = 0;
         for at in &self.slow {
             full_at = full_at.max(*at) + 10;

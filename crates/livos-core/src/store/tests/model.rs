@@ -176,7 +176,8 @@ async fn play(store: &dyn Store, steps: Vec<Step>) {
 
 const HISTORIES: u32 = 1000;
 
-/// Plays histories to stores that `make` makes. Only what frees by the clock of its callers is told to.
+/// Plays histories to stores that `make` makes. Only what frees by the clock of its callers is told
+/// to.
 fn check(runtime: &tokio::runtime::Runtime, make: impl Fn() -> Arc<dyn Store>, collects: bool) {
     let mut runner = TestRunner::new(ProptestConfig { cases: HISTORIES, ..ProptestConfig::default() });
     let histories = prop::collection::vec(step(), 1..50).prop_map(move |mut steps| {

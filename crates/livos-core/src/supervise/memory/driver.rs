@@ -7,11 +7,13 @@ use tokio::time::MissedTickBehavior;
 use super::{MemoryEvent, MemorySample, MemoryWatch, Overrun};
 use crate::{drain::DrainSignal, drive::now, supervise::Load};
 
-/// Samples with `read`, usually [`resident`](super::resident), until the drain, which answers none, or until the soft limit is passed, which answers by how
-/// much: drain then, and exit with [`EXIT_CODE`](super::EXIT_CODE). Cancel safe.
+/// Samples with `read`, usually [`resident`](super::resident), until the drain, which answers none,
+/// or until the soft limit is passed, which answers by how much: drain then, and exit with
+/// [`EXIT_CODE`](super::EXIT_CODE). Cancel safe.
 ///
-/// Logs the line, the alarm and the end; shows `livos_memory_resident_bytes` and `livos_memory_soft_limit_bytes`, and counts
-/// `livos_memory_growth_alarms_total`. Where memory can't be read it says so once, and goes on trying.
+/// Logs the line, the alarm and the end; shows `livos_memory_resident_bytes` and
+/// `livos_memory_soft_limit_bytes`, and counts `livos_memory_growth_alarms_total`. Where memory
+/// can't be read it says so once, and goes on trying.
 pub async fn watch(
     mut watch: MemoryWatch,
     mut read: impl FnMut() -> io::Result<u64>,

@@ -1,4 +1,5 @@
-//! How much memory there is, and how much of it this process holds: read from Linux's `/proc` and control groups.
+//! How much memory there is, and how much of it this process holds: read from Linux's `/proc` and
+//! control groups.
 
 use std::{fmt, fs, io, path::Path};
 
@@ -15,7 +16,8 @@ pub struct MemoryLimit {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LimitSource {
-    /// A control group of version 2: `memory.max` or `memory.high` of the process's own group or of one above it.
+    /// A control group of version 2: `memory.max` or `memory.high` of the process's own group or of
+    /// one above it.
     CgroupV2,
     /// A control group of version 1: `memory.limit_in_bytes`.
     CgroupV1,
@@ -33,12 +35,14 @@ impl fmt::Display for LimitSource {
     }
 }
 
-/// The lowest of what the control groups of this process and the machine allow. An error where the system does not tell, as everywhere but on Linux.
+/// The lowest of what the control groups of this process and the machine allow. An error where the
+/// system does not tell, as everywhere but on Linux.
 pub fn limit() -> io::Result<MemoryLimit> {
     limit_below(Path::new("/"))
 }
 
-/// The resident bytes of this process. An error where the system does not tell, as everywhere but on Linux.
+/// The resident bytes of this process. An error where the system does not tell, as everywhere but
+/// on Linux.
 pub fn resident() -> io::Result<u64> {
     resident_below(Path::new("/"))
 }
@@ -70,8 +74,9 @@ fn limit_below(root: &Path) -> io::Result<MemoryLimit> {
     Ok(lowest)
 }
 
-/// What the group at `path`, and each above it up to the mount, allow: a limit binds all that is below it. A group that this process can't see, as in a
-/// container that shows the host's paths, leaves the mount alone, which is the container's own group then.
+/// What the group at `path`, and each above it up to the mount, allow: a limit binds all that is
+/// below it. A group that this process can't see, as in a container that shows the host's paths,
+/// leaves the mount alone, which is the container's own group then.
 fn limits_on_the_way(mount: &Path, path: &str, files: &[&str]) -> Vec<u64> {
     let path = Path::new(path.trim_start_matches('/'));
     let inside = path.components().all(|part| matches!(part, std::path::Component::Normal(_)));

@@ -1,7 +1,9 @@
-//! Resident memory, watched: a leak ends in an orderly restart, and not with the kernel's killer in the middle of a sentence.
+//! Resident memory, watched: a leak ends in an orderly restart, and not with the kernel's killer in
+//! the middle of a sentence.
 //!
-//! [`MemoryWatch`] decides, [`watch`] samples and acts. Past the soft limit the process should drain and exit with [`EXIT_CODE`], which a service manager
-//! is told to answer with a restart; `RestartForceExitStatus=75` in systemd.
+//! [`MemoryWatch`] decides, [`watch`] samples and acts. Past the soft limit the process should
+//! drain and exit with [`EXIT_CODE`], which a service manager is told to answer with a restart;
+//! `RestartForceExitStatus=75` in systemd.
 //!
 //! ```
 //! use std::time::{Duration, Instant};
@@ -25,5 +27,6 @@ pub use self::{
     value::{MemoryConfig, MemoryEvent, MemoryLine, MemorySample, MemoryWatch, Overrun},
 };
 
-/// The exit code of a process that drained because it had grown past its soft limit: 75, which says by convention that a later try may succeed.
+/// The exit code of a process that drained because it had grown past its soft limit: 75, which says
+/// by convention that a later try may succeed.
 pub const EXIT_CODE: u8 = 75;

@@ -15,18 +15,21 @@ pub struct MemoryConfig {
     pub soft_limit: Option<u64>,
     /// How often a sample is taken. 5 s: a leak takes minutes at least.
     pub sample_every: Duration,
-    /// How long the limit must be passed. 10 s: three samples, so that a burst of big messages is forgiven.
+    /// How long the limit must be passed. 10 s: three samples, so that a burst of big messages is
+    /// forgiven.
     pub over_for: Duration,
     /// How often a line is logged. An hour: 720 lines a month tell when a leak began.
     pub line_every: Duration,
-    /// Growth within [`MemoryConfig::WINDOW`] without load, in bytes, past which an alarm is raised. 50 MB: caches fill by less while nothing goes on.
+    /// Growth within [`MemoryConfig::WINDOW`] without load, in bytes, past which an alarm is
+    /// raised. 50 MB: caches fill by less while nothing goes on.
     pub growth: u64,
 }
 
 impl MemoryConfig {
     /// The time over which growth is counted.
     pub const WINDOW: Duration = Duration::from_secs(3600);
-    /// The soft limit in percent of what there is. 80: the rest is for the last answers, and for the kernel's own.
+    /// The soft limit in percent of what there is. 80: the rest is for the last answers, and for
+    /// the kernel's own.
     pub const SHARE: u64 = 80;
 
     /// The defaults, and a soft limit of [`MemoryConfig::SHARE`] percent of so many bytes.
@@ -63,7 +66,8 @@ pub struct MemorySample {
 pub enum MemoryEvent {
     /// The regular line is due.
     Line(MemoryLine),
-    /// Memory grew by this many bytes within an hour while nothing was alive: a leak. Said once an hour while it is so.
+    /// Memory grew by this many bytes within an hour while nothing was alive: a leak. Said once an
+    /// hour while it is so.
     Growing {
         /// Bytes.
         bytes: u64,
@@ -96,13 +100,15 @@ pub struct Overrun {
 
 /// The length of the steps in which growth is summed up. 60 of them are a window.
 const STEP: Duration = Duration::from_secs(60);
-/// How long growth must stand before it is called a leak: what is given back within five minutes was in use.
+/// How long growth must stand before it is called a leak: what is given back within five minutes
+/// was in use.
 const SETTLED: Duration = Duration::from_secs(300);
 
 /// Watches one process. Time is that of a monotonic clock: setting the wall clock changes nothing.
 ///
-/// Only growth **without load** counts as a leak: between two samples at which nothing was alive and between which nothing was begun. What work leaves behind
-/// may be a cache; what grows while nobody works is not.
+/// Only growth **without load** counts as a leak: between two samples at which nothing was alive
+/// and between which nothing was begun. What work leaves behind may be a cache; what grows while
+/// nobody works is not.
 #[derive(Debug, Clone)]
 pub struct MemoryWatch {
     config: MemoryConfig,
@@ -204,7 +210,8 @@ impl MemoryWatch {
         Some(MemoryEvent::Growing { bytes })
     }
 
-    /// The most that any stretch up to now has grown: what was given back at its beginning hides nothing.
+    /// The most that any stretch up to now has grown: what was given back at its beginning hides
+    /// nothing.
     fn most_growth(&self) -> u64 {
         let sums = self.steps.iter().rev().scan(0i64, |sum, (_, change)| {
             *sum = sum.saturating_add(*change);
@@ -312,7 +319,8 @@ mod tests {
 
     #[test]
     fn a_leak_is_found_between_calls_and_what_was_given_back_does_not_hide_it() {
-        // Half of each hour somebody talks, at 300 MB more that are given back; whatever idles leaks.
+        // Half of each hour somebody talks, at 300 MB more that are given back; whatever idles
+        // leaks.
         let said = play(MemoryConfig::default(), 6 * 3600, |second| {
             let (hour, within) = (second / 3600, second % 3600);
             let leaked = (hour * 1800 + within.min(1800)) * 120 * MB / 3600;

@@ -22,9 +22,10 @@ pub struct Archived {
 
 /// Archives every finished day that the store still knows, again and again.
 ///
-/// A day is written as it stands and not added to anything, so a round that crashed is repeated whole, and several processes may do the same work.
-/// Days are read from the hash of the day and from that of the week, which lives for two weeks: a server that was off for a weekend, or whose archive could not
-/// be reached, misses no day.
+/// A day is written as it stands and not added to anything, so a round that crashed is repeated
+/// whole, and several processes may do the same work. Days are read from the hash of the day and
+/// from that of the week, which lives for two weeks: a server that was off for a weekend, or whose
+/// archive could not be reached, misses no day.
 #[derive(Clone)]
 pub struct Archiver {
     counters: Counters,
@@ -67,8 +68,8 @@ impl Archiver {
         Ok(archived)
     }
 
-    /// A round now and then every [`Archiver::EVERY`], until the drain begins. A round that fails is logged, counted in
-    /// `livos_usage_archive_failures_total` and made up for by the next.
+    /// A round now and then every [`Archiver::EVERY`], until the drain begins. A round that fails
+    /// is logged, counted in `livos_usage_archive_failures_total` and made up for by the next.
     pub async fn run(self, drain: DrainSignal) {
         loop {
             let round = async {

@@ -1,4 +1,5 @@
-//! What every archive must do. A backend is run through it by its own tests: those here, and those of third parties.
+//! What every archive must do. A backend is run through it by its own tests: those here, and those
+//! of third parties.
 
 #![allow(clippy::expect_used, clippy::missing_panics_doc)] // It is a test, for others to call.
 

@@ -25,11 +25,12 @@ pub const MOST_DAYS: i64 = 3660;
 /// Keeps days for good.
 #[async_trait]
 pub trait UsageArchive: Send + Sync {
-    /// Keeps these days. A day that is there already gets the larger of each figure, so that the same day may be kept any number of times, and from counters
-    /// of which a part is gone.
+    /// Keeps these days. A day that is there already gets the larger of each figure, so that the
+    /// same day may be kept any number of times, and from counters of which a part is gone.
     async fn keep(&self, days: &[DayUsage]) -> Result<(), ArchiveError>;
 
-    /// The days of a user from `first` to `last`, in order; days without usage are left out. Of a longer time than [`MOST_DAYS`], the latest so many.
+    /// The days of a user from `first` to `last`, in order; days without usage are left out. Of a
+    /// longer time than [`MOST_DAYS`], the latest so many.
     async fn days(&self, user: &UserId, first: UtcDay, last: UtcDay) -> Result<Vec<DayUsage>, ArchiveError>;
 }
 

@@ -15,12 +15,14 @@ use crate::{
 
 /// How long a connection may take. 5 s: longer than any handshake that succeeds.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long one statement may take. 30 s: a database that is backed up or restarted takes some seconds.
+/// How long one statement may take. 30 s: a database that is backed up or restarted takes some
+/// seconds.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
 /// The most rows of one statement.
 const ROWS: usize = 5_000;
 
-/// The table, made where it is not there. The lock keeps two processes from making it at one time, which the server would refuse one of them.
+/// The table, made where it is not there. The lock keeps two processes from making it at one time,
+/// which the server would refuse one of them.
 const SCHEMA: &str = "
     BEGIN;
     SELECT pg_advisory_xact_lock(7811891450012746305);
@@ -33,7 +35,8 @@ const SCHEMA: &str = "
     );
     COMMIT;";
 
-/// All rows or none; of a row that is there the larger figure. Sorted, so that two writers lock rows in one order.
+/// All rows or none; of a row that is there the larger figure. Sorted, so that two writers lock
+/// rows in one order.
 const KEEP: &str = "
     INSERT INTO livos_usage_days AS kept (user_id, day, metric, amount)
     SELECT user_id, day::date, metric, max(amount)
@@ -46,11 +49,14 @@ const DAYS: &str = "
     SELECT day::text, metric, amount FROM livos_usage_days
     WHERE user_id = $1 AND day BETWEEN $2::text::date AND $3::text::date ORDER BY day";
 
-/// An archive in the table `livos_usage_days` of a PostgreSQL database, one row for each user, day and metric, for reports by SQL. The metrics are those of
-/// [`Metric::name`](crate::usage::Metric::name), and each with `_estimated` for how much of it is an estimate. PostgreSQL 9.5 or newer.
+/// An archive in the table `livos_usage_days` of a PostgreSQL database, one row for each user, day
+/// and metric, for reports by SQL. The metrics are those of
+/// [`Metric::name`](crate::usage::Metric::name), and each with `_estimated` for how much of it is
+/// an estimate. PostgreSQL 9.5 or newer.
 ///
-/// It holds one connection, made when it is first needed and again when it was lost; callers wait for each other. Nothing runs in the background. The
-/// connection is not encrypted: use a socket, loopback, or a tunnel.
+/// It holds one connection, made when it is first needed and again when it was lost; callers wait
+/// for each other. Nothing runs in the background. The connection is not encrypted: use a socket,
+/// loopback, or a tunnel.
 pub struct PostgresArchive {
     config: Config,
     link: Arc<Mutex<Option<Link>>>,
@@ -63,7 +69,8 @@ struct Link {
 }
 
 impl PostgresArchive {
-    /// An archive in the database at this address, such as `postgres://livos:password@localhost/livos` or `host=/run/postgresql user=livos`. Only the
+    /// An archive in the database at this address, such as
+    /// `postgres://livos:password@localhost/livos` or `host=/run/postgresql user=livos`. Only the
     /// address is checked.
     pub fn new(address: &Secret) -> Result<Self, PostgresError> {
         // The library's own error could repeat a part of the address.
@@ -84,14 +91,15 @@ impl PostgresArchive {
         Ok(link)
     }
 
-    /// Asks on the connection; on a new one when the old one is lost, once, because a server that was restarted is found out only then. What is asked may
-    /// be done twice.
+    /// Asks on the connection; on a new one when the old one is lost, once, because a server that
+    /// was restarted is found out only then. What is asked may be done twice.
     async fn ask(&self, statement: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, PostgresError> {
         let is_lost = |answer: &Result<Vec<Row>, PostgresError>| {
             answer.as_ref().is_err_and(|error| error.kind == Kind::Unreachable)
         };
         let mut slot = self.link.lock().await;
-        // A call that is dropped in the middle leaves no connection behind, so nobody reads an answer that was meant for it.
+        // A call that is dropped in the middle leaves no connection behind, so nobody reads an
+        // answer that was meant for it.
         let kept = slot.take();
         let was_kept = kept.is_some();
         let mut link = match kept {
@@ -213,7 +221,8 @@ impl PostgresError {
 impl From<tokio_postgres::Error> for PostgresError {
     fn from(error: tokio_postgres::Error) -> Self {
         let Some(told) = error.as_db_error() else {
-            // Without the server's word it is the connection, or its password, whose absence is ours.
+            // Without the server's word it is the connection, or its password, whose absence is
+            // ours.
             let kind = if error.is_closed()
                 || std::error::Error::source(&error)
                     .is_some_and(<dyn std::error::Error>::is::<std::io::Error>)

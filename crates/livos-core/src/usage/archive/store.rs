@@ -26,7 +26,8 @@ const ATTEMPTS: usize = 16;
 /// By date.
 type Month = BTreeMap<String, Tally>;
 
-/// An archive in any [`Store`]; in the embedded file by default. A month of one user is one value of some kilobytes.
+/// An archive in any [`Store`]; in the embedded file by default. A month of one user is one value
+/// of some kilobytes.
 #[derive(Clone)]
 pub struct StoreArchive {
     store: Arc<dyn Store>,

@@ -12,7 +12,8 @@ async fn the_archive_in_the_store_keeps_the_contract() {
     contract::check(Arc::new(StoreArchive::new(in_memory()))).await;
 }
 
-/// Crashes at the call of this number: before it keeps the first of the days, after it has kept some, or after all of them.
+/// Crashes at the call of this number: before it keeps the first of the days, after it has kept
+/// some, or after all of them.
 struct Crashing {
     archive: StoreArchive,
     calls: AtomicUsize,

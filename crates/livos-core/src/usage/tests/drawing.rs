@@ -54,7 +54,8 @@ async fn two_processes_spend_the_whole_budget_and_nothing_beyond_it() {
     assert_eq!(spent, 10_500);
     let report = one.report(&owner()).await.unwrap();
     assert_eq!(report.periods[0].tally.counted.get(Metric::TtsCharacters), spent);
-    // The money is that of the whole, not the sum of rounded parts: one micro-dollar of rounding for each process at the most.
+    // The money is that of the whole, not the sum of rounded parts: one micro-dollar of rounding
+    // for each process at the most.
     let cost = report.periods[0].tally.counted.get(Metric::MicroDollars);
     assert!((spent * 30..=spent * 30 + 2).contains(&cost), "{cost}");
     drop((first, one, other));

@@ -1,4 +1,5 @@
-//! A store that answers at once, on whatever clock runs: tests in virtual time can't wait for another thread.
+//! A store that answers at once, on whatever clock runs: tests in virtual time can't wait for
+//! another thread.
 
 use std::{
     collections::BTreeMap,

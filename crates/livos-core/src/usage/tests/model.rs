@@ -1,4 +1,5 @@
-//! Random histories of several processes with a clock that is stepped, against lists that are added up from the front.
+//! Random histories of several processes with a clock that is stepped, against lists that are added
+//! up from the front.
 
 use proptest::prelude::*;
 

@@ -49,7 +49,8 @@ pub fn after_close(code: Option<u16>) -> AfterClose {
         Some(4012) => AfterClose::Stop(Fatal::InvalidVersion),
         Some(4013) => AfterClose::Stop(Fatal::InvalidIntents),
         Some(4014) => AfterClose::Stop(Fatal::DisallowedIntents),
-        // Not authenticated, an invalid sequence, a session that timed out: nothing of it can be resumed.
+        // Not authenticated, an invalid sequence, a session that timed out: nothing of it can be
+        // resumed.
         Some(4003 | 4007 | 4009) => AfterClose::NewSession,
         // What is not listed is worth a resume: Discord answers op 9 where it is not.
         _ => AfterClose::Resume,

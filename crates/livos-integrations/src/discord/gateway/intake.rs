@@ -1,4 +1,5 @@
-//! The durable side of the gateway: an event's job and its number move in one step, one event after the other.
+//! The durable side of the gateway: an event's job and its number move in one step, one event after
+//! the other.
 
 use std::{sync::Arc, time::Duration};
 
@@ -110,7 +111,8 @@ impl<C: Clock> Intake<C> {
         Ok(Self { config, rest, queue, clock, progress, cursor, fence, unsaved: 0 })
     }
 
-    /// Does one thing. What fails for now is tried again until it succeeds or the future is dropped; dropped, it is as if it had not begun.
+    /// Does one thing. What fails for now is tried again until it succeeds or the future is
+    /// dropped; dropped, it is as if it had not begun.
     pub(super) async fn step(&mut self, step: Step) -> Result<Done, ListenError> {
         match step {
             Step::Reserve => self.reserve().await,
@@ -147,7 +149,8 @@ impl<C: Clock> Intake<C> {
             }
             Ok(info) => Some(info.url),
             Err(error) if error.is_unauthorized() => return Ok(Done::Refused(Fatal::AuthenticationFailed)),
-            // The gateway may be well though the rest is not, and our own count bounds what is asked of it.
+            // The gateway may be well though the rest is not, and our own count bounds what is
+            // asked of it.
             Err(error) => {
                 tracing::warn!(%error, "discord did not say where its gateway is");
                 None
@@ -227,7 +230,8 @@ impl<C: Clock> Intake<C> {
     fn job(&self, event: &Event) -> Option<NewJob> {
         let job = self.config.jobs.job(event).ok().filter(|job| job.check().is_ok());
         if job.is_none() {
-            // Nothing that Discord sends is so long; it would stand in the way of everything after it.
+            // Nothing that Discord sends is so long; it would stand in the way of everything after
+            // it.
             tracing::error!(key = event.dedupe_key(), "an event of discord is no job, and is skipped");
         }
         job

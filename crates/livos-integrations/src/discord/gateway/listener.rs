@@ -1,4 +1,5 @@
-//! The driver: it connects the machine to a WebSocket, to the durable side and to the clock, and spawns nothing.
+//! The driver: it connects the machine to a WebSocket, to the durable side and to the clock, and
+//! spawns nothing.
 
 use std::{collections::VecDeque, fmt, future::pending, sync::Arc, time::Duration};
 
@@ -28,15 +29,19 @@ use crate::discord::{Groups, Id, JobConfig, Rest, RestError};
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ListenerConfig {
-    /// The bot's name in the queue and the store. `bot`; a second bot over the same ones needs another.
+    /// The bot's name in the queue and the store. `bot`; a second bot over the same ones needs
+    /// another.
     pub name: String,
-    /// The name of this process. `listener`. Of those that listen for one bot, one is connected and the others wait; one that is started again under its
-    /// name, after a kill for instance, does not wait for itself. Processes that run side by side need different names.
+    /// The name of this process. `listener`. Of those that listen for one bot, one is connected and
+    /// the others wait; one that is started again under its name, after a kill for instance, does
+    /// not wait for itself. Processes that run side by side need different names.
     pub holder: String,
-    /// How long the bot is this process's without a word of it. 30 s: how long another waits after a kill.
+    /// How long the bot is this process's without a word of it. 30 s: how long another waits after
+    /// a kill.
     pub guard: Duration,
-    /// What Discord tells. 4,609: servers, messages in them, and direct messages. Without the privileged intent for content (32,768), messages of a server
-    /// are empty unless they mention the bot, which is what [`Groups::Addressed`] wants anyway.
+    /// What Discord tells. 4,609: servers, messages in them, and direct messages. Without the
+    /// privileged intent for content (32,768), messages of a server are empty unless they mention
+    /// the bot, which is what [`Groups::Addressed`] wants anyway.
     pub intents: u32,
     /// How the connection is kept.
     pub gateway: GatewayConfig,
@@ -54,9 +59,11 @@ pub struct ListenerConfig {
     pub handshake_timeout: Duration,
     /// Bytes of the longest event. 16 MiB: the picture of a very large server.
     pub max_message: usize,
-    /// Events that wait while the queue is slow. 1,000; beyond, the connection is given up and Discord keeps what follows, to replay it.
+    /// Events that wait while the queue is slow. 1,000; beyond, the connection is given up and
+    /// Discord keeps what follows, to replay it.
     pub backlog: usize,
-    /// How old a message may be that is fetched after an outage. 24 h: an answer later than that surprises more than it helps.
+    /// How old a message may be that is fetched after an outage. 24 h: an answer later than that
+    /// surprises more than it helps.
     pub catch_up_age: Duration,
     /// Pages of a hundred messages that are fetched of one channel after an outage. 20.
     pub catch_up_pages: u32,
@@ -104,7 +111,8 @@ impl<C> fmt::Debug for Listener<C> {
 }
 
 impl<C: Clock + Clone> Listener<C> {
-    /// A listener that opens its sockets with this connector: from an address to a byte stream, after TLS where the address is `wss`.
+    /// A listener that opens its sockets with this connector: from an address to a byte stream,
+    /// after TLS where the address is `wss`.
     pub fn new<S, I>(
         config: ListenerConfig,
         connector: S,
@@ -134,8 +142,8 @@ impl<C: Clock + Clone> Listener<C> {
         Ok(Self::new(config, super::socket::over_tls()?, rest, queue, store, clock))
     }
 
-    /// Listens until the drain, or until Discord, the queue or the store refuses for good. Dropping the future cuts the connection; the session is
-    /// resumed by the next one that runs.
+    /// Listens until the drain, or until Discord, the queue or the store refuses for good. Dropping
+    /// the future cuts the connection; the session is resumed by the next one that runs.
     pub async fn run(self, drain: DrainSignal) -> Result<(), ListenError> {
         let Self { config, connector, rest, queue, store, clock } = self;
         let guard = Guard::new(store, &cursor(&config), &config.holder, config.guard)?;
@@ -191,7 +199,8 @@ async fn claim<C: Clock>(guard: &Guard, above: u64, clock: &C) -> Result<u64, Li
     }
 }
 
-/// Holds the guard, and ends when it is lost. A store that fails for now loses nothing: the fence keeps out whoever was taken over from.
+/// Holds the guard, and ends when it is lost. A store that fails for now loses nothing: the fence
+/// keeps out whoever was taken over from.
 async fn keep<C: Clock>(guard: &Guard, fence: u64, clock: &C) -> ListenError {
     loop {
         tokio::time::sleep(guard.lifetime() / 3).await;
@@ -479,7 +488,8 @@ impl<C: Clock> Run<C> {
         }
     }
 
-    /// Lets the step that runs end, and writes down what was only counted; within a short time, because all of it can be repeated.
+    /// Lets the step that runs end, and writes down what was only counted; within a short time,
+    /// because all of it can be repeated.
     async fn finish(mut self) {
         const PATIENCE: Duration = Duration::from_secs(2);
         let finishing = async {
@@ -514,8 +524,9 @@ async fn fetched(
     }
 }
 
-/// The address with the version and the encoding that are spoken here. Text without compression: a personal agent hears little. The token is sent there, so
-/// that no answer of anybody's may lead from TLS into the clear.
+/// The address with the version and the encoding that are spoken here. Text without compression: a
+/// personal agent hears little. The token is sent there, so that no answer of anybody's may lead
+/// from TLS into the clear.
 fn address(url: &str, secure: bool) -> Result<Uri, BoxError> {
     let uri: Uri = url.parse()?;
     if secure && uri.scheme_str() != Some("wss") {

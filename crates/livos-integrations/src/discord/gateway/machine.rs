@@ -1,4 +1,5 @@
-//! The gateway decision as a machine: when to connect, what to say, when a peer is dead, and what of the session can be resumed.
+//! The gateway decision as a machine: when to connect, what to say, when a peer is dead, and what
+//! of the session can be resumed.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -24,13 +25,16 @@ use super::{
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct GatewayConfig {
-    /// The waits between connections. A connection is sound after a minute: Discord's first heartbeat is due within one.
+    /// The waits between connections. A connection is sound after a minute: Discord's first
+    /// heartbeat is due within one.
     pub reconnect: ReconnectConfig,
     /// How long the peer may take to greet. 20 s: it does so at once, or not at all.
     pub hello_timeout: Duration,
-    /// How long a session may take to begin or to be resumed, counted from the last event of it. 60 s: a replay of hours is many events.
+    /// How long a session may take to begin or to be resumed, counted from the last event of it. 60
+    /// s: a replay of hours is many events.
     pub ready_timeout: Duration,
-    /// Connections to the session's own address that may fail in a row before the main address is asked. 3: some seconds of a broken host.
+    /// Connections to the session's own address that may fail in a row before the main address is
+    /// asked. 3: some seconds of a broken host.
     pub resume_attempts: u32,
 }
 
@@ -54,7 +58,8 @@ pub struct Session {
     pub id: Arc<str>,
     /// Where it is resumed.
     pub resume_url: Arc<str>,
-    /// The last event of it that was *processed*: everything up to here is durably enqueued. Discord replays what comes after.
+    /// The last event of it that was *processed*: everything up to here is durably enqueued.
+    /// Discord replays what comes after.
     pub sequence: u64,
 }
 
@@ -163,7 +168,8 @@ pub enum GatewayOutput {
         /// The code. Never 1000 or 1001, with which Discord would end the session.
         code: u16,
     },
-    /// A session began; everything that follows belongs to it. Persist it before what follows is processed.
+    /// A session began; everything that follows belongs to it. Persist it before what follows is
+    /// processed.
     Began(Session),
     /// The session is up to date.
     Resumed,
@@ -274,7 +280,8 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Idle until [`GatewayInput::Start`]; resumes `session` where there is one. All jitter comes from `seed`.
+    /// Idle until [`GatewayInput::Start`]; resumes `session` where there is one. All jitter comes
+    /// from `seed`.
     pub fn new(config: GatewayConfig, session: Option<Session>, seed: u64) -> Self {
         Self {
             config,
@@ -533,7 +540,8 @@ impl Machine for Gateway {
         match &self.state {
             State::Denied { until } if *until <= now => self.reserve(),
             State::Greeting { by } if *by <= now => self.leave(now, AfterClose::Resume),
-            // A session that can't be resumed in that time is given up; what it held is fetched over HTTP.
+            // A session that can't be resumed in that time is given up; what it held is fetched
+            // over HTTP.
             State::Beginning { by, .. } if *by <= now => self.leave(now, AfterClose::NewSession),
             _ => {}
         }

@@ -1,7 +1,9 @@
-//! What a bot has processed, as it is persisted: the session, the identifies of the day, and how far each channel was read.
+//! What a bot has processed, as it is persisted: the session, the identifies of the day, and how
+//! far each channel was read.
 //!
-//! All of it is the position of one cursor, which moves in one step with the jobs. A session that can't be resumed (a long outage, a kill between its
-//! beginning and its first write) would lose what Discord kept for it; the marks of the channels let it be fetched over HTTP instead.
+//! All of it is the position of one cursor, which moves in one step with the jobs. A session that
+//! can't be resumed (a long outage, a kill between its beginning and its first write) would lose
+//! what Discord kept for it; the marks of the channels let it be fetched over HTTP instead.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -13,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use super::Session;
 use crate::discord::Id;
 
-/// How many sessions may be begun. Discord *resets the bot's token* after more than 1,000 in a day, so the count is durable.
+/// How many sessions may be begun. Discord *resets the bot's token* after more than 1,000 in a day,
+/// so the count is durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct IdentifyLimits {
@@ -66,7 +69,8 @@ impl Progress {
     /// Counts an identify, or answers how long to wait.
     pub(super) fn reserve(&mut self, now: Timestamp, limits: IdentifyLimits) -> Result<(), Duration> {
         let identifies = &mut self.identifies;
-        // A window that lies in the future is that of a clock which was set back: it is not waited for.
+        // A window that lies in the future is that of a clock which was set back: it is not waited
+        // for.
         let begun = identifies.since.filter(|since| *since <= now && now.since(*since) < DAY);
         let Some(since) = begun else {
             *identifies = Identifies { since: Some(now), count: 1, last: Some(now) };
@@ -84,7 +88,8 @@ impl Progress {
         Ok(())
     }
 
-    /// A session began that replaces the one before: what was written between the two is to be fetched.
+    /// A session began that replaces the one before: what was written between the two is to be
+    /// fetched.
     pub(super) fn began(&mut self, session: Session, me: Id) {
         for (channel, mark) in &self.marks {
             self.behind.entry(*channel).or_insert(*mark);

@@ -89,7 +89,8 @@ const MAX_UNSENT: usize = 64 << 10;
 pub(super) struct Socket(WebSocketStream<Box<dyn Io>>);
 
 impl Socket {
-    /// Connects and completes the handshake within the time. No message longer than `max_message` is taken.
+    /// Connects and completes the handshake within the time. No message longer than `max_message`
+    /// is taken.
     pub(super) async fn open(
         connector: Connector,
         address: Uri,

@@ -84,7 +84,8 @@ struct ReadyUser {
     id: Id,
 }
 
-/// Reads a payload; none where it says nothing that matters here. Parts that nobody reads are skipped and not parsed.
+/// Reads a payload; none where it says nothing that matters here. Parts that nobody reads are
+/// skipped and not parsed.
 pub(super) fn parse(text: &str) -> Result<Option<Payload>, InvalidPayload> {
     let envelope: Envelope<'_> = serde_json::from_str(text).map_err(InvalidPayload)?;
     let data = envelope.d.map_or("null", RawValue::get);
@@ -141,7 +142,8 @@ fn unreadable(error: serde_json::Error) -> Content {
 #[error("a payload of {0} bytes is longer than the {MAX_PAYLOAD} that discord's gateway takes")]
 pub struct PayloadTooLong(pub usize);
 
-/// Writes a command. The token stands in two of them: the text is for the socket and for nothing else.
+/// Writes a command. The token stands in two of them: the text is for the socket and for nothing
+/// else.
 pub(super) fn encode(command: &Command, token: &Secret, intents: u32) -> Result<String, PayloadTooLong> {
     let payload = match command {
         Command::Heartbeat { sequence } => json!({ "op": 1, "d": sequence }),

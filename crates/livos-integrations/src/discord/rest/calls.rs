@@ -17,7 +17,8 @@ use crate::discord::{
     event::{InteractionToken, WireMessage},
 };
 
-/// A message to be sent. Mentions in it notify nobody: a model wrote it, or somebody made a model write it.
+/// A message to be sent. Mentions in it notify nobody: a model wrote it, or somebody made a model
+/// write it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Outgoing {
@@ -25,7 +26,8 @@ pub struct Outgoing {
     pub text: String,
     /// The message that it replies to, if that still exists.
     pub reply_to: Option<Id>,
-    /// What makes a repetition the same message, at most 25 characters: Discord answers with the first for some minutes, and sends no second.
+    /// What makes a repetition the same message, at most 25 characters: Discord answers with the
+    /// first for some minutes, and sends no second.
     pub nonce: Option<String>,
     /// Whether only the user of the interaction sees it. Elsewhere it is ignored.
     pub ephemeral: bool,
@@ -132,7 +134,8 @@ impl Rest {
         read::<Created>(&self.call(asked).await?).map(|created| created.id)
     }
 
-    /// Sends a message; answers its id. Tried again after a failure only with a nonce, which makes it safe.
+    /// Sends a message; answers its id. Tried again after a failure only with a nonce, which makes
+    /// it safe.
     pub async fn send_message(&self, channel: Id, message: &Outgoing) -> Result<Id, RestError> {
         let path = format!("/channels/{channel}/messages");
         let asked = call(Method::POST, "POST /channels/messages", channel, path)
@@ -141,7 +144,8 @@ impl Rest {
         read::<Created>(&self.call(asked).await?).map(|created| created.id)
     }
 
-    /// Replaces the text of one of the bot's messages: a stream of an answer, for instance. Five edits in five seconds are Discord's usual limit.
+    /// Replaces the text of one of the bot's messages: a stream of an answer, for instance. Five
+    /// edits in five seconds are Discord's usual limit.
     pub async fn edit_message(&self, channel: Id, message: Id, text: &str) -> Result<(), RestError> {
         let path = format!("/channels/{channel}/messages/{message}");
         let asked = call(Method::PATCH, "PATCH /channels/messages", channel, path);
@@ -171,7 +175,8 @@ impl Rest {
     /// Messages of one page.
     pub(in crate::discord) const PAGE: usize = 100;
 
-    /// The direct channel to a user, made where there is none: answers reach people who never wrote in a channel.
+    /// The direct channel to a user, made where there is none: answers reach people who never wrote
+    /// in a channel.
     pub async fn direct_channel(&self, user: Id) -> Result<Id, RestError> {
         let asked = call(Method::POST, "POST /users/@me/channels", "", "/users/@me/channels".into());
         let asked = asked.json(&json!({ "recipient_id": user })).repeatable(true);
@@ -190,7 +195,8 @@ impl Rest {
         self.call(asked.without_token()).await.map(drop)
     }
 
-    /// Puts a message in the place of the first response to an interaction, the deferral for instance, within fifteen minutes; answers its id.
+    /// Puts a message in the place of the first response to an interaction, the deferral for
+    /// instance, within fifteen minutes; answers its id.
     pub async fn edit_response(
         &self,
         application: Id,
@@ -200,7 +206,8 @@ impl Rest {
         self.edit_webhook(application, token, "@original", message).await
     }
 
-    /// A further message of an interaction, within fifteen minutes; answers its id. It has no nonce, so it is not tried again after a failure.
+    /// A further message of an interaction, within fifteen minutes; answers its id. It has no
+    /// nonce, so it is not tried again after a failure.
     pub async fn follow_up(
         &self,
         application: Id,

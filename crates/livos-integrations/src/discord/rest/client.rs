@@ -37,17 +37,21 @@ pub struct RestConfig {
     pub user_agent: String,
     /// The limits that are kept.
     pub limits: LimitsConfig,
-    /// How long one answer may take. 15 s: Discord is slow at times, and a worker's lease is a minute.
+    /// How long one answer may take. 15 s: Discord is slow at times, and a worker's lease is a
+    /// minute.
     pub timeout: Duration,
-    /// How long a request may wait for Discord's limits, all in all. 30 s: a worker is better off with a job that comes again later.
+    /// How long a request may wait for Discord's limits, all in all. 30 s: a worker is better off
+    /// with a job that comes again later.
     pub longest_wait: Duration,
     /// Attempts in all, where an attempt can be repeated. 4: some seconds of a broken network.
     pub attempts: u32,
     /// The waits between attempts after a failure.
     pub backoff: BackoffConfig,
-    /// Bytes of the longest answer. 4 MiB: a hundred messages with everything in them are less than one.
+    /// Bytes of the longest answer. 4 MiB: a hundred messages with everything in them are less than
+    /// one.
     pub max_answer: usize,
-    /// Hosts that files are fetched from, without the bot's token. Discord's own two: the address of a file comes from outside.
+    /// Hosts that files are fetched from, without the bot's token. Discord's own two: the address
+    /// of a file comes from outside.
     pub file_hosts: Vec<String>,
 }
 
@@ -118,7 +122,8 @@ enum Again {
 }
 
 impl Rest {
-    /// A client over any HTTP service, which keeps its connections. Fails where the token can't stand in a header.
+    /// A client over any HTTP service, which keeps its connections. Fails where the token can't
+    /// stand in a header.
     pub fn new<S, B>(config: RestConfig, http: S) -> Result<Self, RestError>
     where
         S: Service<Request<Full<Bytes>>, Response = Response<B>> + Clone + Send + Sync + 'static,
@@ -142,7 +147,8 @@ impl Rest {
         Ok(Self { inner, patience })
     }
 
-    /// A client over rustls with the Mozilla roots, connections kept alive; plain HTTP where the address says so.
+    /// A client over rustls with the Mozilla roots, connections kept alive; plain HTTP where the
+    /// address says so.
     #[cfg(feature = "tls")]
     pub fn over_tls(config: RestConfig) -> Result<Self, RestError> {
         Self::new(config, http_client::over_tls().map_err(RestError::Invalid)?)
@@ -158,7 +164,8 @@ impl Rest {
         &self.inner.config
     }
 
-    /// The answer's body. Waits for the limits, and tries again what failed for now and can be repeated.
+    /// The answer's body. Waits for the limits, and tries again what failed for now and can be
+    /// repeated.
     pub(super) async fn call(&self, call: Call) -> Result<Bytes, RestError> {
         let config = &self.inner.config;
         let (mut waited, mut backoff) = (Duration::ZERO, Backoff::new(config.backoff, rand::random()));
@@ -272,7 +279,8 @@ impl Rest {
             .unwrap_or_else(|_| Err(backoff(RestError::TimedOut(limit))))
     }
 
-    /// Fetches a file from one of [`RestConfig::file_hosts`], of at most so many bytes. The bot's token stays here.
+    /// Fetches a file from one of [`RestConfig::file_hosts`], of at most so many bytes. The bot's
+    /// token stays here.
     pub async fn download(&self, url: &str, longest: usize) -> Result<Bytes, RestError> {
         let uri: Uri =
             url.parse().map_err(|error: http::uri::InvalidUri| RestError::Invalid(error.into()))?;

@@ -77,7 +77,8 @@ impl RestError {
         }
     }
 
-    /// Whether what the request was about is gone, or was never ours: a channel, a message, an interaction that is over.
+    /// Whether what the request was about is gone, or was never ours: a channel, a message, an
+    /// interaction that is over.
     pub fn is_gone(&self) -> bool {
         match self {
             Self::Refused { status, .. } => {

@@ -1,8 +1,10 @@
-//! When a request may be sent: Discord's buckets, its global limit, and the count of invalid requests that would ban the address.
+//! When a request may be sent: Discord's buckets, its global limit, and the count of invalid
+//! requests that would ban the address.
 //!
-//! A pure value. Before a request it is asked with [`Limits::admit`]; after the answer it learns with [`Limits::observe`], or with
-//! [`Limits::abandon`] where there was none. Discord tells the limits of a route only in its answers: until the first of them, requests of a route go
-//! one at a time.
+//! A pure value. Before a request it is asked with [`Limits::admit`]; after the answer it learns
+//! with [`Limits::observe`], or with [`Limits::abandon`] where there was none. Discord tells the
+//! limits of a route only in its answers: until the first of them, requests of a route go one at a
+//! time.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -17,8 +19,8 @@ use std::{
 pub struct LimitsConfig {
     /// Requests a second over all routes. 45: Discord allows 50, and its clock is not ours.
     pub global_per_second: u32,
-    /// Invalid answers (401, 403, 429) in ten minutes after which nothing is sent. 1,000: at 10,000 the address is banned for an hour, for
-    /// everybody behind it.
+    /// Invalid answers (401, 403, 429) in ten minutes after which nothing is sent. 1,000: at 10,000
+    /// the address is banned for an hour, for everybody behind it.
     pub invalid: u32,
 }
 
@@ -35,9 +37,11 @@ pub struct Route {
     pub name: &'static str,
     /// The channel, server or webhook: each has a limit of its own.
     pub major: String,
-    /// The whole path, for what is remembered of single addresses. Never shown: the path of a webhook holds its token.
+    /// The whole path, for what is remembered of single addresses. Never shown: the path of a
+    /// webhook holds its token.
     pub path: String,
-    /// Whether it counts against the bot's global limit and carries its token. Answers to interactions do not.
+    /// Whether it counts against the bot's global limit and carries its token. Answers to
+    /// interactions do not.
     pub bot: bool,
 }
 
@@ -118,7 +122,8 @@ struct Bucket {
 const MOST: usize = 4096;
 /// The window of invalid requests.
 const INVALID_WINDOW: Duration = Duration::from_secs(600);
-/// How long a refused address is left alone. Rights change when somebody changes them, so not for ever.
+/// How long a refused address is left alone. Rights change when somebody changes them, so not for
+/// ever.
 const REMEMBERED: Duration = Duration::from_secs(600);
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -280,7 +285,8 @@ impl Bucket {
         else {
             return;
         };
-        // Discord has not seen what is under way, so it is taken off. Answers overtake each other: within a window the smallest counts.
+        // Discord has not seen what is under way, so it is taken off. Answers overtake each other:
+        // within a window the smallest counts.
         let free = remaining.saturating_sub(self.in_flight);
         let reset_at = now + reset_after;
         let same = self.reset_at.is_some_and(|at| at + SECOND / 2 > reset_at && at > now);

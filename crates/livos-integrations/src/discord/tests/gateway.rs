@@ -239,7 +239,8 @@ async fn an_hour_of_ordered_reconnects_is_no_storm() {
 #[tokio::test(start_paused = true)]
 async fn two_days_of_dying_sessions_never_reset_the_token() {
     let mut house = House::new();
-    // Restarted by an impatient supervisor all the time, which makes every wait of a single process worthless.
+    // Restarted by an impatient supervisor all the time, which makes every wait of a single process
+    // worthless.
     for hour in 0..48 {
         house.config.holder = format!("process {hour}");
         let running = house.start();

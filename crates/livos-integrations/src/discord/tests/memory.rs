@@ -1,6 +1,8 @@
-//! A queue and a store that answer at once, so that virtual time stands still meanwhile, and fail on demand.
+//! A queue and a store that answer at once, so that virtual time stands still meanwhile, and fail
+//! on demand.
 //!
-//! The embedded ones write in a thread of their own, which the paused clock does not wait for. They have their own tests, and the crash test of the gateway.
+//! The embedded ones write in a thread of their own, which the paused clock does not wait for. They
+//! have their own tests, and the crash test of the gateway.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,4 +1,5 @@
-//! Whether jobs of Gmail may be worked on: shut while the grant is gone, so that they wait in the queue instead of failing one by one.
+//! Whether jobs of Gmail may be worked on: shut while the grant is gone, so that they wait in the
+//! queue instead of failing one by one.
 
 use std::sync::Arc;
 
@@ -32,9 +33,10 @@ impl Access {
         self.becomes(false).await;
     }
 
-    /// Runs `work` for as long as it is open: a [`livos_core::queue::Worker`] on the jobs of Gmail, for instance. When it shuts, the work is drained, so that
-    /// what runs is finished or given back; when it opens, it is begun anew. Returns when `drain` begins and the work has ended, or when the work ends by
-    /// itself.
+    /// Runs `work` for as long as it is open: a [`livos_core::queue::Worker`] on the jobs of Gmail,
+    /// for instance. When it shuts, the work is drained, so that what runs is finished or given
+    /// back; when it opens, it is begun anew. Returns when `drain` begins and the work has ended,
+    /// or when the work ends by itself.
     ///
     /// ```
     /// # use livos_core::{drain::DrainSignal, queue::{Lease, Outcome, Queue, Worker, WorkerConfig}, time::SystemClock};

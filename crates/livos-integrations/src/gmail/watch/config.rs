@@ -13,31 +13,42 @@ const DAY: Duration = Duration::from_secs(86_400);
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct WatchConfig {
-    /// The Pub/Sub topic, as `projects/P/topics/T`, in the project of the OAuth client. None for polling alone.
+    /// The Pub/Sub topic, as `projects/P/topics/T`, in the project of the OAuth client. None for
+    /// polling alone.
     pub topic: Option<String>,
-    /// The label whose mail becomes jobs; all mail where there is none. The inbox: what filters put away was not meant to be seen at once.
+    /// The label whose mail becomes jobs; all mail where there is none. The inbox: what filters put
+    /// away was not meant to be seen at once.
     pub label: Option<LabelId>,
-    /// When a watch is renewed, after it was armed. [`WatchConfig::DAILY`], as Google advises: six more tries before it ends.
+    /// When a watch is renewed, after it was armed. [`WatchConfig::DAILY`], as Google advises: six
+    /// more tries before it ends.
     pub renew_after: Duration,
     /// How often the expiry is verified, and the grant tried again after it was lost. An hour.
     pub check_every: Duration,
-    /// With less left than this, the watch is renewed at the next check, whatever was planned. 12 h: later than any plan, and early enough for some tries.
+    /// With less left than this, the watch is renewed at the next check, whatever was planned. 12
+    /// h: later than any plan, and early enough for some tries.
     pub expiry_margin: Duration,
-    /// How often the mailbox is looked at without a push. 5 minutes: pushes may be dropped, and a mail that waits longer is late.
+    /// How often the mailbox is looked at without a push. 5 minutes: pushes may be dropped, and a
+    /// mail that waits longer is late.
     pub poll_every: Duration,
-    /// The waits after failures, up to [`WatchConfig::check_every`]. From 10 s to 15 minutes: a provider that is down for long is not asked often.
+    /// The waits after failures, up to [`WatchConfig::check_every`]. From 10 s to 15 minutes: a
+    /// provider that is down for long is not asked often.
     pub backoff: BackoffConfig,
     /// How long a full queue is left alone. 30 s: a worker does some jobs in that time.
     pub full_wait: Duration,
-    /// A push may come before the history shows what it tells of: then the mailbox is looked at once more, after this. 10 s.
+    /// A push may come before the history shows what it tells of: then the mailbox is looked at
+    /// once more, after this. 10 s.
     pub lag: Duration,
-    /// After so many looks in a row that found mail of which no push told, the watch is armed anew and a person is told. 3: one push may well be lost.
+    /// After so many looks in a row that found mail of which no push told, the watch is armed anew
+    /// and a person is told. 3: one push may well be lost.
     pub silent_polls: u32,
-    /// After so many failed looks in a row a person is told. 3: each was tried several times by the client.
+    /// After so many failed looks in a row a person is told. 3: each was tried several times by the
+    /// client.
     pub failed_syncs: u32,
-    /// How far back a full sync goes at the most. 30 days: beyond that a person should look through the mail himself, and is told so.
+    /// How far back a full sync goes at the most. 30 days: beyond that a person should look through
+    /// the mail himself, and is told so.
     pub lookback: Duration,
-    /// How long it is remembered that a message became a job. 40 days: more than a full sync goes back.
+    /// How long it is remembered that a message became a job. 40 days: more than a full sync goes
+    /// back.
     pub remembered: Duration,
 }
 

@@ -47,7 +47,8 @@ impl<'a> CursorStore<'a> {
         Ok(Self { store, key: FAMILY.key(account)? })
     }
 
-    /// The cursor, where there is one. One that can't be read is none: then the mailbox begins anew, which the log tells.
+    /// The cursor, where there is one. One that can't be read is none: then the mailbox begins
+    /// anew, which the log tells.
     pub async fn load(&self, now: Timestamp) -> Result<Option<Cursor>, StoreError> {
         let entry = self.store.get(now, &self.key).await?;
         Ok(entry.as_ref().and_then(|entry| self.read(entry)))

@@ -24,7 +24,8 @@ use super::{
 };
 use crate::gmail::{Gmail, GmailError, GmailErrorKind, HistoryId, Notification, call::random};
 
-/// The longest sleep. A minute: a clock that was set back, or a machine that slept, is noticed then.
+/// The longest sleep. A minute: a clock that was set back, or a machine that slept, is noticed
+/// then.
 const MAX_SLEEP: Duration = Duration::from_secs(60);
 
 /// What a person is told.
@@ -74,7 +75,8 @@ pub struct WatchHandle {
     access: Access,
 }
 
-/// Where it is told: kept as what is yet to be done, so that telling never waits and nothing piles up.
+/// Where it is told: kept as what is yet to be done, so that telling never waits and nothing piles
+/// up.
 #[derive(Debug, Default)]
 struct Board {
     told: Mutex<Signals>,
@@ -109,8 +111,9 @@ impl WatchHandle {
         self.tell(|told| told.token_died = true);
     }
 
-    /// What a failed call means to the job that made it. A grant that is gone is told here too; the job waits for the consent, with those behind it. A
-    /// message that is gone by now is nobody's job any more.
+    /// What a failed call means to the job that made it. A grant that is gone is told here too; the
+    /// job waits for the consent, with those behind it. A message that is gone by now is nobody's
+    /// job any more.
     pub fn failed(&self, error: &GmailError) -> Outcome {
         let retry = Outcome::Retry { after: error.retry_after(), reason: error.to_string() };
         match error.kind() {
@@ -181,7 +184,8 @@ impl<C: Clock> Watcher<C> {
         self.handle.clone()
     }
 
-    /// Watches until the drain. Cancel safe: dropped at any point, it goes on from there the next time.
+    /// Watches until the drain. Cancel safe: dropped at any point, it goes on from there the next
+    /// time.
     pub async fn run(self, drain: DrainSignal) {
         tokio::select! {
             biased;
@@ -281,7 +285,8 @@ impl<C: Clock> Watcher<C> {
         }
     }
 
-    /// What was remembered. Without a store there is neither a cursor nor a queue, so it is waited for.
+    /// What was remembered. Without a store there is neither a cursor nor a queue, so it is waited
+    /// for.
     async fn load(&self) -> WatchState {
         let entry = self.until_stored(|now| self.store.get(now, &self.key)).await;
         let read = entry.map(|entry| serde_json::from_slice(&entry.value));

@@ -1,11 +1,14 @@
 //! The decision when to renew, when to look, and when to tell a person.
 //!
-//! - A watch is renewed at the time that was persisted; a failure is told once, until it recovers, and mail is polled for meanwhile.
-//! - The expiry is verified by the clock at every check. That a watch is *heard* is verified too: another process that stops it, or a subscription that
-//!   expired, leaves it looking sound.
-//! - Pushes and polls ask for the same look at the mailbox. There is one at a time; what is asked for meanwhile is asked for once more.
-//! - A grant that is gone ends all of it with one word to a person. Until consent comes back the mailbox is only tried at every check, which costs
-//!   nothing where the token layer answers by itself.
+//! - A watch is renewed at the time that was persisted; a failure is told once, until it recovers,
+//!   and mail is polled for meanwhile.
+//! - The expiry is verified by the clock at every check. That a watch is *heard* is verified too:
+//!   another process that stops it, or a subscription that expired, leaves it looking sound.
+//! - Pushes and polls ask for the same look at the mailbox. There is one at a time; what is asked
+//!   for meanwhile is asked for once more.
+//! - A grant that is gone ends all of it with one word to a person. Until consent comes back the
+//!   mailbox is only tried at every check, which costs nothing where the token layer answers by
+//!   itself.
 //! - What a person must hear is persisted before it is said, and crossed out after.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -200,7 +203,8 @@ impl Look {
 }
 
 impl WatchRenewal {
-    /// A watch that goes on from `state`, idle until [`WatchInput::Started`]. The jitter of its waits comes from `seed`.
+    /// A watch that goes on from `state`, idle until [`WatchInput::Started`]. The jitter of its
+    /// waits comes from `seed`.
     pub fn new(config: WatchConfig, state: WatchState, seed: u64) -> Self {
         let backoff = |seed| Backoff::new(config.backoff, seed);
         Self {
@@ -263,7 +267,8 @@ impl WatchRenewal {
 
     fn armed(&mut self, now: Timestamp, expires_at: Timestamp) {
         let Phase::Watching { renewal, .. } = &mut self.phase else { return };
-        // One that ends sooner than it should is renewed sooner, with a seventh of its time left, as on day six of seven.
+        // One that ends sooner than it should is renewed sooner, with a seventh of its time left,
+        // as on day six of seven.
         let most = (expires_at.since(now) / 7 * 6).max(self.config.backoff.first);
         let renew_at = now.plus(self.config.renew_after.min(most));
         *renewal = Renewal::Due(renew_at);

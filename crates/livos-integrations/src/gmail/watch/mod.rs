@@ -1,8 +1,11 @@
-//! A mailbox that is never silent by mistake: pushes that are kept alive, a poll for what they miss, and one cursor for both (P-12).
+//! A mailbox that is never silent by mistake: pushes that are kept alive, a poll for what they
+//! miss, and one cursor for both (P-12).
 //!
-//! A push subscription of Gmail ends after seven days, and ends without a word. [`WatchRenewal`] decides when it is renewed, when the mailbox is looked at
-//! anyway, and when a person must know; [`Watcher`] does what it says. Whatever caused a look, it lists the history from the stored cursor, enqueues what
-//! came, and only then moves the cursor; so a crash repeats work, and repeats are duplicates to the queue.
+//! A push subscription of Gmail ends after seven days, and ends without a word. [`WatchRenewal`]
+//! decides when it is renewed, when the mailbox is looked at anyway, and when a person must know;
+//! [`Watcher`] does what it says. Whatever caused a look, it lists the history from the stored
+//! cursor, enqueues what came, and only then moves the cursor; so a crash repeats work, and repeats
+//! are duplicates to the queue.
 
 mod access;
 mod config;

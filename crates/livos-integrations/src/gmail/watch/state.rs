@@ -29,7 +29,8 @@ pub struct WatchState {
     pub consent_lost: bool,
     /// What a person was told and what has not recovered yet.
     pub raised: BTreeSet<WatchAlert>,
-    /// What a person is to be told. It stands here until it was said, so that a crash says it twice at the worst, and never not at all.
+    /// What a person is to be told. It stands here until it was said, so that a crash says it twice
+    /// at the worst, and never not at all.
     pub pending: BTreeSet<WatchAlert>,
 }
 
@@ -42,13 +43,15 @@ pub enum WatchAlert {
     RenewalFailing,
     /// The watch has ended. Mail is polled for.
     WatchExpired,
-    /// Mail comes of which no push tells. The watch was armed anew; if that does not help, the subscription or the endpoint is at fault.
+    /// Mail comes of which no push tells. The watch was armed anew; if that does not help, the
+    /// subscription or the endpoint is at fault.
     PushSilent,
     /// The mailbox could not be looked at for a while.
     SyncFailing,
     /// The grant is gone: nothing of Gmail works before the user consents again.
     ConsentNeeded,
-    /// The history was lost for longer than a full sync goes back, so that older mail may have been passed over.
+    /// The history was lost for longer than a full sync goes back, so that older mail may have been
+    /// passed over.
     MailSkipped,
 }
 

@@ -1,7 +1,7 @@
 //! A look at a mailbox: what came after the cursor is enqueued, and only then the cursor moves.
 //!
-//! It may be dropped at any await: messages that were enqueued are duplicates the next time, and a cursor that was not moved is moved then. Several
-//! processes may look at the same time.
+//! It may be dropped at any await: messages that were enqueued are duplicates the next time, and a
+//! cursor that was not moved is moved then. Several processes may look at the same time.
 
 use std::time::Duration;
 
@@ -17,13 +17,16 @@ use super::{
 };
 use crate::gmail::{Gmail, GmailError, GmailErrorKind, HistoryId, MessageRef, PageToken, Search};
 
-/// Pages of history in one look. 20: with five hundred records each that is a busy day, and a push or a renewal does not wait longer for its turn.
+/// Pages of history in one look. 20: with five hundred records each that is a busy day, and a push
+/// or a renewal does not wait longer for its turn.
 const MAX_PAGES: usize = 20;
 /// Pages of a full sync. 100: fifty thousand messages, in some minutes.
 const MAX_FULL_PAGES: usize = 100;
-/// How much further back than needed a full sync goes. A day: clocks differ, and mail is at times dated before it shows; what was seen is a duplicate.
+/// How much further back than needed a full sync goes. A day: clocks differ, and mail is at times
+/// dated before it shows; what was seen is a duplicate.
 pub(super) const OVERLAP: Duration = Duration::from_secs(86_400);
-/// A cursor that does not move is still written this often, so that a full sync knows how far back it must go.
+/// A cursor that does not move is still written this often, so that a full sync knows how far back
+/// it must go.
 const REFRESH: Duration = Duration::from_secs(3600);
 
 /// A look that failed.
@@ -105,7 +108,8 @@ impl Look<'_> {
         Ok(Synced { cursor: cursor.history_id, new: 0, rest: Rest::Nothing, skipped: false })
     }
 
-    /// What the history tells since the cursor. The pages of one list belong to the place that it began from; the cursor moves on behind them.
+    /// What the history tells since the cursor. The pages of one list belong to the place that it
+    /// began from; the cursor moves on behind them.
     async fn history(
         &self,
         cursors: &CursorStore<'_>,
@@ -139,7 +143,8 @@ impl Look<'_> {
         Ok(Synced { cursor: at, new, rest, skipped: false })
     }
 
-    /// Everything since the mailbox was last known to be read, where the history does not reach back so far.
+    /// Everything since the mailbox was last known to be read, where the history does not reach
+    /// back so far.
     async fn full(
         &self,
         cursors: &CursorStore<'_>,

@@ -41,7 +41,8 @@ fn notified(id: u64) -> In {
 
 const DOWN: Failure = Failure::Temporary { retry_after: None };
 
-/// Plays a dialogue, checks the law, and answers what was said beside what was persisted, with the second it came at.
+/// Plays a dialogue, checks the law, and answers what was said beside what was persisted, with the
+/// second it came at.
 fn play(machine: &mut WatchRenewal, dialogue: impl IntoIterator<Item = (u64, In)>) -> Vec<(u64, Out)> {
     let said = check_law(machine, dialogue.into_iter().map(|(second, input)| (at(second), input)));
     let second = |time: Timestamp| time.since(START).as_secs();

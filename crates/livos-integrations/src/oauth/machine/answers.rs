@@ -15,7 +15,8 @@ use crate::oauth::{
     grant::{Attempts, Plain, Standing, Told},
 };
 
-/// For how long a provider that does not listen is told that a grant is over. A day: after that it is not going to.
+/// For how long a provider that does not listen is told that a grant is over. A day: after that it
+/// is not going to.
 const REVOKE_FOR: Duration = Duration::from_secs(24 * 3600);
 
 impl GrantLifecycle {
@@ -101,7 +102,8 @@ impl GrantLifecycle {
                 let wait = self.backoff.next_delay().max(LEAST);
                 data.attempts.failed(now, &error, now.plus(wait));
             }
-            // What the provider does not know any more is over too, and at some time there is an end to asking.
+            // What the provider does not know any more is over too, and at some time there is an
+            // end to asking.
             Ok(()) | Err(_) => {
                 self.backoff.reset();
                 data.attempts = Attempts::default();

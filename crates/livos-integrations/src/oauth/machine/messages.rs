@@ -55,7 +55,8 @@ pub enum GrantInput {
 pub enum GrantOutput {
     /// Read the record: ends with `Loaded`, `Unreadable` or `StoreFailed`.
     Load,
-    /// Write the record where this version still stands: ends with `Saved`, `Conflict` or `StoreFailed`.
+    /// Write the record where this version still stands: ends with `Saved`, `Conflict` or
+    /// `StoreFailed`.
     Save {
         /// What to write.
         record: Record,

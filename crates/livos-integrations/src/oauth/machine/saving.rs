@@ -1,4 +1,5 @@
-//! The record in the store: read, written under the version that was read, and merged with what another process wrote.
+//! The record in the store: read, written under the version that was read, and merged with what
+//! another process wrote.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -30,7 +31,8 @@ impl GrantLifecycle {
         self.doing = Doing::Resting;
         let ours = (self.data.epoch, self.data.serial);
         if self.is_unsaved && ours > (theirs.epoch, theirs.serial) {
-            // Somebody wrote what was gone beyond here already: nothing that the provider gave may be lost.
+            // Somebody wrote what was gone beyond here already: nothing that the provider gave may
+            // be lost.
             self.data.serial = self.data.serial.max(theirs.serial + 1);
             return self.save_again(now);
         }
@@ -73,7 +75,8 @@ impl GrantLifecycle {
         }
     }
 
-    /// The store failed or has another version. A claim is given up; what the provider gave is kept in memory until it is written.
+    /// The store failed or has another version. A claim is given up; what the provider gave is kept
+    /// in memory until it is written.
     pub(super) fn not_saved(&mut self, now: Timestamp, conflict: bool) {
         let Some((data, next)) = self.take_saving() else { return };
         self.lapsed_at = self.lapsed_at.filter(|_| conflict);
@@ -112,7 +115,8 @@ impl GrantLifecycle {
         self.store_backoff.reset();
     }
 
-    /// Writes what is in memory alone. While there is something to tell, the lease stays with the one who tells, and counts from now.
+    /// Writes what is in memory alone. While there is something to tell, the lease stays with the
+    /// one who tells, and counts from now.
     pub(super) fn save_again(&mut self, now: Timestamp) {
         let mut data = self.data.clone();
         let next = if data.outbox.is_empty() { Next::Rest } else { Next::Raise };

@@ -59,7 +59,8 @@ impl GrantLifecycle {
         }
     }
 
-    /// Whether all that was told to this machine is in the store: none while that is not decided yet.
+    /// Whether all that was told to this machine is in the store: none while that is not decided
+    /// yet.
     pub fn is_saved(&self) -> Option<bool> {
         let is_taken = self.granted.is_none() && !self.is_disconnecting;
         match self.doing {

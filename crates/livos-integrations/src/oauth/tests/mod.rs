@@ -1,4 +1,5 @@
-//! Histories of a grant: dialogues by hand, and processes that share one store in every order of events.
+//! Histories of a grant: dialogues by hand, and processes that share one store in every order of
+//! events.
 
 mod dialogues;
 mod law;

@@ -1,11 +1,13 @@
-//! Several processes over one store and one strict provider, in every order of events, with a store and a provider that fail.
+//! Several processes over one store and one strict provider, in every order of events, with a store
+//! and a provider that fail.
 
 use livos_core::machine::Machine;
 use proptest::prelude::*;
 
 use super::*;
 
-/// A provider that rotates refresh tokens and ends the grant when one is used twice: the one that punishes every mistake.
+/// A provider that rotates refresh tokens and ends the grant when one is used twice: the one that
+/// punishes every mistake.
 struct Provider {
     epoch: u32,
     current: String,
@@ -265,7 +267,8 @@ proptest! {
         prop_assert_eq!(world.consent_alerts(), world.provider.deaths as usize, "one alert for a death: {:?}", &world.alerts);
     }
 
-    /// A kill may lose the answer of a refresh: with a provider that rotates strictly that ends the grant, with any other nothing is lost.
+    /// A kill may lose the answer of a refresh: with a provider that rotates strictly that ends the
+    /// grant, with any other nothing is lost.
     #[test]
     fn kills_lose_nothing_that_a_provider_forgives(
         events in prop::collection::vec((any_event(2), prop::option::weighted(0.2, 0usize..2)), 0..150),

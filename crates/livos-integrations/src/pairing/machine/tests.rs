@@ -28,7 +28,8 @@ fn pairing(config: PairingConfig) -> Pairing {
     Pairing::new(config, Secret::new("the server's key"), PairingState::default())
 }
 
-/// Says something, and answers all that comes of it but the state to store, which stands before everything else.
+/// Says something, and answers all that comes of it but the state to store, which stands before
+/// everything else.
 fn say(pairing: &mut Pairing, now: Timestamp, input: PairingInput) -> Vec<PairingOutput> {
     pairing.handle_input(now, input);
     let mut outputs: Vec<_> = std::iter::from_fn(|| pairing.poll_output()).collect();
@@ -263,8 +264,8 @@ fn a_restart_forgives_no_guess_and_forgets_no_device() {
     assert!(matches!(refused(&redeem(&mut after, at(3), "mallory", &wrong())), Refusal::Locked { .. }));
 }
 
-/// Guesses 30 times a second for a week, with as many codes waiting as ever may, and answers how many codes were compared with a guess: each of them
-/// is a chance of 1 in 2^40.
+/// Guesses 30 times a second for a week, with as many codes waiting as ever may, and answers how
+/// many codes were compared with a guess: each of them is a chance of 1 in 2^40.
 fn guess_for_a_week(senders: u32) -> u64 {
     const GUESSES: u64 = 30 * 7 * 24 * 3600;
     let config = PairingConfig::default();

@@ -1,4 +1,5 @@
-//! Which keys are known, whether they may be used, and whether others may be asked for: decisions without a clock and without a connection.
+//! Which keys are known, whether they may be used, and whether others may be asked for: decisions
+//! without a clock and without a connection.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::{collections::VecDeque, time::Duration};
@@ -14,7 +15,8 @@ const SHORTEST_AGE: Duration = Duration::from_secs(60);
 const LONGEST_AGE: Duration = Duration::from_secs(24 * 3600);
 /// Ids that are remembered as unknown. What does not fit is held off by the time between fetches.
 const MAX_UNKNOWN: usize = 64;
-/// How long an id is unknown before it may be looked for again. Ten minutes: a key is published long before it signs.
+/// How long an id is unknown before it may be looked for again. Ten minutes: a key is published
+/// long before it signs.
 const UNKNOWN_FOR: Duration = Duration::from_secs(600);
 
 /// What is known of a key.

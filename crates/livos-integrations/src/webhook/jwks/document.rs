@@ -53,7 +53,8 @@ struct Entry {
     purpose: Option<String>,
 }
 
-/// The keys of a set that can check RS256; others are passed over. None where it is no set, or has no such key.
+/// The keys of a set that can check RS256; others are passed over. None where it is no set, or has
+/// no such key.
 pub(super) fn keys(document: &[u8]) -> Option<Vec<Key>> {
     let document: Document = serde_json::from_slice(document).ok()?;
     let keys: Vec<Key> = document.keys.into_iter().filter_map(key).take(MAX_KEYS).collect();

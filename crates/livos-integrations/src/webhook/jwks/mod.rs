@@ -1,8 +1,10 @@
-//! The public keys by which a provider signs its tokens (a JSON Web Key Set), fetched when they are needed and no more often than that.
+//! The public keys by which a provider signs its tokens (a JSON Web Key Set), fetched when they are
+//! needed and no more often than that.
 //!
-//! Strangers choose the ids of the keys that their tokens ask for. So an id that is not known causes one fetch at the most, no two fetches begin within a
-//! minute, all requests share the one that is under way, and a fetch goes on although the request that caused it has gone away. Keys outlive the
-//! time for which they are fresh while their server fails, up to a bound.
+//! Strangers choose the ids of the keys that their tokens ask for. So an id that is not known
+//! causes one fetch at the most, no two fetches begin within a minute, all requests share the one
+//! that is under way, and a fetch goes on although the request that caused it has gone away. Keys
+//! outlive the time for which they are fresh while their server fails, up to a bound.
 
 mod cache;
 mod document;
@@ -32,9 +34,11 @@ type HttpClient =
 pub struct JwksConfig {
     /// Where they are. Google's.
     pub url: Uri,
-    /// How long after the beginning of one fetch no other begins. A minute: nobody rotates faster, and a stranger causes no more than that.
+    /// How long after the beginning of one fetch no other begins. A minute: nobody rotates faster,
+    /// and a stranger causes no more than that.
     pub min_interval: Duration,
-    /// How long keys are used after their last fetch, while further ones fail. A day: outages are shorter, and a key that was taken back is gone by then.
+    /// How long keys are used after their last fetch, while further ones fail. A day: outages are
+    /// shorter, and a key that was taken back is gone by then.
     pub max_stale: Duration,
     /// How long a fetch may take. 5 s: requests wait for it.
     pub timeout: Duration,
@@ -95,8 +99,9 @@ impl Jwks {
         lock(&self.0.cache).lookup(now, kid)
     }
 
-    /// Fetches the keys if that is what [`Jwks::lookup`] asks for, or waits for the fetch that is under way. Ends within the configured time, twice at the
-    /// most. May be cancelled: a fetch that began goes on. Must be called inside a tokio runtime.
+    /// Fetches the keys if that is what [`Jwks::lookup`] asks for, or waits for the fetch that is
+    /// under way. Ends within the configured time, twice at the most. May be cancelled: a fetch
+    /// that began goes on. Must be called inside a tokio runtime.
     pub async fn prepare(&self, now: Timestamp, kid: String) {
         if self.lookup(now, &kid) != Lookup::Fetch {
             return;
@@ -108,7 +113,8 @@ impl Jwks {
         }
         lock(&self.0.cache).begin(now);
         let this = self.clone();
-        // On its own, because a stranger who hangs up would otherwise cut off the fetch that others wait for.
+        // On its own, because a stranger who hangs up would otherwise cut off the fetch that others
+        // wait for.
         let fetch = tokio::spawn(async move {
             let fetched = tokio::time::timeout(this.0.config.timeout, this.fetch()).await;
             match fetched.unwrap_or_else(|_| Err(BoxError::from("its server took too long"))) {

@@ -16,7 +16,8 @@ pub use self::{
     service::{Limited, SourceLimit},
 };
 
-/// Who sent a request: an extension that the server inserts, from its socket or from a proxy that it trusts. Requests without it count as one source.
+/// Who sent a request: an extension that the server inserts, from its socket or from a proxy that
+/// it trusts. Requests without it count as one source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Source(pub IpAddr);
 
@@ -24,14 +25,16 @@ pub struct Source(pub IpAddr);
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LimitConfig {
-    /// Requests of one source in [`LimitConfig::per`], evenly after the first burst. 30: whoever proves nothing has nothing to send more often.
+    /// Requests of one source in [`LimitConfig::per`], evenly after the first burst. 30: whoever
+    /// proves nothing has nothing to send more often.
     pub requests: u32,
     /// The time for that many. A minute.
     pub per: Duration,
-    /// Whether requests count that were verified. They do not: a provider that delivers much is bounded by the queue, and some (GitHub) never send again what
-    /// a limit refused.
+    /// Whether requests count that were verified. They do not: a provider that delivers much is
+    /// bounded by the queue, and some (GitHub) never send again what a limit refused.
     pub count_verified: bool,
-    /// Sources that are remembered at one time. 10 000, about a megabyte. While more than that are busy, the others share one bucket.
+    /// Sources that are remembered at one time. 10 000, about a megabyte. While more than that are
+    /// busy, the others share one bucket.
     pub sources: usize,
 }
 

@@ -17,8 +17,9 @@ use super::{
 };
 use crate::webhook::Body;
 
-/// Answers 429 with `Retry-After` to a source without tokens, before anything of its request is read. A request takes its token when it comes in, so that a
-/// hundred slow ones at one time are counted too, and gets it back from [`crate::webhook::Verify`] at the moment it is verified.
+/// Answers 429 with `Retry-After` to a source without tokens, before anything of its request is
+/// read. A request takes its token when it comes in, so that a hundred slow ones at one time are
+/// counted too, and gets it back from [`crate::webhook::Verify`] at the moment it is verified.
 #[derive(Debug, Clone)]
 pub struct SourceLimit<S> {
     inner: S,

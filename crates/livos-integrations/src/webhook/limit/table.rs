@@ -9,7 +9,8 @@ use std::{
 
 use super::LimitConfig;
 
-/// One source: an address of IPv4, or a network of IPv6, because a host has 2^64 addresses there. None is everybody who is not known.
+/// One source: an address of IPv4, or a network of IPv6, because a host has 2^64 addresses there.
+/// None is everybody who is not known.
 pub(super) type Key = Option<IpAddr>;
 
 pub(super) fn key(address: IpAddr) -> Key {
@@ -72,7 +73,8 @@ impl Table {
         if self.full_at.contains_key(&source) || self.full_at.len() < self.most {
             return source;
         }
-        // Once for each token that comes in: a flood from everywhere does not make every request sweep.
+        // Once for each token that comes in: a flood from everywhere does not make every request
+        // sweep.
         if self.swept_at.is_none_or(|at| now >= at + self.each) {
             self.swept_at = Some(now);
             self.full_at.retain(|_, full_at| *full_at > now);

@@ -1,4 +1,5 @@
-//! A verifier over HTTP: reads the body under its bounds, verifies it, hands it on, and answers in the provider's own words.
+//! A verifier over HTTP: reads the body under its bounds, verifies it, hands it on, and answers in
+//! the provider's own words.
 
 mod body;
 mod layer;
@@ -19,11 +20,13 @@ use super::{Enqueue, SourceLimit, SourceLimitLayer, Verifier};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct VerifyConfig {
-    /// The longest body, in bytes. 1 MiB less 16 KiB: with what is kept beside it, that fits into a job.
+    /// The longest body, in bytes. 1 MiB less 16 KiB: with what is kept beside it, that fits into a
+    /// job.
     pub max_body: usize,
     /// How long a whole body may take to come in. 10 s: providers give up at about that time.
     pub body_timeout: Duration,
-    /// When to come again after the queue was full, or failed. 30 s: a full queue drains in minutes, and providers make it longer by themselves.
+    /// When to come again after the queue was full, or failed. 30 s: a full queue drains in
+    /// minutes, and providers make it longer by themselves.
     pub retry_after: Duration,
 }
 
@@ -40,8 +43,9 @@ impl Default for VerifyConfig {
 /// The whole way from a request to a job: limited, verified, durable, answered.
 pub type Intake<C> = SourceLimit<Verify<Enqueue<C>, C>>;
 
-/// Takes the deliveries of one endpoint into a queue, as jobs of this kind, with the usual bounds. Mount it where `POST` comes in; insert a
-/// [`super::Source`] before it, so that sources are told apart.
+/// Takes the deliveries of one endpoint into a queue, as jobs of this kind, with the usual bounds.
+/// Mount it where `POST` comes in; insert a [`super::Source`] before it, so that sources are told
+/// apart.
 pub fn intake<C: Clock + Clone>(
     verifier: Arc<dyn Verifier>,
     queue: Arc<dyn Queue>,

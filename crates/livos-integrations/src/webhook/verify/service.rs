@@ -19,11 +19,14 @@ use tower_service::Service;
 use super::{Body, VerifyConfig};
 use crate::webhook::{Check, Delivery, Verified, Verifier, VerifyError, limit::Token};
 
-/// A service over HTTP before one that takes verified deliveries, such as [`crate::webhook::Enqueue`].
+/// A service over HTTP before one that takes verified deliveries, such as
+/// [`crate::webhook::Enqueue`].
 ///
-/// In this order: method, length and encoding as the head states them; what the verifier says to the head; the body chunk by chunk, within its length and its
-/// time, each through the MAC; the verdict; a greeting is answered; everything else goes to the inner service, and what that made durable is answered as
-/// the provider wants it. A request that is dropped before its end may have been enqueued; its repeat is a duplicate then.
+/// In this order: method, length and encoding as the head states them; what the verifier says to
+/// the head; the body chunk by chunk, within its length and its time, each through the MAC; the
+/// verdict; a greeting is answered; everything else goes to the inner service, and what that made
+/// durable is answered as the provider wants it. A request that is dropped before its end may have
+/// been enqueued; its repeat is a duplicate then.
 #[derive(Clone)]
 pub struct Verify<S, C> {
     inner: S,

@@ -1,4 +1,5 @@
-//! The ends of the provider sessions that the pipeline holds: commands that wait, and drivers to poll.
+//! The ends of the provider sessions that the pipeline holds: commands that wait, and drivers to
+//! poll.
 
 use std::{
     collections::VecDeque,

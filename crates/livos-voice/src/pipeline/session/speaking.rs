@@ -143,7 +143,8 @@ where
         let Some(answer) = self.answer.take() else { return };
         let generation = answer.generation;
         let text = if complete { answer.text.as_str() } else { answer.heard(drive::now()) };
-        // Who answers is told of the answer alone: an opener in the history would teach the model to begin with one too.
+        // Who answers is told of the answer alone: an opener in the history would teach the model
+        // to begin with one too.
         let heard = Heard { text: answer.without_opener(text).to_owned(), complete };
         if !complete {
             if answer.started {

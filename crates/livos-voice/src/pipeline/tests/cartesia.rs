@@ -26,7 +26,8 @@ fn speaker(twin: &twin::Cartesia) -> Arc<dyn TextToSpeech> {
     Arc::new(Cartesia::new(config, connector).unwrap())
 }
 
-/// What comes out of a loudspeaker that plays each sample when it can, is silent while it has none, and can't take back what it played.
+/// What comes out of a loudspeaker that plays each sample when it can, is silent while it has none,
+/// and can't take back what it played.
 fn played(call: &Call) -> Vec<i16> {
     const RATE: f64 = 24_000.0;
     enum Step<'a> {

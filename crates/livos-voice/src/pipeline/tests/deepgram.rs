@@ -1,4 +1,5 @@
-//! The same sessions with the Deepgram client, against its twin: what is recognised was really sent.
+//! The same sessions with the Deepgram client, against its twin: what is recognised was really
+//! sent.
 
 use livos_core::secret::Secret;
 use livos_twins::{Twin as _, deepgram::Deepgram, tones};
@@ -67,7 +68,8 @@ async fn a_question_asked_by_button_is_recognised_and_answered() {
 async fn an_hour_of_silence_bills_nothing_and_keeps_the_socket() {
     let twin = Deepgram::new(livos_twins::deepgram::Config::default());
     let mut call = play(&twin, open_microphone()).await;
-    // A stream that never had audio is not held by keep-alives, in the stricter reading of the provider's documents.
+    // A stream that never had audio is not held by keep-alives, in the stricter reading of the
+    // provider's documents.
     call.ask_aloud("good morning").await;
     let before = twin.stats().billed_audio_seconds;
     let noise: Vec<u8> = (0..16_000i16).flat_map(|n| (n % 40 - 20).to_le_bytes()).collect();

@@ -12,7 +12,8 @@ use crate::ws::Limits;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Config {
-    /// The provider's address without a path. `wss://api.deepgram.com`; the regional hosts have lower limits.
+    /// The provider's address without a path. `wss://api.deepgram.com`; the regional hosts have
+    /// lower limits.
     pub base_url: String,
     /// The API key.
     pub key: Secret,
@@ -32,22 +33,30 @@ pub struct Config {
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct Timing {
-    /// How long the provider may take to answer the end of speech before the session goes on without. 500 ms: the 99th percentile is 326 ms
-    /// plus the network, and the provider does not promise an answer.
+    /// How long the provider may take to answer the end of speech before the session goes on
+    /// without. 500 ms: the 99th percentile is 326 ms plus the network, and the provider does not
+    /// promise an answer.
     pub finalize_timeout: Duration,
-    /// Nothing sent for this long: send a keep-alive. 4 s: the provider asks for 3 to 5 and closes after 10.
+    /// Nothing sent for this long: send a keep-alive. 4 s: the provider asks for 3 to 5 and closes
+    /// after 10.
     pub keep_alive_interval: Duration,
-    /// Audio sent without any message in answer after which one is owed. 1.5 s for `listen`, whose interim results come about once a second.
+    /// Audio sent without any message in answer after which one is owed. 1.5 s for `listen`, whose
+    /// interim results come about once a second.
     pub answer_due_after: Duration,
-    /// An owed answer that does not come for this long means that the provider is open but mute: the connection is replaced. 4 s.
+    /// An owed answer that does not come for this long means that the provider is open but mute:
+    /// the connection is replaced. 4 s.
     pub mute_after: Duration,
-    /// How much audio is kept to be sent again. 30 s: one wait of the longest backoff. Older audio is lost, and that is logged.
+    /// How much audio is kept to be sent again. 30 s: one wait of the longest backoff. Older audio
+    /// is lost, and that is logged.
     pub retained: Duration,
-    /// How many times faster than real time kept audio is sent again. 1.25: the provider accepts no more.
+    /// How many times faster than real time kept audio is sent again. 1.25: the provider accepts no
+    /// more.
     pub replay_speed: f64,
-    /// Silence sent on each new connection that has nothing else to carry, to mark it as used. Zero: it would be billed, and keep-alives hold
-    /// the socket where the provider follows the newer of its two descriptions. Where it closes such a socket after 10 s all the same, the
-    /// client connects again when there is speech, which is kept meanwhile; 20 ms here holds the socket for the price of 20 ms a connection.
+    /// Silence sent on each new connection that has nothing else to carry, to mark it as used.
+    /// Zero: it would be billed, and keep-alives hold the socket where the provider follows the
+    /// newer of its two descriptions. Where it closes such a socket after 10 s all the same, the
+    /// client connects again when there is speech, which is kept meanwhile; 20 ms here holds the
+    /// socket for the price of 20 ms a connection.
     pub opening_silence: Duration,
     /// How long closing may take, with the last results. 2 s.
     pub close_timeout: Duration,
@@ -76,7 +85,8 @@ pub struct ListenConfig {
     pub model: String,
     /// The language as BCP 47, or `multi`. `en-US`.
     pub language: String,
-    /// Silence after which the provider itself ends an utterance. 300 ms: a net under the local end of speech, which normally comes first.
+    /// Silence after which the provider itself ends an utterance. 300 ms: a net under the local end
+    /// of speech, which normally comes first.
     pub endpointing: Duration,
     /// Punctuation and case. True: turn taking reads them, and so does the page.
     pub punctuate: bool,
@@ -109,8 +119,8 @@ pub struct FluxConfig {
     pub language_hints: Vec<String>,
     /// Who judges that a turn is over.
     pub turns: Turns,
-    /// Audio that stops for this long inside an open turn is followed by `padding` of silence, because the provider's clock is the audio.
-    /// 500 ms.
+    /// Audio that stops for this long inside an open turn is followed by `padding` of silence,
+    /// because the provider's clock is the audio. 500 ms.
     pub stalled_after: Duration,
     /// The silence for that. 500 ms, billed.
     pub padding: Duration,
@@ -139,12 +149,14 @@ pub enum Turns {
     Provider {
         /// How sure it must be, 0.5 to 0.9.
         end_of_turn: f32,
-        /// How sure it must be to say that the turn may be over, 0.3 to 0.9 and at most `end_of_turn`; `None` for never.
+        /// How sure it must be to say that the turn may be over, 0.3 to 0.9 and at most
+        /// `end_of_turn`; `None` for never.
         eager_end_of_turn: Option<f32>,
         /// Silence that ends a turn whatever the model thinks, 500 ms to 10 s.
         timeout: Duration,
     },
-    /// Local turn taking, which forces each turn to end; the provider ends one itself after this silence only. At most 60 s.
+    /// Local turn taking, which forces each turn to end; the provider ends one itself after this
+    /// silence only. At most 60 s.
     Own {
         /// The provider's backstop.
         timeout: Duration,
@@ -152,7 +164,8 @@ pub enum Turns {
 }
 
 impl Default for Turns {
-    /// The provider's own defaults, with an eager threshold at which it reports early without asking the model for every breath.
+    /// The provider's own defaults, with an eager threshold at which it reports early without
+    /// asking the model for every breath.
     fn default() -> Self {
         Self::Provider { end_of_turn: 0.7, eager_end_of_turn: Some(0.5), timeout: Duration::from_secs(5) }
     }
@@ -251,7 +264,8 @@ impl Config {
         self.request("/v1/listen", &query)
     }
 
-    /// The head of the request for recordings. Its address is one of a WebSocket, which the connector knows how to reach.
+    /// The head of the request for recordings. Its address is one of a WebSocket, which the
+    /// connector knows how to reach.
     pub(super) fn recorded_request(&self, recorded: &RecordedConfig) -> Result<Request<()>, ConfigError> {
         let mut query = vec![
             ("model", recorded.model.clone()),

@@ -1,7 +1,8 @@
 //! `/v2/listen`, called Flux: the provider judges when a turn begins and ends.
 //!
-//! Its clock is the audio. Where audio stops inside a turn no event would ever come, so silence is sent in its place
-//! ([`FluxConfig::padding`]); that silence counts as audio of the session in all times, and is billed.
+//! Its clock is the audio. Where audio stops inside a turn no event would ever come, so silence is
+//! sent in its place ([`FluxConfig::padding`]); that silence counts as audio of the session in all
+//! times, and is billed.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -20,7 +21,8 @@ use crate::{
     stt::{Driver, SpeechToText, SttEvent, SttSession, TranscriptKind},
 };
 
-/// Within an open turn the provider reports every quarter second of audio, so two seconds without a report mean that it is mute.
+/// Within an open turn the provider reports every quarter second of audio, so two seconds without a
+/// report mean that it is mute.
 const MUTE_AFTER: Duration = Duration::from_secs(2);
 /// Half a second of audio is worth two reports.
 const ANSWER_DUE_AFTER: Duration = Duration::from_millis(500);
@@ -35,8 +37,9 @@ pub struct Flux {
 }
 
 impl Flux {
-    /// A client with this configuration, or what is wrong with it. Connects when a session opens. The watch over a mute provider is at most
-    /// two seconds here, because Flux reports every quarter second.
+    /// A client with this configuration, or what is wrong with it. Connects when a session opens.
+    /// The watch over a mute provider is at most two seconds here, because Flux reports every
+    /// quarter second.
     pub fn new(mut config: Config, flux: FluxConfig, connector: Connector) -> Result<Self, ConfigError> {
         let request = config.flux_request(&flux)?;
         config.timing.mute_after = config.timing.mute_after.min(MUTE_AFTER);

@@ -1,7 +1,9 @@
 //! `/v1/listen`: the provider recognises, and local turn taking asks for the rest when speech ends.
 //!
-//! The socket opens with the session and is held by keep-alive messages, which carry no audio and cost nothing; an hour of silence bills no
-//! second. See [`Timing::opening_silence`](super::Timing::opening_silence) for providers that close a socket which never carried audio.
+//! The socket opens with the session and is held by keep-alive messages, which carry no audio and
+//! cost nothing; an hour of silence bills no second. See
+//! [`Timing::opening_silence`](super::Timing::opening_silence) for providers that close a socket
+//! which never carried audio.
 
 use std::collections::VecDeque;
 
@@ -87,7 +89,8 @@ fn heard_results(results: wire::Results, replay: &mut Replay, out: &mut VecDeque
     let (is_final, speech_final, from_finalize) = flags;
     let best = results.into_best();
     let (words, cut, last) = words(replay, best.words, span);
-    // The older documentation shows results that end speech without being final; there is nothing after them all the same.
+    // The older documentation shows results that end speech without being final; there is nothing
+    // after them all the same.
     let is_final = is_final || speech_final || from_finalize;
     let kind = if is_final { TranscriptKind::Final } else { TranscriptKind::Interim };
     let mut transcript = transcript(kind, (words, cut), best.transcript, span);

@@ -1,6 +1,7 @@
 //! Recordings by `POST /v1/listen`: one request on a connection of its own.
 //!
-//! Voice notes are rare beside live speech, and a connection that is kept between them would be closed by then.
+//! Voice notes are rare beside live speech, and a connection that is kept between them would be
+//! closed by then.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
@@ -39,12 +40,14 @@ pub struct RecordedConfig {
     pub model: String,
     /// The language as BCP 47, or `multi`. `en-US`.
     pub language: String,
-    /// Numbers and dates written out as a reader expects them. True: nobody waits for the next word.
+    /// Numbers and dates written out as a reader expects them. True: nobody waits for the next
+    /// word.
     pub smart_format: bool,
-    /// The largest recording that is sent, in bytes. 20 MiB: two hours of voice notes. The provider itself takes 2 GB.
+    /// The largest recording that is sent, in bytes. 20 MiB: two hours of voice notes. The provider
+    /// itself takes 2 GB.
     pub max_bytes: usize,
-    /// How long connecting, sending and the answer may take together. 60 s: the provider needs a second or two for some minutes of speech, a slow uplink
-    /// more than that.
+    /// How long connecting, sending and the answer may take together. 60 s: the provider needs a
+    /// second or two for some minutes of speech, a slow uplink more than that.
     pub timeout: Duration,
 }
 
@@ -90,8 +93,8 @@ impl Recorded {
             let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(TranscribeError::Broken)?;
             Ok((head, body.to_bytes()))
         };
-        // The connection is polled here, so that no task outlives the call. Where it ends first, what it brought is in memory, or the answer
-        // never comes whole and the exchange says so.
+        // The connection is polled here, so that no task outlives the call. Where it ends first,
+        // what it brought is in memory, or the answer never comes whole and the exchange says so.
         let (head, body) = match select(pin!(exchange), pin!(connection)).await {
             Either::Left((answered, _)) => answered?,
             Either::Right((_, exchange)) => exchange.await?,
@@ -112,7 +115,8 @@ impl Recorded {
         {
             headers.insert(HOST, host);
         }
-        // The provider looks into the file for what it is, so a kind that is no header is only left out.
+        // The provider looks into the file for what it is, so a kind that is no header is only left
+        // out.
         if let Ok(kind) = HeaderValue::from_str(&recording.mime) {
             headers.insert(CONTENT_TYPE, kind);
         }
@@ -169,7 +173,8 @@ fn read(
     if status.is_server_error() || passing.contains(&status) {
         return Err(TranscribeError::Busy { status, retry_after });
     }
-    // A parameter that is refused has a code in capitals; audio that is refused has the words of the status.
+    // A parameter that is refused has a code in capitals; audio that is refused has the words of
+    // the status.
     let failure: Option<Failure> = serde_json::from_slice(body).ok();
     match failure {
         Some(Failure { err_code, err_msg })
@@ -246,7 +251,8 @@ mod tests {
         spoken("hello").0
     }
 
-    /// What is said of a note by a peer that reads the request and answers with these bytes, then closes or stays.
+    /// What is said of a note by a peer that reads the request and answers with these bytes, then
+    /// closes or stays.
     async fn of_peer(answer: &'static str, stays: bool) -> Result<Transcript, TranscribeError> {
         let connector = connect::from_fn(move |_| async move {
             let (ours, mut theirs): (DuplexStream, DuplexStream) = tokio::io::duplex(1 << 20);

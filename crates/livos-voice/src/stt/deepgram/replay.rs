@@ -1,9 +1,11 @@
 //! Which audio is sent where, what is fixed, and what must be sent again after a loss. Pure.
 //!
-//! The session's audio is one row of samples; a connection carries a piece of it and counts time from that piece's start. After a loss the
-//! next connection begins at the end of the last word that a final transcript fixed, so that no word can be lost, and the cut lies in the
-//! silence after that word, so that none can be heard twice. What is left is the tail of that word where the provider put its end too
-//! early: whatever ends within [`TAIL`] of it is that tail and no word.
+//! The session's audio is one row of samples; a connection carries a piece of it and counts time
+//! from that piece's start. After a loss the next connection begins at the end of the last word
+//! that a final transcript fixed, so that no word can be lost, and the cut lies in the silence
+//! after that word, so that none can be heard twice. What is left is the tail of that word where
+//! the provider put its end too early: whatever ends within [`TAIL`] of it is that tail and no
+//! word.
 //!
 //! Places count bytes of the session's audio.
 
@@ -15,9 +17,11 @@ use crate::audio::AudioFormat;
 
 /// Bytes of a second of the session's audio.
 const SECOND: u64 = 32_000;
-/// No word is longer. Silence that a final transcript covers needs no second hearing, except where a word may already have begun in it.
+/// No word is longer. Silence that a final transcript covers needs no second hearing, except where
+/// a word may already have begun in it.
 const LONGEST_WORD: u64 = 2 * SECOND;
-/// 60 ms: the provider's ends of words are some hundredths of a second wrong, and no word is shorter.
+/// 60 ms: the provider's ends of words are some hundredths of a second wrong, and no word is
+/// shorter.
 const TAIL: u64 = SECOND * 6 / 100;
 /// 20 ms: an answer that stops this much before the end of speech is an answer to all of it.
 const SLACK: u64 = SECOND / 50;
@@ -39,7 +43,8 @@ struct Ending {
     place: u64,
     /// When the provider was asked on this connection.
     asked: Option<Instant>,
-    /// Whether the wait ran out, and the session went on without an answer. Its words may still come.
+    /// Whether the wait ran out, and the session went on without an answer. Its words may still
+    /// come.
     given_up: bool,
 }
 
@@ -84,7 +89,8 @@ impl Replay {
         self.sent = (self.sent + bytes).min(self.written);
     }
 
-    /// A new connection opens, and audio from `oldest` on is still kept. Answers how much audio is lost for good.
+    /// A new connection opens, and audio from `oldest` on is still kept. Answers how much audio is
+    /// lost for good.
     pub(super) fn reopen(&mut self, oldest: u64) -> Duration {
         let wanted = self.spoken.max(self.covered.saturating_sub(LONGEST_WORD));
         self.base = wanted.max(oldest).min(self.written);
@@ -109,7 +115,8 @@ impl Replay {
         end <= self.heard_before
     }
 
-    /// A final transcript covers the audio up to `end`; its last word, where it has one, ends at `word`.
+    /// A final transcript covers the audio up to `end`; its last word, where it has one, ends at
+    /// `word`.
     pub(super) fn fix(&mut self, end: u64, word: Option<u64>) {
         self.covered = self.covered.max(end);
         self.spoken = self.spoken.max(word.unwrap_or(0)).min(self.written);
@@ -156,8 +163,8 @@ impl Replay {
         }
     }
 
-    /// A final transcript up to `end` came, as the answer to a question or by itself. True when it answers the end of speech that the
-    /// session still waits for.
+    /// A final transcript up to `end` came, as the answer to a question or by itself. True when it
+    /// answers the end of speech that the session still waits for.
     pub(super) fn answer(&mut self, end: u64, from_question: bool) -> bool {
         let Some(ending) = self.ending else {
             self.stale -= u32::from(from_question && self.stale > 0);
@@ -309,7 +316,8 @@ mod tests {
                     }
                     Step::Lost => {
                         prop_assert_eq!(replay.reopen(0), Duration::ZERO);
-                        // Nothing that may hold an unheard word is left out; nothing that was said is said again.
+                        // Nothing that may hold an unheard word is left out; nothing that was said
+                        // is said again.
                         prop_assert!(replay.sent() >= spoken);
                         prop_assert!(replay.sent() <= covered.max(spoken));
                         prop_assert!(replay.sent() == spoken || covered - replay.sent() == LONGEST_WORD);

@@ -1,8 +1,9 @@
-//! The driver of a recognition session, the same for both dialects: it keeps the connection, keeps audio for a second sending, and watches a
-//! provider that is open but mute.
+//! The driver of a recognition session, the same for both dialects: it keeps the connection, keeps
+//! audio for a second sending, and watches a provider that is open but mute.
 //!
-//! Audio is always written into a ring first and sent from there or, when nothing is waiting, straight from the frame. So there is no state
-//! in which audio is refused: without a connection, or behind a peer that does not read, it simply waits, up to the bound of the ring.
+//! Audio is always written into a ring first and sent from there or, when nothing is waiting,
+//! straight from the frame. So there is no state in which audio is refused: without a connection,
+//! or behind a peer that does not read, it simply waits, up to the bound of the ring.
 
 use std::{
     collections::VecDeque,
@@ -37,14 +38,17 @@ use crate::{
 
 /// Commands that may wait for the driver: over a second of 20 ms frames.
 const COMMANDS: usize = 64;
-/// Events that may wait for the listener in the channel, and again as many in the driver before it stops reading the socket.
+/// Events that may wait for the listener in the channel, and again as many in the driver before it
+/// stops reading the socket.
 const EVENTS: usize = 64;
 /// Kept audio is sent in pieces of 100 ms, which the provider calls a good size.
 const PIECE: u64 = 3200;
-/// An end of speech is owed an answer when at least 300 ms of audio had none; of less, the provider may have nothing to say.
+/// An end of speech is owed an answer when at least 300 ms of audio had none; of less, the provider
+/// may have nothing to say.
 const OWED: u64 = 9600;
 
-/// An unused connection that is repaired within this wait is replaced without telling. 100 ms: the wait after a sound connection.
+/// An unused connection that is repaired within this wait is replaced without telling. 100 ms: the
+/// wait after a sound connection.
 const QUIET: Duration = Duration::from_millis(100);
 
 /// What a dialect makes of the provider's messages, and what it says itself.
@@ -60,7 +64,8 @@ pub(super) trait Dialect: Send + 'static {
     fn question(&self) -> &'static str;
     /// Silence that must come before the question.
     fn trailing_silence(&self) -> u64;
-    /// Silence to send when no audio was sent for so long, because the provider's clock would stand still.
+    /// Silence to send when no audio was sent for so long, because the provider's clock would stand
+    /// still.
     fn padding(&self) -> Option<(Duration, u64)>;
     /// A new connection takes over; what was provisional is void.
     fn reopened(&mut self, out: &mut VecDeque<Heard>);
@@ -231,7 +236,8 @@ impl<D: Dialect> Session<D> {
     }
 
     fn tell(&mut self, event: SttEvent) {
-        // Only the newest state matters to a listener that is behind, so a long outage cannot fill the memory.
+        // Only the newest state matters to a listener that is behind, so a long outage cannot fill
+        // the memory.
         if let (Some(last @ SttEvent::State(_)), SttEvent::State(_)) = (self.outbox.back_mut(), &event) {
             *last = event;
         } else {
@@ -297,7 +303,8 @@ impl<D: Dialect> Session<D> {
         }
     }
 
-    /// Sends what waits, as far as the connection takes it: kept audio, the question after it, the farewell.
+    /// Sends what waits, as far as the connection takes it: kept audio, the question after it, the
+    /// farewell.
     async fn pump(&mut self) {
         loop {
             let flush = self.replay.is_ending() || self.closing.is_some();
@@ -446,7 +453,8 @@ impl<D: Dialect> Session<D> {
         }
         tracing::info!(reason, "the connection to the recogniser was lost");
         metrics::counter!("livos_stt_connections_lost_total").increment(1);
-        // A provider that closes what nobody uses would do so again and again, and may bill each connection a second.
+        // A provider that closes what nobody uses would do so again and again, and may bill each
+        // connection a second.
         self.dormant = self.quiet && self.replay.backlog() == 0;
         if !self.dormant {
             self.reconnect.input(input);

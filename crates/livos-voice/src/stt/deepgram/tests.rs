@@ -1,4 +1,5 @@
-//! Sessions against the twin, in virtual time. What is said is letter tones, so a transcript shows which samples arrived.
+//! Sessions against the twin, in virtual time. What is said is letter tones, so a transcript shows
+//! which samples arrived.
 
 use std::time::Duration;
 
@@ -340,12 +341,14 @@ async fn garbage_is_skipped_or_answered_with_a_new_connection() {
     }
 }
 
-/// Says every word of a count to a provider that takes audio this many times faster than it sounds, with its sockets cut after these waits.
+/// Says every word of a count to a provider that takes audio this many times faster than it sounds,
+/// with its sockets cut after these waits.
 async fn count_aloud(words: usize, speed: f64, cuts: &[Duration]) -> Vec<SttEvent> {
     let twin = Deepgram::new(deepgram::Config { intake_cap: Some(speed), ..deepgram::Config::default() });
     let mut config = config();
     config.timing.replay_speed = speed;
-    // Cuts come so close together here that the usual measure of a sound connection would make every wait the longest.
+    // Cuts come so close together here that the usual measure of a sound connection would make
+    // every wait the longest.
     config.reconnect.stable_after = Duration::from_millis(200);
     let mut rig = open(&twin, config);
     rig.connected().await;

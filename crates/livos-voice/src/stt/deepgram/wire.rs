@@ -1,7 +1,8 @@
 //! Deepgram's messages, as far as we read and write them.
 //!
-//! A message of an unknown type is skipped, and a known one is read with every field that may be missing as optional: the provider adds and
-//! drops fields without notice, and a recogniser that stops for that would take the conversation with it.
+//! A message of an unknown type is skipped, and a known one is read with every field that may be
+//! missing as optional: the provider adds and drops fields without notice, and a recogniser that
+//! stops for that would take the conversation with it.
 
 use serde::Deserialize;
 
@@ -29,7 +30,8 @@ struct Kind {
 }
 
 impl Message {
-    /// Reads one text message; an error where it is not an object with a type, or a known type lacks what makes it one.
+    /// Reads one text message; an error where it is not an object with a type, or a known type
+    /// lacks what makes it one.
     pub(super) fn parse(text: &str) -> Result<Self, serde_json::Error> {
         let Kind { kind } = serde_json::from_str(text)?;
         Ok(match kind.as_str() {

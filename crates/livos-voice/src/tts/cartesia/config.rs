@@ -11,11 +11,13 @@ use crate::ws::Limits;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct CartesiaConfig {
-    /// `wss://api.cartesia.ai`, or any wire-compatible server. A path, if any, stands before `/tts/websocket`.
+    /// `wss://api.cartesia.ai`, or any wire-compatible server. A path, if any, stands before
+    /// `/tts/websocket`.
     pub base_url: Uri,
     /// The API key, sent as a bearer token.
     pub key: Secret,
-    /// The version of the protocol. `2026-03-01`: the first with structured errors, and the shape of `voice` that this client sends.
+    /// The version of the protocol. `2026-03-01`: the first with structured errors, and the shape
+    /// of `voice` that this client sends.
     pub version: String,
     /// `sonic-3.5`: the newest stable model of the reference.
     pub model: String,
@@ -23,17 +25,20 @@ pub struct CartesiaConfig {
     pub voice: String,
     /// BCP 47 language of the text.
     pub language: String,
-    /// How long the provider may gather text before it speaks, up to 5 s. Zero: this client sends whole clauses; the provider's own default of
-    /// three seconds would be waited on top.
+    /// How long the provider may gather text before it speaks, up to 5 s. Zero: this client sends
+    /// whole clauses; the provider's own default of three seconds would be waited on top.
     pub max_buffer_delay: Duration,
-    /// Text was sent and nothing came for this long: the connection is replaced. 3 s: the 99th percentile of the first byte is 200 ms.
+    /// Text was sent and nothing came for this long: the connection is replaced. 3 s: the 99th
+    /// percentile of the first byte is 200 ms.
     pub mute_after: Duration,
-    /// An idle connection is replaced after this long. 4 minutes: the provider closes it after five.
+    /// An idle connection is replaced after this long. 4 minutes: the provider closes it after
+    /// five.
     pub recycle_after: Duration,
-    /// After this long without audio, with all text spoken, further text goes into a new context. 800 ms: a context expires one second after its
-    /// last audio.
+    /// After this long without audio, with all text spoken, further text goes into a new context.
+    /// 800 ms: a context expires one second after its last audio.
     pub context_idle: Duration,
-    /// How often one reply is tried again after an error of the provider. 3: at a quarter, half and one second, the listener still waits.
+    /// How often one reply is tried again after an error of the provider. 3: at a quarter, half and
+    /// one second, the listener still waits.
     pub retries: u32,
     /// The wait before the first retry; each is twice the one before.
     pub retry_delay: Duration,
@@ -82,7 +87,8 @@ impl CartesiaConfig {
         self.request().map(drop)
     }
 
-    /// The upgrade request. The key goes into a header and never into the address, which ends up in logs.
+    /// The upgrade request. The key goes into a header and never into the address, which ends up in
+    /// logs.
     pub(super) fn request(&self) -> Result<Request<()>, InvalidConfig> {
         let base = self.base_url.to_string();
         let address = format!("{}/tts/websocket", base.trim_end_matches('/'));

@@ -1,6 +1,8 @@
-//! One reply across the contexts and connections that speak it: what was sent, what came back, and where to go on after a break.
+//! One reply across the contexts and connections that speak it: what was sent, what came back, and
+//! where to go on after a break.
 //!
-//! Positions in the text are bytes, positions in the audio are samples from the first sample of the reply, whatever context it came in.
+//! Positions in the text are bytes, positions in the audio are samples from the first sample of the
+//! reply, whatever context it came in.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -9,8 +11,9 @@ use std::time::{Duration, Instant};
 use crate::{audio::AudioFormat, generation::Generation, tts::SpokenWord};
 
 const FORMAT: AudioFormat = AudioFormat::VOICE;
-/// How far ahead of the last placed word the next one is looked for, in bytes. The provider skips what it does not speak (an emoji, a
-/// tag); a word much further on is another of the same spelling.
+/// How far ahead of the last placed word the next one is looked for, in bytes. The provider skips
+/// what it does not speak (an emoji, a tag); a word much further on is another of the same
+/// spelling.
 const LOOK_AHEAD: usize = 64;
 
 /// The pause at a break: about as short as one between two words is.
@@ -100,8 +103,8 @@ impl Reply {
         })
     }
 
-    /// What to send now, if anything. A context that has nothing left to say and has been still for `idle`, or that the provider ended, is left
-    /// for a new one.
+    /// What to send now, if anything. A context that has nothing left to say and has been still for
+    /// `idle`, or that the provider ended, is left for a new one.
     pub(super) fn submit(&mut self, now: Instant, idle: Duration) -> Option<Submission> {
         self.leave_stale_context(now, idle);
         let sent = self.context.as_ref().map_or(self.spoken, |context| context.sent);
@@ -142,7 +145,8 @@ impl Reply {
         self.last_chunk = Some(now);
     }
 
-    /// Words of the context that speaks now, with times from its own beginning in seconds; answers them placed in the reply.
+    /// Words of the context that speaks now, with times from its own beginning in seconds; answers
+    /// them placed in the reply.
     pub(super) fn words(&mut self, words: &[String], starts: &[f64], ends: &[f64]) -> Vec<SpokenWord> {
         let Some(context) = &self.context else { return Vec::new() };
         let (base, sent) = (samples_to_time(context.audio_base), context.sent);
@@ -165,8 +169,8 @@ impl Reply {
         context.finish_sent && context.sent == self.text.len()
     }
 
-    /// The context is lost with its connection, or failed: the reply goes on after the last word whose audio came whole. Answers where the audio
-    /// that came after it, if any, is void from.
+    /// The context is lost with its connection, or failed: the reply goes on after the last word
+    /// whose audio came whole. Answers where the audio that came after it, if any, is void from.
     pub(super) fn interrupted(&mut self) -> Option<Duration> {
         self.context.take()?;
         let received = samples_to_time(self.received);
@@ -181,8 +185,8 @@ impl Reply {
         (void_words || received > samples_to_time(self.received)).then(|| samples_to_time(self.received))
     }
 
-    /// The pause to play where a reply was broken and goes on: its last word may have lost the pause after it, and would run into the next one.
-    /// Counts it as received.
+    /// The pause to play where a reply was broken and goes on: its last word may have lost the
+    /// pause after it, and would run into the next one. Counts it as received.
     pub(super) fn seam(&mut self) -> Option<Duration> {
         (self.received > 0 && !self.is_complete()).then(|| {
             self.received += time_to_samples(SEAM);
@@ -196,10 +200,11 @@ impl Reply {
     }
 }
 
-/// Where a word of the provider stands in the text, from `from` on: the whole token between white space that holds it.
+/// Where a word of the provider stands in the text, from `from` on: the whole token between white
+/// space that holds it.
 ///
-/// The provider may drop or change punctuation and case. A word that is not found takes the place of the next token, so that the count of
-/// words still holds.
+/// The provider may drop or change punctuation and case. A word that is not found takes the place
+/// of the next token, so that the count of words still holds.
 fn locate(text: &str, from: usize, word: &str) -> Option<(usize, usize)> {
     let core = core_of(word);
     let mut tokens = tokens(text, from).peekable();

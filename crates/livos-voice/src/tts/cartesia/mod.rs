@@ -1,9 +1,11 @@
-//! Cartesia's streaming speech over one WebSocket: <https://docs.cartesia.ai/api-reference/tts/websocket>.
+//! Cartesia's streaming speech over one WebSocket:
+//! <https://docs.cartesia.ai/api-reference/tts/websocket>.
 //!
-//! The socket stays open between replies, because opening one costs some 200 ms. Each reply is a context of its own (more than one when the
-//! model pauses or a connection breaks); what arrives for any other context is dropped where it is met, since a cancelled generation goes on
-//! sending to its end. A socket that breaks in the middle of a reply is replaced, and the reply goes on from the first word whose audio had
-//! not come.
+//! The socket stays open between replies, because opening one costs some 200 ms. Each reply is a
+//! context of its own (more than one when the model pauses or a connection breaks); what arrives
+//! for any other context is dropped where it is met, since a cancelled generation goes on sending
+//! to its end. A socket that breaks in the middle of a reply is replaced, and the reply goes on
+//! from the first word whose audio had not come.
 
 mod config;
 mod contexts;

@@ -1,4 +1,5 @@
-//! The driver of a synthesis session: one socket, kept and replaced, and the reply that is spoken over it.
+//! The driver of a synthesis session: one socket, kept and replaced, and the reply that is spoken
+//! over it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,7 +26,8 @@ use crate::{
 
 /// Pieces of text that may wait. 64: an answer has a few; more means that the session is stuck.
 const COMMANDS: usize = 64;
-/// Audio and words that may wait for the listener. 64 messages of the provider, some seconds of audio: beyond that the provider is held back.
+/// Audio and words that may wait for the listener. 64 messages of the provider, some seconds of
+/// audio: beyond that the provider is held back.
 const EVENTS: usize = 64;
 /// How long a message may take to be written. 5 s: a peer that does not read for so long is gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -193,7 +195,8 @@ impl Session {
         true
     }
 
-    /// Drops the current reply. The provider is told, and whatever it still sends of it belongs to no context that is known here.
+    /// Drops the current reply. The provider is told, and whatever it still sends of it belongs to
+    /// no context that is known here.
     async fn cancel(&mut self) {
         let Some(reply) = self.reply.take() else { return };
         self.retry_at = None;
@@ -453,7 +456,8 @@ impl Session {
 }
 
 impl Line {
-    /// Audio from base64 in a buffer that is used again once the frames made of it are gone. Keeps half a sample for the next chunk.
+    /// Audio from base64 in a buffer that is used again once the frames made of it are gone. Keeps
+    /// half a sample for the next chunk.
     fn decode(&mut self, data: &str) -> Option<bytes::Bytes> {
         self.buffer.clear();
         let carried = usize::from(self.odd.is_some());

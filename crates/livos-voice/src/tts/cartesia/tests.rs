@@ -1,4 +1,5 @@
-//! A client and its twin over streams in memory, in virtual time. The twin speaks in letter tones, so what was heard can be read back.
+//! A client and its twin over streams in memory, in virtual time. The twin speaks in letter tones,
+//! so what was heard can be read back.
 
 use std::time::Duration;
 
@@ -289,7 +290,8 @@ async fn a_hundred_dropped_connections_lose_no_word_and_repeat_none() {
         (rig.audio, rig.words) = (Vec::new(), Vec::new());
         rig.say(generation, &text).await;
         let audio_or_end = |event: &TtsEvent| matches!(event, TtsEvent::Audio { .. } | TtsEvent::Done(_));
-        // Where the session waits to connect again there is nothing to drop, and nothing is counted.
+        // Where the session waits to connect again there is nothing to drop, and nothing is
+        // counted.
         while rig.until(audio_or_end).await != TtsEvent::Done(generation) {
             let after = Duration::from_millis(random.random_range(1..400));
             if rig.wait(after).await.contains(&TtsEvent::Done(generation)) {

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::CartesiaConfig;
 
-/// A request to generate. All fields but `transcript`, `continue` and `context_id` stay the same within a context, and are sent each time.
+/// A request to generate. All fields but `transcript`, `continue` and `context_id` stay the same
+/// within a context, and are sent each time.
 #[derive(Debug, Serialize)]
 pub(super) struct Generate<'a> {
     model_id: &'a str,
@@ -67,7 +68,8 @@ fn to_json(message: &impl Serialize) -> String {
     serde_json::to_string(message).unwrap_or_default()
 }
 
-/// Text that is borrowed where it needs no unescaping. A type of its own, because serde always copies into an `Option<Cow<str>>`.
+/// Text that is borrowed where it needs no unescaping. A type of its own, because serde always
+/// copies into an `Option<Cow<str>>`.
 #[derive(Debug, Deserialize)]
 #[serde(transparent)]
 pub(super) struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
@@ -80,7 +82,8 @@ impl std::ops::Deref for Text<'_> {
     }
 }
 
-/// Any message of the provider. Borrowed from the text it came in: the audio is not copied before it is decoded.
+/// Any message of the provider. Borrowed from the text it came in: the audio is not copied before
+/// it is decoded.
 #[derive(Debug, Deserialize)]
 pub(super) struct Incoming<'a> {
     #[serde(rename = "type", borrow)]

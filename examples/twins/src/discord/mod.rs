@@ -16,9 +16,9 @@
 //! - **Gateway**: Hello with [`Config::heartbeat_interval`]; ack for each heartbeat; a client that
 //!   is silent for one and a half intervals is closed with
 //!   4009. Identify gives `READY` and `GUILD_CREATE`; intents decide what comes, and whether text
-//!         is withheld. Resume replays what came after `seq` and ends with `RESUMED`. A session
-//!         lives for [`Config::session_life`] after its connection, and not at all after a close
-//!         with 1000 or 1001.
+//!   is withheld. Resume replays what came after `seq` and ends with `RESUMED`. A session
+//!   lives for [`Config::session_life`] after its connection, and not at all after a close
+//!   with 1000 or 1001.
 //! - **Close codes**: 4001 unknown op, 4002 no JSON or more than 4,096 bytes, 4003 not identified,
 //!   4004 wrong token, 4005 identified twice, 4007 a sequence that never was, 4008 more than 120
 //!   events in 60 s, 4009, 4012 another version, 4013 unknown intents, 4014 privileged ones.

@@ -1,8 +1,8 @@
-//! `cargo xtask up | test | check | bench | web | fuzz`: the only scripts of the project, in Rust,
-//! with no dependency.
+//! `cargo xtask up | test | check | bench | web | fuzz | house`: the scripts of the project.
 
 mod bench;
 mod fuzz;
+mod house_report;
 mod packages;
 mod sh;
 mod test;
@@ -21,7 +21,9 @@ cargo xtask <command>
   bench [NAME ..]  the measured claims, printed as tables (`bench list` names them)
   fuzz [--seconds N] [TARGET ..]
                    every fuzz target for N seconds, 20 where nothing is said (`fuzz list` names them)
-  web [types]      build the web client; `types` writes its protocol types anew from the Rust types
+  house [--root DIR ..] [--details]
+                   sizes, circles, names and prose as a table, with a column for each checkout
+  web [types]      build the web client; `types` writes its protocol types from the Rust types
 ";
 
 fn main() -> ExitCode {
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
         Some("check") => test::run(&["fmt", "clippy", "doc", "tidy"].map(str::to_owned)),
         Some("bench") => bench::run(rest),
         Some("fuzz") => fuzz::run(rest),
+        Some("house") => house_report::run(rest),
         Some("web") if rest.first().is_some_and(|arg| arg == "types") => web::write_types(),
         Some("web") => web::build().map(|_| ()),
         _ => {

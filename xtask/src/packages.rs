@@ -7,7 +7,7 @@ use crate::sh::{self, Result, say};
 
 /// Hears and speaks in the demo: offline recognition and a voice, for the simulated providers.
 pub const SPEECH: &[&str] = &["pocketsphinx", "pocketsphinx-en-us", "flite", "opus-tools"];
-/// What the tests need beside that: a browser, real speech, a Redis and a PostgreSQL server, and
+/// What the tests also need: a browser, real speech, a Redis and a PostgreSQL server, and
 /// what the vendors' own SDKs run on.
 pub const TEST: &[&str] = &[
     "chromium",

@@ -32,7 +32,7 @@ const STEPS: &[Step] = &[
         cargo("documentation examples", &["test", "--quiet", "--workspace", "--doc", "--all-features"])
     }),
     ("tidy", "the shape of the house", || {
-        cargo("the shape of the house", &["test", "--quiet", "-p", "livos-core", "--test", "tidy"])
+        cargo("the shape of the house", &["test", "--quiet", "-p", "xtask", "--test", "tidy"])
     }),
     ("features", "each feature alone", features),
     ("deny", "licences, sources and banned crates", deny),
@@ -223,7 +223,7 @@ impl Deployment {
     fn start() -> Result<Self> {
         say("==> cargo xtask up");
         let mut up = sh::cargo(&["xtask", "up", "--", "--listen", "127.0.0.1:0"]);
-        // Not the file of whoever works on this machine.
+        // Never the store of the person who works on this machine.
         up.env("LIVOS_STORE", sh::target().join("browser-test.redb"));
         let mut child =
             up.stdout(Stdio::piped()).spawn().map_err(|error| format!("cargo xtask up: {error}"))?;

@@ -62,7 +62,7 @@ fn node_present() -> bool {
     major.is_some_and(|major| major >= MIN_NODE) && sh::has("npm", "--version")
 }
 
-/// Writes the protocol types anew.
+/// Writes the protocol types to the client's source.
 pub fn write_types() -> Result {
     types(&[])
 }

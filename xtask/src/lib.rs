@@ -1,0 +1,3 @@
+//! The analysis behind `cargo xtask house`, which the tidy test shares.
+
+pub mod house;

@@ -137,7 +137,6 @@ where
             audio_meter: self.meter.clone().map(AudioMeter::new),
             meter: self.meter,
             answer: None,
-            typed: false,
             reports: false,
             clock: PeerClock::new(drive::now()),
             openers,
@@ -165,8 +164,6 @@ struct Live<S, T> {
     audio_meter: Option<AudioMeter>,
     meter: Option<Meter>,
     answer: Option<Answer>,
-    /// The message being handed to turn taking was typed, so its answer is shown as well as spoken.
-    typed: bool,
     /// The client has told of its player before.
     reports: bool,
     clock: PeerClock,

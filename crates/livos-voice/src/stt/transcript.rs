@@ -40,3 +40,23 @@ pub struct Transcript {
     /// The provider heard the end of an utterance.
     pub end_of_speech: bool,
 }
+
+impl Transcript {
+    /// What was heard between `start` and `end`, without times of the single words.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use livos_voice::stt::{Transcript, TranscriptKind};
+    /// let heard = Transcript::new(TranscriptKind::Final, "Turn on the lamp.", Duration::ZERO, Duration::from_secs(1));
+    /// assert!(heard.words.is_empty() && !heard.end_of_speech);
+    /// ```
+    pub fn new(kind: TranscriptKind, text: impl Into<String>, start: Duration, end: Duration) -> Self {
+        Self { kind, text: text.into(), words: Vec::new(), start, end, end_of_speech: false }
+    }
+
+    /// The same transcript, whose words have a place in the audio.
+    pub fn with_words(mut self, words: Vec<Word>) -> Self {
+        self.words = words;
+        self
+    }
+}

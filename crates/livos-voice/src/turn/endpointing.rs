@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use super::TurnConfig;
+use super::event::TurnConfig;
 
 /// How finished a text looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

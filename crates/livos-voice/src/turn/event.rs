@@ -72,6 +72,17 @@ pub struct Commit {
     /// When the user stopped speaking: the last voiced audio, the release of the button, or the
     /// typed message's arrival.
     pub end_of_speech: Instant,
+    /// How the user put it.
+    pub origin: Origin,
+}
+
+/// How a turn reached the session. A typed turn is answered as text as well as aloud.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// By voice.
+    Spoken,
+    /// As a message; it is whole, so nothing said later is joined to it.
+    Typed,
 }
 
 /// What turn taking decides.

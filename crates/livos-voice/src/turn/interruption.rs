@@ -8,7 +8,7 @@
 
 use std::time::Instant;
 
-use super::TurnConfig;
+use super::event::TurnConfig;
 
 /// What is known of a sound made while the agent has the floor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -19,10 +19,11 @@ use std::{
 use livos_core::machine::Machine;
 
 use super::{
-    Commit, Mode, TurnConfig, TurnInput, TurnOutput, TurnState,
-    endpointing::{self, Completeness, completeness},
+    endpointing::{Completeness, completeness},
+    event::{Commit, Mode, Origin, TurnConfig, TurnInput, TurnOutput, TurnState},
     interruption::{self, Evidence, Verdict},
-    said::{Said, same_words},
+    said::same_words,
+    user::{Due, EndsBy, Floor, Hearing, Phase, UserTurn},
 };
 use crate::{generation::Generation, stt::Transcript, vad::VadState};
 
@@ -42,34 +43,6 @@ pub struct TurnTaking {
     covered: Duration,
     shown: TurnState,
     outputs: VecDeque<TurnOutput>,
-}
-
-#[derive(Debug)]
-struct UserTurn {
-    began: Instant,
-    phase: Phase,
-    /// Taken by the button: it ends by the button, and no endpointing delay applies.
-    by_button: bool,
-    /// The floor is the user's; otherwise the agent has it and this is a sound on trial.
-    proven: bool,
-    said: Said,
-    speculation: Option<Commit>,
-    speculations: u32,
-    /// The recogniser lost its connection during the turn.
-    disturbed: bool,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Phase {
-    /// The button is down, or the detector hears speech.
-    Active {
-        /// Since when without a break.
-        since: Instant,
-        /// The last voiced audio, once the detector thinks that it has stopped.
-        stopping: Option<Instant>,
-    },
-    /// Speech has ended and the recogniser was asked for its last words.
-    Ended { end_of_speech: Instant, asked: Instant, answered: bool },
 }
 
 #[derive(Debug)]
@@ -110,9 +83,9 @@ impl TurnTaking {
         self.gate_open
     }
 
-    /// What the user has said in the turn under way, for display; none while there is no turn.
+    /// What the user has said in the turn under way, for display; `None` while there are no words.
     pub fn said(&self) -> Option<String> {
-        self.user.as_ref().map(|user| user.said.text())
+        self.user.as_ref().map(|user| user.said.text()).filter(|text| !text.is_empty())
     }
 
     fn change_mode(&mut self, now: Instant, mode: Mode) {
@@ -132,12 +105,12 @@ impl TurnTaking {
         if self.mode != Mode::PushToTalk {
             return;
         }
-        self.resume_or_begin(now, true);
+        self.resume_or_begin(now, EndsBy::Button);
         self.take_floor();
     }
 
     fn release(&mut self, now: Instant) {
-        if self.user.as_ref().is_some_and(|user| user.by_button) {
+        if self.user.as_ref().is_some_and(|user| user.ends_by == EndsBy::Button) {
             self.end_speech(now, now);
         }
     }
@@ -152,7 +125,7 @@ impl TurnTaking {
         match state {
             VadState::Starting => self.hold_agent(now),
             VadState::Speaking => {
-                self.resume_or_begin(now, false);
+                self.resume_or_begin(now, EndsBy::Silence);
                 self.hold_agent(now);
             }
             VadState::Stopping => {
@@ -170,35 +143,18 @@ impl TurnTaking {
     }
 
     /// The user speaks: begins a turn, or goes on with the one that was about to be committed.
-    fn resume_or_begin(&mut self, now: Instant, by_button: bool) {
-        let disturbed = !self.recognising;
-        let free = self.agent.is_none();
-        let user = self.user.get_or_insert_with(|| UserTurn {
-            began: now,
-            phase: Phase::Ended { end_of_speech: now, asked: now, answered: false },
-            by_button,
-            proven: free,
-            said: Said::default(),
-            speculation: None,
-            speculations: 0,
-            disturbed,
-        });
-        match &mut user.phase {
-            Phase::Active { since, stopping } => {
-                if stopping.take().is_some() {
-                    *since = now;
-                }
-            }
-            ended => *ended = Phase::Active { since: now, stopping: None },
-        }
-        user.by_button = by_button;
+    fn resume_or_begin(&mut self, now: Instant, ends_by: EndsBy) {
+        let hearing = if self.recognising { Hearing::Undisturbed } else { Hearing::Disturbed };
+        let floor = if self.agent.is_none() { Floor::Proven } else { Floor::OnTrial };
+        let user = self.user.get_or_insert_with(|| UserTurn::new(now, ends_by, floor, hearing));
+        user.activate(now, ends_by);
         self.abandon_speculation();
         self.set_gate(true);
     }
 
     fn end_speech(&mut self, now: Instant, end_of_speech: Instant) {
         let Some(user) = &mut self.user else { return self.set_gate(false) };
-        if let Phase::Active { .. } = user.phase {
+        if user.is_active() {
             user.phase = Phase::Ended { end_of_speech, asked: now, answered: false };
             self.set_gate(false);
             self.outputs.push_back(TurnOutput::Finalize);
@@ -222,8 +178,9 @@ impl TurnTaking {
         *answered = true;
         // A released button is sure by itself. Of a sentence that must go on, the last words are
         // still to come.
-        let pointless = user.by_button || completeness(&user.said.text()) == Completeness::Unfinished;
-        if self.config.speculate && user.proven && user.said.has_words() && !pointless {
+        let pointless =
+            user.ends_by == EndsBy::Button || completeness(&user.said.text()) == Completeness::Unfinished;
+        if self.config.speculate && user.is_proven() && user.said.has_words() && !pointless {
             self.speculate(now);
         }
     }
@@ -239,7 +196,7 @@ impl TurnTaking {
 
     fn speculate(&mut self, now: Instant) {
         let Some(user) = &self.user else { return };
-        let held_down = user.by_button && matches!(user.phase, Phase::Active { .. });
+        let held_down = user.ends_by == EndsBy::Button && user.is_active();
         let text = user.said.text();
         let known = user.speculation.as_ref().is_some_and(|earlier| same_words(&earlier.text, &text));
         if held_down || known || text.is_empty() {
@@ -252,7 +209,7 @@ impl TurnTaking {
             return;
         }
         self.last = self.last.next();
-        let commit = Commit { generation: self.last, text, end_of_speech };
+        let commit = Commit { generation: self.last, text, end_of_speech, origin: Origin::Spoken };
         if let Some(user) = &mut self.user {
             user.speculations += 1;
             user.speculation = Some(commit.clone());
@@ -265,7 +222,7 @@ impl TurnTaking {
         user.said.settle(whole);
         match user.phase {
             // The button is still down: the provider heard a pause, not the end.
-            Phase::Active { .. } if user.by_button => user.said.keep(),
+            Phase::Active { .. } if user.ends_by == EndsBy::Button => user.said.keep(),
             _ => {
                 if user.said.has_words() {
                     self.take_floor();
@@ -274,7 +231,7 @@ impl TurnTaking {
                 if self.mode == Mode::OpenMicrophone && self.vad == VadState::Speaking {
                     // There is still sound: it may be the user going on, and then it must not be
                     // lost.
-                    self.resume_or_begin(now, false);
+                    self.resume_or_begin(now, EndsBy::Silence);
                     self.hold_agent(now);
                 }
             }
@@ -285,7 +242,7 @@ impl TurnTaking {
         self.stop();
         self.drop_user();
         if !text.trim().is_empty() {
-            self.hand_over(text, now, None, None);
+            self.hand_over(text, now, Origin::Typed, None);
         }
     }
 
@@ -296,7 +253,7 @@ impl TurnTaking {
             self.outputs.push_back(TurnOutput::Interrupt(agent.generation));
         }
         match &mut self.user {
-            Some(user) if matches!(user.phase, Phase::Active { .. }) => user.proven = true,
+            Some(user) if user.is_active() => user.floor = Floor::Proven,
             _ => self.drop_user(),
         }
     }
@@ -311,7 +268,7 @@ impl TurnTaking {
         if self.agent.as_ref().is_some_and(|agent| agent.generation == generation) {
             self.agent = None;
             if let Some(user) = &mut self.user {
-                user.proven = true;
+                user.floor = Floor::Proven;
             }
         }
     }
@@ -320,7 +277,7 @@ impl TurnTaking {
     /// what follows joined.
     fn take_floor(&mut self) {
         let Some(user) = &mut self.user else { return };
-        user.proven = true;
+        user.floor = Floor::Proven;
         if let Some(agent) = self.agent.take() {
             self.outputs.push_back(TurnOutput::Interrupt(agent.generation));
             if let (false, Some(question)) = (agent.audible, agent.question) {
@@ -354,15 +311,15 @@ impl TurnTaking {
             self.abandon(user.speculation);
             return self.release_agent();
         }
-        self.hand_over(text.clone(), end_of_speech, user.speculation, Some(text));
+        self.hand_over(text, end_of_speech, Origin::Spoken, user.speculation);
     }
 
     fn hand_over(
         &mut self,
         text: String,
         end_of_speech: Instant,
+        origin: Origin,
         speculation: Option<Commit>,
-        question: Option<String>,
     ) {
         let generation = match speculation {
             Some(earlier) if same_words(&earlier.text, &text) => earlier.generation,
@@ -372,8 +329,9 @@ impl TurnTaking {
                 self.last
             }
         };
+        let question = (origin == Origin::Spoken).then(|| text.clone());
         self.agent = Some(AgentTurn { generation, audible: false, question, held: None });
-        self.outputs.push_back(TurnOutput::Commit(Commit { generation, text, end_of_speech }));
+        self.outputs.push_back(TurnOutput::Commit(Commit { generation, text, end_of_speech, origin }));
     }
 
     fn abandon_speculation(&mut self) {
@@ -400,50 +358,19 @@ impl TurnTaking {
         }
     }
 
-    /// The sound on trial, where there is one.
+    /// The judgement on the sound on trial, if there is one.
     fn verdict(&self, now: Instant) -> Option<Verdict> {
         let held_since = self.agent.as_ref()?.held?;
         let evidence = match &self.user {
-            Some(user) if user.proven => return None,
-            Some(user) => Evidence {
-                held_since,
-                speaking_since: match user.phase {
-                    Phase::Active { since, stopping: None } => Some(since),
-                    _ => None,
-                },
-                words: user.said.has_words(),
-                answered: matches!(user.phase, Phase::Ended { answered: true, .. }),
-            },
+            Some(user) if user.is_proven() => return None,
+            Some(user) => user.evidence(held_since),
             None => Evidence { held_since, speaking_since: None, words: false, answered: false },
         };
         Some(interruption::judge(&self.config, now, evidence))
     }
 
-    /// When a deadline of the user's turn passes, and what is then to be done.
     fn user_deadline(&self) -> Option<(Instant, Due)> {
-        let user = self.user.as_ref()?;
-        match user.phase {
-            Phase::Active { stopping, .. } => {
-                let longest = (user.began + self.config.max_turn, Due::EndSpeech(None));
-                let silent = stopping.map(|at| (at + self.config.finalize_after, Due::EndSpeech(Some(at))));
-                Some(silent.filter(|silent| silent.0 < longest.0).unwrap_or(longest))
-            }
-            // A sound on trial that has ended is not committed: the verdict decides.
-            Phase::Ended { .. } if !user.proven => None,
-            Phase::Ended { end_of_speech, asked, answered } => {
-                let patience = match user.disturbed || !user.said.has_words() {
-                    true => self.config.recovery_timeout,
-                    false => self.config.finalize_timeout,
-                };
-                let words_in = if answered { asked } else { asked + patience };
-                let text = user.said.text();
-                let silence = match user.by_button || (answered && text.is_empty()) {
-                    true => asked,
-                    false => end_of_speech + endpointing::delay(&self.config, &text),
-                };
-                Some((words_in.max(silence), Due::Commit))
-            }
-        }
+        self.user.as_ref()?.deadline(&self.config)
     }
 
     /// Does what is due at `now`.
@@ -467,7 +394,7 @@ impl TurnTaking {
 
     fn show(&mut self) {
         let state = match (&self.user, &self.agent) {
-            (Some(user), _) if user.proven => TurnState::Listening,
+            (Some(user), _) if user.is_proven() => TurnState::Listening,
             (_, Some(agent)) if agent.audible => TurnState::Speaking,
             (_, Some(_)) => TurnState::Thinking,
             _ => TurnState::Idle,
@@ -494,8 +421,8 @@ impl Machine for TurnTaking {
             TurnInput::Finalized => self.answered(now),
             TurnInput::Recognising(connected) => {
                 self.recognising = connected;
-                if let Some(user) = &mut self.user {
-                    user.disturbed |= !connected;
+                if let Some(user) = self.user.as_mut().filter(|_| !connected) {
+                    user.hearing = Hearing::Disturbed;
                 }
             }
             TurnInput::ProviderStartOfTurn => self.take_floor(),
@@ -528,20 +455,5 @@ impl Machine for TurnTaking {
         });
         let user = self.user_deadline().map(|(at, _)| at);
         trial.into_iter().chain(user).min()
-    }
-}
-
-enum Due {
-    /// With the last voiced audio, or at the limit of a turn.
-    EndSpeech(Option<Instant>),
-    Commit,
-}
-
-impl UserTurn {
-    fn end_of_speech(&self, now: Instant) -> Instant {
-        match self.phase {
-            Phase::Active { stopping, .. } => stopping.unwrap_or(now),
-            Phase::Ended { end_of_speech, .. } => end_of_speech,
-        }
     }
 }

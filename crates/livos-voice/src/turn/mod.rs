@@ -5,9 +5,10 @@ pub mod event;
 pub mod interruption;
 mod machine;
 mod said;
+mod user;
 
 #[cfg(test)]
 mod tests;
 
-pub use event::{Commit, Mode, TurnConfig, TurnInput, TurnOutput, TurnState};
+pub use event::{Commit, Mode, Origin, TurnConfig, TurnInput, TurnOutput, TurnState};
 pub use machine::TurnTaking;

@@ -23,7 +23,7 @@ use crate::{
         protocol::{ErrorCode, ServerMessage},
     },
     tts::TtsCommand,
-    turn::{Commit, TurnOutput},
+    turn::{Commit, Origin, TurnOutput},
 };
 
 impl<S, T> Live<S, T>
@@ -102,7 +102,8 @@ where
         if self.answer.as_ref().is_none_or(|answer| answer.generation != commit.generation) {
             self.begin(commit);
         }
-        let (typed, asked, answered) = (self.typed, self.stt.asked, self.stt.answered);
+        let typed = commit.origin == Origin::Typed;
+        let (asked, answered) = (self.stt.asked, self.stt.answered);
         let Some(answer) = &mut self.answer else { return };
         answer.stamps.end_of_speech = commit.end_of_speech;
         answer.stamps.committed = Some(now);

@@ -98,14 +98,7 @@ where
                     self.turn.input(TurnInput::Vad { state, last_voiced });
                 }
             }
-            ClientMessage::Text { text } => {
-                self.typed = true;
-                self.turn.input(TurnInput::Typed(text));
-                while let Some(output) = self.turn.poll_output() {
-                    self.decide(output);
-                }
-                self.typed = false;
-            }
+            ClientMessage::Text { text } => self.turn.input(TurnInput::Typed(text)),
             ClientMessage::Stop => self.turn.input(TurnInput::Stop),
             ClientMessage::Playout { generation, played_ms, state, at_ms } => {
                 self.clock.saw(now, at_ms);
@@ -166,7 +159,7 @@ where
                     self.stt.answered_to = self.stt.answered_to.max(transcript.end);
                 }
                 self.turn.input(TurnInput::Transcript(transcript));
-                if let Some(text) = self.turn.machine().said().filter(|text| !text.is_empty()) {
+                if let Some(text) = self.turn.machine().said() {
                     self.tell(ServerMessage::Transcript { text, is_final: false });
                 }
             }

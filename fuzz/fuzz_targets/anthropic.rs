@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::{Request, Response};
 use http_body::Frame;
-use http_body_util::{Full, StreamBody};
+use http_body_util::StreamBody;
 use libfuzzer_sys::fuzz_target;
 use livos_agent::{
     message::Message,
@@ -16,7 +16,7 @@ use livos_agent::{
         anthropic::{Anthropic, AnthropicConfig},
     },
 };
-use livos_core::{conversation::Channel, secret::Secret};
+use livos_core::{conversation::Channel, http::HttpClient, secret::Secret};
 use livos_fuzz::peer;
 use tower::service_fn;
 
@@ -27,13 +27,14 @@ fuzz_target!(|data: &[u8]| {
     let status = [200, 200, 200, 200, 400, 429, 500, 529][usize::from(how % 8)];
     let chunks: Vec<Bytes> = body.chunks(usize::from(*cut).max(1)).map(Bytes::copy_from_slice).collect();
     peer::run(async {
-        let server = service_fn(move |_: Request<Full<Bytes>>| {
+        let server = service_fn(move |_: Request<Bytes>| {
             let frames = stream::iter(chunks.clone()).map(|chunk| Ok::<_, Infallible>(Frame::data(chunk)));
             let mut response = Response::new(StreamBody::new(frames));
             *response.status_mut() = status.try_into().expect("a status");
             async move { Ok::<_, Infallible>(response) }
         });
-        let client = Anthropic::new(AnthropicConfig::new(Secret::new(KEY)), server).expect("valid");
+        let client =
+            Anthropic::new(AnthropicConfig::new(Secret::new(KEY)), HttpClient::new(server)).expect("valid");
         let request = ModelRequest::new(vec![Message::user("hello")], Channel::Voice);
         let events: Vec<_> = client.answer(request).collect().await;
         let last = events.last().expect("an answer ends with its end or with an error");

@@ -8,6 +8,8 @@ pub mod conversation;
 pub mod drain;
 pub mod drive;
 pub mod embedded;
+#[cfg(feature = "http")]
+pub mod http;
 pub mod keep_alive;
 pub mod machine;
 pub mod manual;

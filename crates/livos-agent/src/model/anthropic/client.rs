@@ -5,13 +5,12 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
-use http_body::Body;
-use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use livos_core::{
     conversation::{ReplyError, ReplyErrorKind, TokenUsage},
+    http::{BoxError, HttpClient, ResponseBody, retry_after},
     secret::Secret,
+    time::{Clock, SystemClock},
 };
-use tower::{BoxError, Service, ServiceExt, util::BoxCloneSyncService};
 
 use super::{
     AnthropicConfig, InvalidConfig,
@@ -22,11 +21,6 @@ use crate::{
     model::{Model, ModelEvent, ModelRequest, ModelStream},
     tokens,
 };
-
-type ResponseBody = UnsyncBoxBody<Bytes, BoxError>;
-
-/// Any HTTP client as a tower service.
-pub type HttpClient = BoxCloneSyncService<Request<Full<Bytes>>, http::Response<ResponseBody>, BoxError>;
 
 /// The most of an error's body that is read, in bytes.
 const MAX_ERROR_BODY: usize = 16 * 1024;
@@ -45,61 +39,24 @@ pub struct Anthropic {
 }
 
 impl Anthropic {
-    /// A client over any HTTP service, with a configuration that is checked here, once.
+    /// A client over this HTTP client, with a configuration that is checked here, once.
     ///
-    /// The service keeps its connections: a fresh TLS handshake would cost every answer one to
+    /// The HTTP client keeps its connections: a fresh TLS handshake would cost every answer one to
     /// three round trips.
-    pub fn new<S, B>(config: AnthropicConfig, http: S) -> Result<Self, InvalidConfig>
-    where
-        S: Service<Request<Full<Bytes>>, Response = http::Response<B>> + Clone + Send + Sync + 'static,
-        S::Error: Into<BoxError>,
-        S::Future: Send + 'static,
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
-    {
+    pub fn new(config: AnthropicConfig, http: HttpClient) -> Result<Self, InvalidConfig> {
         config.validate()?;
-        let http = http
-            .map_response(|response: http::Response<B>| {
-                response.map(|body| body.map_err(Into::into).boxed_unsync())
-            })
-            .map_err(Into::into);
-        Ok(Self { config: Arc::new(config), http: HttpClient::new(http) })
+        Ok(Self { config: Arc::new(config), http })
     }
 
-    /// A client over HTTP/2 with rustls, connections kept alive; plain HTTP where the base URL says
-    /// so.
+    /// A client over [`HttpClient::over_tls`].
     #[cfg(feature = "tls")]
     pub fn over_tls(config: AnthropicConfig) -> Result<Self, InvalidConfig> {
-        use hyper_util::{
-            client::legacy::{Client, connect::HttpConnector},
-            rt::{TokioExecutor, TokioTimer},
-        };
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(Duration::from_secs(5)));
-        let provider = rustls::crypto::ring::default_provider();
-        let https = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_provider_and_webpki_roots(provider)
-            .map_err(|_| InvalidConfig("the TLS library refused its own defaults"))?
-            .https_or_http()
-            .enable_http1()
-            .enable_http2()
-            .wrap_connector(tcp);
-        // Pings keep the connection warm between turns, and find out that it is dead before a turn
-        // does.
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .timer(TokioTimer::new())
-            .pool_idle_timeout(Duration::from_secs(300))
-            .http2_keep_alive_interval(Duration::from_secs(30))
-            .http2_keep_alive_timeout(Duration::from_secs(10))
-            .http2_keep_alive_while_idle(true)
-            .build::<_, Full<Bytes>>(https);
-        Self::new(config, client)
+        let http =
+            HttpClient::over_tls().map_err(|_| InvalidConfig("the TLS library refused its own defaults"))?;
+        Self::new(config, http)
     }
 
-    fn request(&self, request: &ModelRequest) -> Result<Request<Full<Bytes>>, ReplyError> {
+    fn request(&self, request: &ModelRequest) -> Result<Request<Bytes>, ReplyError> {
         let refuse = |error: BoxError| {
             ReplyError::new(ReplyErrorKind::Rejected, "the request to the model can't be built")
                 .with_source(error)
@@ -114,19 +71,19 @@ impl Anthropic {
             .header("anthropic-version", "2023-06-01")
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::ACCEPT, "text/event-stream")
-            .body(Full::new(Bytes::from(body)))
+            .body(Bytes::from(body))
             .map_err(|error| refuse(error.into()))
     }
 
     /// Sends the request and waits for the head of the answer.
     async fn send(&self, request: &ModelRequest) -> Result<ResponseBody, ReplyError> {
         let request = self.request(request)?;
-        let response = self.http.clone().oneshot(request).await.map_err(unreachable)?;
+        let response = self.http.send(request).await.map_err(unreachable)?;
         let (head, body) = response.into_parts();
         if head.status.is_success() {
             return Ok(body);
         }
-        let body = beginning(body).await;
+        let body = body.read_start(MAX_ERROR_BODY).await;
         let said: ErrorBody = serde_json::from_slice(&body).unwrap_or_default();
         Err(refused(head.status, &head.headers, &said, &self.config.key))
     }
@@ -216,18 +173,17 @@ impl Reading {
     /// handshake. The end comes right behind the last event; a server that keeps it back is not
     /// waited for.
     async fn read_to_the_end(&mut self) {
-        let rest = async { while let Some(Ok(_)) = self.body.frame().await {} };
+        let rest = async { while let Some(Ok(_)) = self.body.next().await {} };
         let _ = tokio::time::timeout(END_OF_BODY, rest).await;
     }
 
     async fn read(&mut self) -> Result<(), ReplyError> {
         let broken = |message: &str| ReplyError::new(ReplyErrorKind::Unavailable, message);
         let limit = self.config.idle_timeout;
-        let frame = tokio::time::timeout(limit, self.body.frame()).await.map_err(|_| mute(limit))?;
-        let frame = frame
+        let bytes = tokio::time::timeout(limit, self.body.next()).await.map_err(|_| mute(limit))?;
+        let bytes = bytes
             .ok_or_else(|| broken("the model's answer ended before it was whole"))?
             .map_err(broke_off)?;
-        let Ok(bytes) = frame.into_data() else { return Ok(()) };
         let mut events = Vec::new();
         let parsed = self.parser.push(&bytes, |event| events.push(event));
         events.iter().try_for_each(|event| self.take(event))?;
@@ -283,21 +239,6 @@ impl Reading {
     }
 }
 
-/// The beginning of an error's body, as much as came.
-async fn beginning(mut body: ResponseBody) -> Vec<u8> {
-    let mut read = Vec::new();
-    while let Some(Ok(frame)) = body.frame().await {
-        if let Ok(bytes) = frame.into_data() {
-            let room = MAX_ERROR_BODY - read.len();
-            read.extend_from_slice(&bytes[..bytes.len().min(room)]);
-        }
-        if read.len() == MAX_ERROR_BODY {
-            break;
-        }
-    }
-    read
-}
-
 fn unreachable(error: BoxError) -> ReplyError {
     ReplyError::new(ReplyErrorKind::Unavailable, "the model's server could not be reached").with_source(error)
 }
@@ -337,8 +278,8 @@ fn refused(status: StatusCode, headers: &HeaderMap, body: &ErrorBody, key: &Secr
     };
     let milliseconds =
         text("retry-after-ms").and_then(|value| value.trim().parse().ok()).map(Duration::from_millis);
-    let seconds = text("retry-after").and_then(|value| value.trim().parse().ok()).map(Duration::from_secs);
-    let after = milliseconds.or(seconds).filter(|after| *after <= MAX_RETRY_AFTER);
+    let after = milliseconds.or_else(|| retry_after(headers, SystemClock.now()));
+    let after = after.filter(|after| *after <= MAX_RETRY_AFTER);
     let whose = if kind == ReplyErrorKind::Rejected {
         "the model's server refused the request"
     } else {

@@ -7,5 +7,5 @@ pub mod sse;
 mod tests;
 mod wire;
 
-pub use client::{Anthropic, HttpClient};
+pub use client::Anthropic;
 pub use config::{AnthropicConfig, InvalidConfig};

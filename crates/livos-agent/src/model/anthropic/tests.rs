@@ -6,9 +6,10 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::{Request, Response};
 use http_body::Frame;
-use http_body_util::{BodyExt, Full, StreamBody};
+use http_body_util::StreamBody;
 use livos_core::{
     conversation::{Channel, Finish, ReplyError, ReplyErrorKind, TokenUsage},
+    http::{HttpClient, ResponseBody},
     secret::Secret,
 };
 use proptest::prelude::*;
@@ -42,7 +43,7 @@ fn client(
     chunks: Chunks,
     open: bool,
 ) -> Anthropic {
-    let http = service_fn(move |_: Request<Full<Bytes>>| {
+    let http = service_fn(move |_: Request<Bytes>| {
         let frames = stream::iter(chunks.clone()).map(|chunk| Ok::<_, Infallible>(Frame::data(chunk)));
         let rest = if open { stream::pending().left_stream() } else { stream::empty().right_stream() };
         let mut response = Response::new(StreamBody::new(frames.chain(rest)));
@@ -52,7 +53,7 @@ fn client(
         }
         async move { Ok::<_, Infallible>(response) }
     });
-    Anthropic::new(AnthropicConfig::new(Secret::new(KEY)), http).unwrap()
+    Anthropic::new(AnthropicConfig::new(Secret::new(KEY)), HttpClient::new(http)).unwrap()
 }
 
 fn request() -> ModelRequest {
@@ -134,14 +135,16 @@ async fn statuses_become_kinds() {
 #[tokio::test]
 async fn the_request_is_the_one_the_provider_documents() {
     let (seen, mut requests) = tokio::sync::mpsc::unbounded_channel();
-    let http = service_fn(move |request: Request<Full<Bytes>>| {
+    let http = service_fn(move |request: Request<Bytes>| {
         seen.send(request).unwrap();
-        async { Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(ANSWER.as_bytes())))) }
+        async {
+            Ok::<_, Infallible>(Response::new(ResponseBody::from(Bytes::from_static(ANSWER.as_bytes()))))
+        }
     });
     let mut config = AnthropicConfig::new(Secret::new("key"));
     config.base_url = "http://127.0.0.1:1/proxy/".parse().unwrap();
     config.system = "Be brief.".into();
-    let client = Anthropic::new(config, http).unwrap();
+    let client = Anthropic::new(config, HttpClient::new(http)).unwrap();
     let messages = vec![Message::user("a"), Message::assistant("b"), Message::user("c")];
     for channel in [Channel::Voice, Channel::Chat] {
         let _: Vec<_> = client.answer(ModelRequest::new(messages.clone(), channel)).collect().await;
@@ -150,7 +153,7 @@ async fn the_request_is_the_one_the_provider_documents() {
     assert_eq!(head.uri, "http://127.0.0.1:1/proxy/v1/messages");
     assert_eq!(head.headers["x-api-key"], "key");
     assert!(head.headers["x-api-key"].is_sensitive());
-    let body: serde_json::Value = serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap();
+    let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(body["thinking"], serde_json::json!({ "type": "disabled" }));
     assert_eq!((&body["stream"], body["system"].as_array().unwrap().len()), (&serde_json::json!(true), 2));
     assert!(body["system"][0].get("cache_control").is_none(), "one breakpoint after the whole prefix");
@@ -160,7 +163,7 @@ async fn the_request_is_the_one_the_provider_documents() {
         serde_json::json!({ "role": "assistant", "content": [{ "type": "text", "text": "b" }] })
     );
     assert_eq!(body["messages"][2]["content"][0]["cache_control"]["type"], "ephemeral");
-    let chat = requests.recv().await.unwrap().into_body().collect().await.unwrap().to_bytes();
+    let chat = requests.recv().await.unwrap().into_body();
     let chat: serde_json::Value = serde_json::from_slice(&chat).unwrap();
     assert!(chat.get("thinking").is_none());
     assert_eq!(chat["system"].as_array().unwrap().len(), 1);

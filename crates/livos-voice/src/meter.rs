@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use livos_core::budget::{Exhausted, Meter, Reservation, Unit};
+use livos_core::budget::{Meter, NotAdmitted, Reservation, Unit};
 
 /// Audio reserved at a time. One second: what a session that ends may have set aside for nothing,
 /// for a moment.
@@ -25,23 +25,22 @@ impl AudioMeter {
         Self { meter, block: None, used: Duration::ZERO }
     }
 
-    /// Asks for `audio` before it is sent; refused once the day's budget is spent.
-    pub fn admit(&mut self, audio: Duration) -> Result<(), Exhausted> {
-        self.used += audio;
-        while self.block.as_ref().is_none_or(|block| self.used > milliseconds(block)) {
-            if let Some(block) = self.block.take() {
-                self.used = self.used.saturating_sub(milliseconds(&block));
-                let amount = block.amount();
-                self.meter.settle(block, amount);
-            }
-            match self.meter.reserve(Unit::AudioMs, BLOCK.as_millis() as u64) {
-                Ok((block, _)) => self.block = Some(block),
-                Err(exhausted) => {
-                    self.used = Duration::ZERO;
-                    return Err(exhausted);
-                }
-            }
+    /// Asks for `audio` before it is sent. After an error nothing of it was counted; after
+    /// [`NotAdmitted::NotYet`] keep the audio and ask again once the meter is
+    /// [topped up](Meter::topped_up).
+    pub fn admit(&mut self, audio: Duration) -> Result<(), NotAdmitted> {
+        let left = self.block.as_ref().map_or(Duration::ZERO, |block| milliseconds(block) - self.used);
+        let Some(missing) = audio.checked_sub(left).filter(|missing| !missing.is_zero()) else {
+            self.used += audio;
+            return Ok(());
+        };
+        let amount = missing.max(BLOCK).as_micros().div_ceil(1000) as u64;
+        let (block, _) = self.meter.reserve(Unit::AudioMs, amount)?;
+        if let Some(full) = self.block.replace(block) {
+            let amount = full.amount();
+            self.meter.settle(full, amount);
         }
+        self.used = missing;
         Ok(())
     }
 }
@@ -58,8 +57,8 @@ fn milliseconds(block: &Reservation) -> Duration {
     Duration::from_millis(block.amount())
 }
 
-/// Asks for the characters of a text before it is spoken; refused once the day's budget is spent.
-pub fn admit_characters(meter: &Meter, text: &str) -> Result<(), Exhausted> {
+/// Asks for the characters of a text before it is spoken.
+pub fn admit_characters(meter: &Meter, text: &str) -> Result<(), NotAdmitted> {
     meter.spend(Unit::Characters, text.chars().count() as u64).map(drop)
 }
 

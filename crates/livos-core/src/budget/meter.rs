@@ -7,7 +7,7 @@ use std::{
 
 use tokio::sync::{Notify, mpsc};
 
-use super::{Budget, Exhausted, Level, Purse, Reservation, Unit};
+use super::{Budget, Level, NotAdmitted, Purse, Reservation, Unit};
 use crate::time::{Clock, SystemClock};
 
 /// A shared budget: a [`Budget`] on a clock, or portions drawn from the store. Cloning shares it.
@@ -31,6 +31,8 @@ pub(crate) struct Drawn {
     purse: Mutex<Purse>,
     /// Rung when something was spent, and when there was not enough.
     pub(crate) spent: Notify,
+    /// Rung when the keeper has brought more, or the ledger's refusal.
+    pub(crate) topped_up: Arc<Notify>,
 }
 
 impl Drawn {
@@ -60,13 +62,13 @@ impl Meter {
         (Self { source: Source::Drawn { shared, _held: held } }, gone)
     }
 
-    /// See [`Budget::reserve`].
-    pub fn reserve(&self, unit: Unit, amount: u64) -> Result<(Reservation, Level), Exhausted> {
+    /// See [`Budget::reserve`]. A drawn meter may also answer [`NotAdmitted::NotYet`].
+    pub fn reserve(&self, unit: Unit, amount: u64) -> Result<(Reservation, Level), NotAdmitted> {
         let reserved = match &self.source {
-            Source::Day { budget, clock } => lock(budget).reserve(clock.now(), unit, amount),
+            Source::Day { budget, clock } => Ok(lock(budget).reserve(clock.now(), unit, amount)?),
             Source::Drawn { shared, .. } => shared.with(|purse| purse.reserve(unit, amount)),
         };
-        if reserved.is_err() {
+        if let Err(NotAdmitted::Exhausted(_)) = reserved {
             metrics::counter!("livos_budget_refused_total", "unit" => unit.name()).increment(1);
         }
         self.tell();
@@ -92,10 +94,26 @@ impl Meter {
     }
 
     /// Reserves and settles in one step, for work whose size is known before it begins.
-    pub fn spend(&self, unit: Unit, amount: u64) -> Result<Level, Exhausted> {
+    pub fn spend(&self, unit: Unit, amount: u64) -> Result<Level, NotAdmitted> {
         let (reservation, level) = self.reserve(unit, amount)?;
         self.settle(reservation, amount);
         Ok(level)
+    }
+
+    /// Resolves when a drawn meter has been topped up, or refused more, since the future was made;
+    /// at once for a meter that never answers [`NotAdmitted::NotYet`]. Make it before you ask, so
+    /// that no top-up is missed, and bound the wait: while the store is away nothing is topped up.
+    /// Dropping it has no effect.
+    pub fn topped_up(&self) -> impl Future<Output = ()> + Send + 'static {
+        let topped_up = match &self.source {
+            Source::Day { .. } => None,
+            Source::Drawn { shared, .. } => Some(Arc::clone(&shared.topped_up).notified_owned()),
+        };
+        async move {
+            if let Some(topped_up) = topped_up {
+                topped_up.await;
+            }
+        }
     }
 
     /// See [`Budget::settled`]. A drawn meter answers zero: what was settled is asked of the store.

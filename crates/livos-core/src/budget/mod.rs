@@ -15,5 +15,6 @@ mod value;
 
 pub(crate) use meter::Drawn;
 pub use meter::Meter;
+pub(crate) use purse::Glance;
 use purse::Purse;
-pub use value::{Budget, Exhausted, Level, Limit, Period, Reservation, Unit};
+pub use value::{Budget, Exhausted, Level, Limit, NotAdmitted, Period, Reservation, Unit};

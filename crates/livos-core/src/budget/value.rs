@@ -105,6 +105,19 @@ pub struct Exhausted {
     pub resets_at: Timestamp,
 }
 
+/// Why a [`Meter`](super::Meter) did not admit something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotAdmitted {
+    /// A limit is reached.
+    #[error(transparent)]
+    Exhausted(#[from] Exhausted),
+    /// What was drawn from the store is used up, and more is being fetched: ask again after
+    /// [`Meter::topped_up`](super::Meter::topped_up). No limit is reached.
+    #[error("the budget of {} is being topped up", .0.name())]
+    NotYet(Unit),
+}
+
 /// A part of the budget set aside. Give it to [`Budget::settle`] or [`Budget::release`].
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a reservation that is neither settled nor released counts against the day"]

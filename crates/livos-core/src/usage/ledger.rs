@@ -16,7 +16,7 @@ use super::{
     bookkeeper::{Bookkeeper, Entry},
     counters::{self, Change, Counters},
     holds::Holds,
-    limits::{self, Limits, Spent},
+    limits::{self, Draw, Granted, Limits, Spent},
 };
 use crate::{
     budget::{Exhausted, Level, Limit, Period, Unit},
@@ -290,30 +290,35 @@ impl Shared {
         }
     }
 
-    /// Puts `keep` and as much of `more` as fits in place of a hold; answers what of `more` fitted,
-    /// and what stood in the way of the rest. Both are without their price, which `cost` tells.
+    /// Puts what is kept, and as much more as fits, in place of a hold. `cost` is the price of
+    /// both, which is set aside with them.
     pub(super) async fn renew(
         &self,
         user: &UserId,
         id: &str,
-        keep: Amounts,
-        more: Amounts,
+        draw: Draw,
         cost: impl Fn(&Amounts) -> u64,
-    ) -> Result<(Amounts, Option<Exhausted>), UsageError> {
+    ) -> Result<Granted, UsageError> {
         let config = &self.config;
         let priced = |amounts: Amounts| amounts.with(Metric::MicroDollars, cost(&amounts));
         let renewed = self.change_holds(user, |now, holds, spent| {
             holds.remove(id);
-            let (granted, refusal) = limits::fit(&config.limits, spent, &holds.total(), &keep, &more, &cost);
-            let all = priced(keep.plus(&granted));
+            let granted = limits::fit(&config.limits, spent, &holds.total(), &draw, &cost);
+            let all = priced(draw.keep.plus(&granted.amounts));
             if !all.is_zero() {
                 holds.set(id, now.plus(config.hold_lifetime), all);
             }
-            Ok((granted, refusal))
+            Ok(granted)
         });
-        let (granted, refusal) = renewed.await?;
-        refusal.iter().for_each(refused);
-        Ok((granted, refusal))
+        let granted = renewed.await?;
+        granted.refusals.iter().for_each(|(_, exhausted)| refused(exhausted));
+        Ok(granted)
+    }
+
+    /// Whether a limit counts what is used of this unit, or the money that it costs.
+    pub(super) fn bounds(&self, unit: Unit, costs_money: bool) -> bool {
+        let limits = &self.config.limits;
+        limits.bounds(unit) || (costs_money && limits.bounds(Unit::MicroDollars))
     }
 
     /// Counts what a hold's work used, and ends the hold.

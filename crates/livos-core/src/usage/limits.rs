@@ -27,6 +27,11 @@ impl Limits {
         self.0.iter().map(|((period, unit), limit)| (*period, *unit, *limit))
     }
 
+    /// Whether this unit is limited over any time.
+    pub fn bounds(&self, unit: Unit) -> bool {
+        self.0.keys().any(|(_, limited)| *limited == unit)
+    }
+
     /// Whether anything is limited over this time.
     pub fn has(&self, period: Period) -> bool {
         self.0.keys().any(|(limited, _)| *limited == period)
@@ -78,39 +83,61 @@ pub(super) const SHARE: u64 = 4;
 /// divided.
 const LAST: u64 = 64;
 
-/// As much of `more` as may be set aside beside what is `kept`, of each metric by itself, with its
-/// price; and what stood in the way of all of it.
+/// What a keeper asks for, without its price.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Draw {
+    /// Set aside before, and not spent yet.
+    pub(super) keep: Amounts,
+    /// What work that has begun or waits takes, of both together.
+    pub(super) needed: Amounts,
+    /// To be set aside besides `keep`.
+    pub(super) more: Amounts,
+}
+
+/// What came of a [`Draw`].
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Granted {
+    /// How much of `more`.
+    pub(super) amounts: Amounts,
+    /// Metrics of which there is nothing more even for work that waits, with the limit in the way.
+    pub(super) refusals: Vec<(Metric, Exhausted)>,
+}
+
+/// As much of `more` as may be set aside, of each metric by itself, with its price.
 ///
-/// What is drawn ahead must not starve other work: both together are a quarter of what is left at
-/// the most, until hardly anything is.
+/// What is drawn ahead must not starve other work: with what is kept it is a quarter of what is
+/// left at the most, until hardly anything is. What is `needed` is not ahead: of that as much as is
+/// left.
 pub(super) fn fit(
     limits: &Limits,
     spent: &Spent,
     others: &Amounts,
-    kept: &Amounts,
-    more: &Amounts,
+    draw: &Draw,
     cost: impl Fn(&Amounts) -> u64,
-) -> (Amounts, Option<Exhausted>) {
-    let mut refusal = None;
-    let mut granted = Amounts::default();
-    for (metric, most) in more.iter() {
-        let (kept_of_it, mut wanted) = (kept.get(metric), most);
-        let last = (kept_of_it.saturating_add(most) / LAST).max(1);
+) -> Granted {
+    let mut granted = Granted::default();
+    for (metric, more) in draw.more.iter() {
+        let kept = draw.keep.get(metric);
+        let last = (kept.saturating_add(more) / LAST).max(1).max(draw.needed.get(metric));
+        let (mut wanted, mut refusal) = (more, None);
         while wanted > 0 {
-            let all = kept_of_it.saturating_add(wanted);
-            let share = if all > last { SHARE } else { 1 };
-            let asked = kept.plus(&granted).with(metric, all.saturating_mul(share));
+            let all = kept.saturating_add(wanted);
+            let is_ahead = all > last;
+            let asked = if is_ahead { all.saturating_mul(SHARE) } else { all };
+            let asked = draw.keep.plus(&granted.amounts).with(metric, asked);
             match decide(limits, spent, others, &asked.with(Metric::MicroDollars, cost(&asked))) {
                 Ok(_) => break,
+                Err(_) if is_ahead => wanted = (wanted / 2).max(last.saturating_sub(kept)),
                 Err(exhausted) => {
                     refusal = Some(exhausted);
                     wanted /= 2;
                 }
             }
         }
-        granted = granted.with(metric, wanted);
+        granted.amounts = granted.amounts.with(metric, wanted);
+        granted.refusals.extend(refusal.filter(|_| wanted == 0).map(|exhausted| (metric, exhausted)));
     }
-    (granted, refusal)
+    granted
 }
 
 #[cfg(test)]
@@ -165,24 +192,27 @@ mod tests {
         #[test]
         fn what_fits_is_never_refused_and_something_fits_while_anything_is_left(
             (stop, others, kept, more, price) in (0u64..2_000, 0u64..2_000, 0u64..500, 1u64..2_000, 0u64..4),
-            money in 0u64..4_000,
+            (money, needed) in (0u64..4_000, 0u64..1_000),
         ) {
             let limits = Limits::default()
                 .with(Period::Day, Unit::Tokens, Limit::stop_at(stop))
                 .with(Period::Day, Unit::MicroDollars, Limit::stop_at(money));
             let cost = |amounts: &Amounts| amounts.unit(Unit::Tokens) * price;
-            let (granted, refusal) =
-                fit(&limits, &spent(0, 0, 0), &tokens(others), &tokens(kept), &tokens(more), cost);
-            let given = granted.unit(Unit::Tokens);
-            prop_assert_eq!(refusal.is_none(), given == more);
+            let draw = Draw { keep: tokens(kept), needed: tokens(needed), more: tokens(more) };
+            let granted = fit(&limits, &spent(0, 0, 0), &tokens(others), &draw, cost);
+            let given = granted.amounts.unit(Unit::Tokens);
             // Others hold tokens, and no money.
             let room = stop.saturating_sub(others).min(money.checked_div(price).unwrap_or(u64::MAX));
             let all = kept + given;
-            let last = ((kept + more) / LAST).max(1);
+            let last = ((kept + more) / LAST).max(1).max(needed);
             prop_assert!(given == 0 || all <= room / SHARE || all <= room.min(last), "{given}");
             if kept == 0 {
                 prop_assert_eq!(given > 0, room > 0);
             }
+            if room >= needed && kept + more >= needed {
+                prop_assert!(all >= needed, "what is needed and left is given: {given}");
+            }
+            prop_assert_eq!(granted.refusals.is_empty(), given > 0 || kept >= last);
         }
     }
 }

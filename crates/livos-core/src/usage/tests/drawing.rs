@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::{map::MapStore, *};
-use crate::budget::Meter;
+use crate::budget::{Meter, NotAdmitted};
 
 const PORTION: u64 = 1_000;
 
@@ -16,8 +16,24 @@ fn characters(stop: u64) -> Limits {
     Limits::default().with(Period::Day, Unit::Characters, Limit::stop_at(stop))
 }
 
+/// So much that nothing comes near it.
+fn ample() -> Limits {
+    characters(PORTION * 1_000).with(Period::Day, Unit::AudioMs, Limit::stop_at(PORTION * 1_000))
+}
+
 fn in_virtual_time(limits: Limits) -> Setting {
     Setting { store: Arc::new(MapStore::default()), ..Setting::new(limits) }
+}
+
+/// Spends `amount` once it is admitted, or answers the limit in its way.
+async fn admitted(meter: &Meter, unit: Unit, amount: u64) -> Result<(), NotAdmitted> {
+    loop {
+        let topped_up = meter.topped_up();
+        match meter.spend(unit, amount) {
+            Err(NotAdmitted::NotYet(_)) => topped_up.await,
+            other => return other.map(drop),
+        }
+    }
 }
 
 /// Spends characters one by one, as fast as the keeper lets it, until they are refused for good.
@@ -69,7 +85,7 @@ async fn two_processes_spend_the_whole_budget_and_nothing_beyond_it() {
 
 #[tokio::test(start_paused = true)]
 async fn what_was_spent_last_is_counted_and_the_rest_given_back() {
-    let setting = in_virtual_time(Limits::default());
+    let setting = in_virtual_time(ample());
     let (usage, mut books) = setting.process();
     let (meter, keeper) = usage.meter(owner(), config()).await.unwrap();
     let portion = Amounts::of(Metric::SttMs, PORTION).with(Metric::TtsCharacters, PORTION);
@@ -112,7 +128,9 @@ async fn a_new_day_gives_an_empty_meter_new_funds() {
     let (meter, keeper) = usage.meter(owner(), config()).await.unwrap();
     let running = tokio::spawn(keeper.run());
     assert_eq!(spend_all(&meter).await, PORTION);
-    let refused = meter.spend(Unit::Characters, 1).unwrap_err();
+    let Err(NotAdmitted::Exhausted(refused)) = meter.spend(Unit::Characters, 1) else {
+        panic!("it is spent")
+    };
     assert_eq!(refused.resets_at, START.day().next().start());
     setting.pass(24 * HOUR);
     tokio::time::sleep(Duration::from_secs(6)).await;
@@ -145,7 +163,8 @@ async fn a_quiet_meter_keeps_its_portion_and_a_crashed_one_loses_it() {
 async fn a_store_that_fails_gives_no_meter() {
     let file = Embedded::in_memory(EmbeddedConfig::default()).unwrap();
     let store: Arc<dyn Store> = Arc::new(EmbeddedStore::new(file.clone()));
-    let (usage, _books) = Usage::new(store, UsageConfig::default());
+    let config_of_usage = UsageConfig { limits: ample(), ..UsageConfig::default() };
+    let (usage, _books) = Usage::new(store, config_of_usage);
     file.close().await;
     assert!(matches!(usage.meter(owner(), config()).await, Err(UsageError::Store(_))));
     let error = usage.reserve(&owner(), tokens(1)).await.unwrap_err();
@@ -156,7 +175,7 @@ async fn a_store_that_fails_gives_no_meter() {
 #[tokio::test(start_paused = true)]
 async fn while_the_store_fails_a_meter_spends_what_it_has_and_no_longer_than_it_may() {
     let store = Arc::new(MapStore::default());
-    let setting = Setting { store: Arc::clone(&store) as Arc<dyn Store>, ..Setting::new(Limits::default()) };
+    let setting = Setting { store: Arc::clone(&store) as Arc<dyn Store>, ..Setting::new(ample()) };
     let (usage, _books) = setting.process();
     let (meter, keeper) = usage.meter(owner(), config()).await.unwrap();
     let running = tokio::spawn(keeper.run());
@@ -165,7 +184,11 @@ async fn while_the_store_fails_a_meter_spends_what_it_has_and_no_longer_than_it_
     meter.spend(Unit::Characters, 600).unwrap();
     wait().await;
     assert!(meter.spend(Unit::Characters, 300).is_ok());
-    assert!(meter.spend(Unit::Characters, 101).is_err(), "nothing is topped up");
+    assert_eq!(
+        meter.spend(Unit::Characters, 101),
+        Err(NotAdmitted::NotYet(Unit::Characters)),
+        "nothing is topped up, and no limit is reached"
+    );
     store.fails.store(false, Ordering::SeqCst);
     wait().await;
     let counted = usage.report(&owner()).await.unwrap().periods[0].tally.counted;
@@ -193,5 +216,63 @@ async fn what_the_store_could_not_count_is_counted_once_it_can() {
     store.fails.store(false, Ordering::SeqCst);
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(figures(&usage).await, ([7; 3], 0));
+    running.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_limit_everything_is_admitted_at_once_and_nothing_is_set_aside() {
+    let setting = in_virtual_time(characters(10));
+    let (usage, _books) = setting.process();
+    let free = DrawConfig { price: VoicePrice::default(), ..config() };
+    let (meter, keeper) = usage.meter(owner(), free).await.unwrap();
+    // Two hundred people begin to speak before the keeper runs for the first time.
+    let holds: Vec<_> = (0..200).map(|_| meter.reserve(Unit::AudioMs, PORTION).unwrap().0).collect();
+    assert_eq!(usage.report(&owner()).await.unwrap().held.get(Metric::SttMs), 0);
+    let running = tokio::spawn(keeper.run());
+    holds.into_iter().for_each(|hold| meter.settle(hold, PORTION));
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let report = usage.report(&owner()).await.unwrap();
+    assert_eq!(report.periods[0].tally.counted.get(Metric::SttMs), 200 * PORTION);
+    assert_eq!(report.held.get(Metric::SttMs), 0);
+    running.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_on_money_bounds_what_costs_money() {
+    let limits = Limits::default().with(Period::Day, Unit::MicroDollars, Limit::stop_at(100_000));
+    let setting = in_virtual_time(limits);
+    let (usage, _books) = setting.process();
+    let (meter, _keeper) = usage.meter(owner(), config()).await.unwrap();
+    assert!(meter.reserve(Unit::AudioMs, 100 * PORTION).is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_who_begin_at_once_wait_for_a_top_up_and_none_is_refused() {
+    let setting = in_virtual_time(ample());
+    let (usage, _books) = setting.process();
+    let (meter, keeper) = usage.meter(owner(), config()).await.unwrap();
+    let running = tokio::spawn(keeper.run());
+    let began = tokio::time::Instant::now();
+    let speakers = (0..200).map(|_| {
+        let meter = meter.clone();
+        tokio::spawn(async move { admitted(&meter, Unit::AudioMs, PORTION / 2).await })
+    });
+    for speaker in speakers.collect::<Vec<_>>() {
+        speaker.await.unwrap().unwrap();
+    }
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    running.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_left_can_be_spent_at_once_although_a_portion_is_only_a_quarter_of_it() {
+    let setting = in_virtual_time(characters(PORTION));
+    let (usage, _books) = setting.process();
+    let (meter, keeper) = usage.meter(owner(), config()).await.unwrap();
+    let running = tokio::spawn(keeper.run());
+    assert_eq!(meter.spend(Unit::Characters, PORTION - 10), Err(NotAdmitted::NotYet(Unit::Characters)));
+    assert!(admitted(&meter, Unit::Characters, PORTION - 10).await.is_ok());
+    assert!(matches!(admitted(&meter, Unit::Characters, 11).await, Err(NotAdmitted::Exhausted(_))));
+    assert!(admitted(&meter, Unit::Characters, 10).await.is_ok());
     running.abort();
 }

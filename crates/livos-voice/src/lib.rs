@@ -14,6 +14,7 @@ pub mod audio;
 pub mod connect;
 pub mod connection;
 pub mod generation;
+pub mod line;
 pub mod meter;
 pub mod pipeline;
 pub mod stt;
@@ -21,7 +22,6 @@ pub mod transport;
 pub mod tts;
 pub mod turn;
 pub mod vad;
-pub mod ws;
 
 /// Compiles the example of the README.
 #[cfg(doctest)]

@@ -6,7 +6,7 @@ use http::{HeaderValue, Request, Uri, header::AUTHORIZATION};
 use livos_core::{reconnect::ReconnectConfig, secret::Secret};
 
 use super::RecordedConfig;
-use crate::ws::Limits;
+use crate::line::Limits;
 
 /// What both dialects share.
 #[derive(Debug, Clone)]

@@ -12,9 +12,9 @@ use tokio_tungstenite::tungstenite;
 
 use super::{
     config::{Config, ConfigError, FluxConfig},
+    dialect::{Dialect, Heard, transcript, words},
     replay::{Replay, bytes_in},
-    session::{self, Dialect, Heard, transcript, words},
-    wire,
+    session, wire,
 };
 use crate::{
     connect::Connector,

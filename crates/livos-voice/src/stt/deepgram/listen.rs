@@ -12,9 +12,9 @@ use tokio_tungstenite::tungstenite;
 
 use super::{
     config::{Config, ConfigError, ListenConfig},
+    dialect::{Dialect, Heard, transcript, words},
     replay::Replay,
-    session::{self, Dialect, Heard, transcript, words},
-    wire,
+    session, wire,
 };
 use crate::{
     connect::Connector,

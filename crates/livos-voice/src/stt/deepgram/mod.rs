@@ -6,6 +6,8 @@
 //! dialect only says what its messages mean.
 
 mod config;
+mod dialect;
+mod feed;
 mod flux;
 mod listen;
 mod recorded;

@@ -22,11 +22,11 @@ use tower::{Service, ServiceExt};
 use super::{Config, ConfigError, wire};
 use crate::{
     connect::Connector,
+    line::{excerpt, retry_after, secrets_of},
     stt::{
         Transcript, TranscriptKind, Word,
         recording::{Recording, TranscribeError, Transcriber},
     },
-    ws::{excerpt, retry_after, secrets_of},
 };
 
 /// The largest answer that is read, in bytes. 8 MiB: the words of several hours.

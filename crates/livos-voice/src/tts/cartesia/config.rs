@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderValue, Request, Uri, header};
 use livos_core::{reconnect::ReconnectConfig, secret::Secret};
 
-use crate::ws::Limits;
+use crate::line::Limits;
 
 /// Configuration of a [`super::Cartesia`] client.
 #[derive(Debug, Clone)]
@@ -71,7 +71,8 @@ impl CartesiaConfig {
         }
     }
 
-    pub(super) fn validate(&self) -> Result<(), InvalidConfig> {
+    /// The upgrade request, if the configuration can work.
+    pub(super) fn validate(&self) -> Result<Request<()>, InvalidConfig> {
         if self.max_buffer_delay > Duration::from_secs(5) {
             return Err(InvalidConfig("max_buffer_delay is 5 s at most"));
         }
@@ -84,12 +85,12 @@ impl CartesiaConfig {
                 return Err(InvalidConfig(what));
             }
         }
-        self.request().map(drop)
+        self.request()
     }
 
     /// The upgrade request. The key goes into a header and never into the address, which ends up in
     /// logs.
-    pub(super) fn request(&self) -> Result<Request<()>, InvalidConfig> {
+    fn request(&self) -> Result<Request<()>, InvalidConfig> {
         let base = self.base_url.to_string();
         let address = format!("{}/tts/websocket", base.trim_end_matches('/'));
         let mut bearer = HeaderValue::try_from(format!("Bearer {}", self.key.expose()))

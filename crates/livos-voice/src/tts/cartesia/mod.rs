@@ -9,12 +9,17 @@
 
 mod config;
 mod contexts;
+mod decoder;
 mod session;
 #[cfg(test)]
 mod tests;
 mod wire;
 
 pub use config::{CartesiaConfig, InvalidConfig};
+
+use std::sync::Arc;
+
+use http::Request;
 
 use crate::{
     connect::Connector,
@@ -24,20 +29,21 @@ use crate::{
 /// A client of Cartesia, or of any server that speaks its protocol.
 #[derive(Debug, Clone)]
 pub struct Cartesia {
-    config: std::sync::Arc<CartesiaConfig>,
+    config: Arc<CartesiaConfig>,
+    request: Request<()>,
     connector: Connector,
 }
 
 impl Cartesia {
     /// A client with a configuration that is checked here, once.
     pub fn new(config: CartesiaConfig, connector: Connector) -> Result<Self, InvalidConfig> {
-        config.validate()?;
-        Ok(Self { config: std::sync::Arc::new(config), connector })
+        let request = config.validate()?;
+        Ok(Self { config: Arc::new(config), request, connector })
     }
 }
 
 impl TextToSpeech for Cartesia {
     fn open(&self) -> (TtsSession, Driver) {
-        session::open(std::sync::Arc::clone(&self.config), self.connector.clone())
+        session::open(Arc::clone(&self.config), self.request.clone(), self.connector.clone())
     }
 }

@@ -1,50 +1,48 @@
-//! The driver of a synthesis session: one socket, kept and replaced, and the reply that is spoken
-//! over it.
+//! A synthesis session: one reply after another on a line to the provider.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Instant};
 
-use base64::{Engine, engine::general_purpose::STANDARD};
-use bytes::BytesMut;
-use futures_util::{FutureExt, SinkExt, StreamExt, future::BoxFuture};
-use livos_core::{
-    drive::{Drive, now},
-    keep_alive::{KeepAlive, KeepAliveConfig, KeepAliveInput, KeepAliveOutput},
-    reconnect::{Reconnect, ReconnectInput, ReconnectOutput},
-};
-use tokio::{sync::mpsc, time::Instant};
-use tokio_tungstenite::{WebSocketStream, tungstenite::Message};
+use http::Request;
+use livos_core::{drive::now, keep_alive::KeepAliveConfig};
+use tokio::sync::mpsc;
+use tokio_tungstenite::tungstenite::Message;
 
-use super::{CartesiaConfig, contexts::Reply, wire};
+use super::{CartesiaConfig, contexts::Reply, decoder::Decoder, wire};
 use crate::{
     audio::{AudioFormat, Frame},
-    connect::{BoxIo, Connector},
+    connect::Connector,
     connection::ConnectionState,
     generation::Generation,
+    line::{Line, LineConfig, LineEvent, Loss, Outbox, until},
     tts::{Driver, TtsCommand, TtsEvent, TtsSession},
-    ws::{self, OpenError},
 };
 
 /// Pieces of text that may wait. 64: an answer has a few; more means that the session is stuck.
 const COMMANDS: usize = 64;
-/// Audio and words that may wait for the listener. 64 messages of the provider, some seconds of
-/// audio: beyond that the provider is held back.
+/// Audio and words that may wait for the listener in the channel, and again as many in the driver.
+/// 64 messages of the provider, some seconds of audio: beyond that the provider is held back.
 const EVENTS: usize = 64;
-/// How long a message may take to be written. 5 s: a peer that does not read for so long is gone.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Cancelled contexts whose cancellation may wait for a peer that does not read. 16: beyond that a
+/// new connection ends them all.
+const MAX_CANCELS: usize = 16;
 
-type Socket = WebSocketStream<BoxIo>;
-type Opening = BoxFuture<'static, Result<Box<Socket>, OpenError>>;
-
-pub(super) fn open(config: Arc<CartesiaConfig>, connector: Connector) -> (TtsSession, Driver) {
+pub(super) fn open(
+    config: Arc<CartesiaConfig>,
+    request: Request<()>,
+    connector: Connector,
+) -> (TtsSession, Driver) {
     let (commands, incoming) = mpsc::channel(COMMANDS);
     let (outgoing, events) = mpsc::channel(EVENTS);
+    let mut keep_alive = KeepAliveConfig::default();
+    keep_alive.interval = config.recycle_after;
+    keep_alive.mute_after = config.mute_after;
+    let line = LineConfig { limits: config.limits, reconnect: config.reconnect, keep_alive };
     let session = Session {
-        reconnect: Drive::new(Reconnect::new(config.reconnect, rand::random())),
+        line: Line::new(connector, request, line, rand::random()),
         config,
-        connector,
-        events: outgoing,
-        opening: None,
-        line: None,
+        outbox: Outbox::new(outgoing, EVENTS),
+        decoder: Decoder::default(),
+        cancels: VecDeque::new(),
         reply: None,
         newest: Generation(0),
         retries: 0,
@@ -57,11 +55,11 @@ pub(super) fn open(config: Arc<CartesiaConfig>, connector: Connector) -> (TtsSes
 
 struct Session {
     config: Arc<CartesiaConfig>,
-    connector: Connector,
-    events: mpsc::Sender<TtsEvent>,
-    reconnect: Drive<Reconnect>,
-    opening: Option<Opening>,
-    line: Option<Line>,
+    line: Line,
+    outbox: Outbox<TtsEvent>,
+    decoder: Decoder,
+    /// Cancellations that had no room yet.
+    cancels: VecDeque<String>,
     reply: Option<Reply>,
     /// The newest generation that was begun or cancelled; nothing older is spoken.
     newest: Generation,
@@ -72,207 +70,158 @@ struct Session {
     closing: bool,
 }
 
-/// An open connection.
-struct Line {
-    socket: Box<Socket>,
-    /// Its ping is the moment to replace it: there is no keep-alive message in this protocol.
-    keep_alive: Drive<KeepAlive>,
-    buffer: BytesMut,
-    /// Half a sample that waits for its other half.
-    odd: Option<u8>,
-}
-
-/// What woke the driver.
-enum Wake {
-    Command(Option<TtsCommand>),
-    Reconnect(ReconnectOutput),
-    Opened(Result<Box<Socket>, OpenError>),
-    Message(Option<Result<Message, tokio_tungstenite::tungstenite::Error>>),
-    KeepAlive(KeepAliveOutput),
-    Retry,
-}
-
 impl Session {
     async fn run(mut self, mut commands: mpsc::Receiver<TtsCommand>) {
-        self.reconnect.input(ReconnectInput::Start);
         while !self.closing {
-            match self.wake(&mut commands).await {
-                Wake::Command(command) => self.command(command).await,
-                Wake::Reconnect(output) => self.reconnect(output).await,
-                Wake::Opened(result) => self.opened(result).await,
-                Wake::Message(message) => self.message(message).await,
-                Wake::KeepAlive(output) => self.keep_alive(output).await,
-                Wake::Retry => {
+            let retry_at = self.retry_at;
+            tokio::select! {
+                biased;
+                command = commands.recv() => self.on_command(command),
+                delivered = self.outbox.deliver() => if delivered.is_err() { return },
+                () = until(retry_at), if retry_at.is_some() => {
                     self.retry_at = None;
-                    self.submit().await;
+                    self.submit();
                 }
+                event = self.line.next(), if !self.outbox.is_full() => self.on_line(event),
             }
         }
-        if let Some(mut line) = self.line.take() {
-            let _ = tokio::time::timeout(WRITE_TIMEOUT, line.socket.close()).await;
-        }
-        self.tell(TtsEvent::State(ConnectionState::Closed)).await;
+        self.tell(TtsEvent::State(ConnectionState::Closed));
+        tokio::join!(self.outbox.finish(), self.line.close());
     }
 
-    async fn wake(&mut self, commands: &mut mpsc::Receiver<TtsCommand>) -> Wake {
-        let retry_at = self.retry_at;
-        let retry = async {
-            match retry_at {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
-        let opening = async {
-            match &mut self.opening {
-                Some(opening) => opening.await,
-                None => std::future::pending().await,
-            }
-        };
-        let line = async {
-            match &mut self.line {
-                Some(line) => tokio::select! {
-                    message = line.socket.next() => Wake::Message(message),
-                    output = line.keep_alive.next() => Wake::KeepAlive(output),
-                },
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            command = commands.recv() => Wake::Command(command),
-            output = self.reconnect.next() => Wake::Reconnect(output),
-            result = opening => Wake::Opened(result),
-            () = retry => Wake::Retry,
-            wake = line => wake,
-        }
-    }
-
-    async fn command(&mut self, command: Option<TtsCommand>) {
+    fn on_command(&mut self, command: Option<TtsCommand>) {
         match command {
             Some(TtsCommand::Speak { generation, text }) => {
-                if self.begin(generation).await {
-                    if let Some(reply) = &mut self.reply {
-                        reply.push(&text);
-                    }
-                    self.submit().await;
+                if let Some(reply) = self.begin(generation) {
+                    reply.push(&text);
+                    self.submit();
                 }
             }
             Some(TtsCommand::Finish(generation)) => {
-                if self.begin(generation).await {
-                    if let Some(reply) = &mut self.reply {
-                        reply.finish();
-                    }
-                    self.submit().await;
-                    self.end_if_complete().await;
+                if let Some(reply) = self.begin(generation) {
+                    reply.finish();
+                    self.submit();
+                    self.end_if_complete();
                 }
             }
             Some(TtsCommand::Cancel(generation)) => {
                 self.newest = self.newest.max(generation);
                 if self.reply.as_ref().is_some_and(|reply| reply.generation <= generation) {
-                    self.cancel().await;
+                    self.cancel();
                 }
             }
             Some(TtsCommand::Close) | None => {
-                self.reconnect.input(ReconnectInput::Drain);
+                self.line.drain();
                 self.closing = true;
             }
         }
     }
 
-    /// Makes `generation` the one that is spoken; false when it is too old.
-    async fn begin(&mut self, generation: Generation) -> bool {
-        if self.reply.as_ref().is_some_and(|reply| reply.generation == generation) {
-            return true;
+    /// Makes `generation` the one that is spoken; `None` when it is too old.
+    fn begin(&mut self, generation: Generation) -> Option<&mut Reply> {
+        if self.reply.as_ref().is_none_or(|reply| reply.generation != generation) {
+            // A generation that has ended or was cancelled does not come back.
+            if generation <= self.newest {
+                return None;
+            }
+            self.cancel();
+            self.newest = generation;
+            (self.retries, self.retry_at) = (0, None);
+            self.reply = Some(Reply::new(generation));
         }
-        // A generation that has ended or was cancelled does not come back.
-        if generation <= self.newest {
-            return false;
-        }
-        self.cancel().await;
-        self.newest = generation;
-        (self.retries, self.retry_at) = (0, None);
-        self.reply = Some(Reply::new(generation));
-        true
+        self.reply.as_mut()
     }
 
     /// Drops the current reply. The provider is told, and whatever it still sends of it belongs to
     /// no context that is known here.
-    async fn cancel(&mut self) {
+    fn cancel(&mut self) {
         let Some(reply) = self.reply.take() else { return };
         self.retry_at = None;
+        self.decoder.reset();
+        self.line.received();
+        // What the listener has not taken yet is not wanted any more.
+        self.outbox.retain(|event| generation_of(event).is_none_or(|of| of > reply.generation));
         if let Some(context) = reply.context_id() {
-            let message = wire::cancel(context);
-            self.send(message).await;
+            self.cancels.push_back(wire::cancel(context));
+            self.send_cancels();
         }
-        if let Some(line) = &mut self.line {
-            line.odd = None;
-            line.keep_alive.input(KeepAliveInput::Received);
-        }
-        self.tell(TtsEvent::Billed(self.characters)).await;
+        self.tell(TtsEvent::Billed(self.characters));
     }
 
-    async fn reconnect(&mut self, output: ReconnectOutput) {
-        match output {
-            ReconnectOutput::Connect { attempt } => {
-                if attempt == 1 {
-                    self.tell(TtsEvent::State(ConnectionState::Connecting)).await;
-                }
-                let (mut connector, config) = (self.connector.clone(), Arc::clone(&self.config));
-                let opening = async move {
-                    let request = config.request().map_err(|error| OpenError::Request(error.into()))?;
-                    ws::open(&mut connector, request, &config.limits)
-                        .await
-                        .map(|(socket, _)| Box::new(socket))
-                };
-                self.opening = Some(opening.boxed());
+    /// True when none is left.
+    fn send_cancels(&mut self) -> bool {
+        while !self.cancels.is_empty() && self.line.has_room() {
+            if let Some(cancel) = self.cancels.pop_front() {
+                self.line.send(Message::text(cancel));
             }
-            ReconnectOutput::Wait { attempt, delay } => {
-                self.tell(TtsEvent::State(ConnectionState::Reconnecting { attempt, wait: delay })).await;
-            }
-            ReconnectOutput::GiveUp => self.closing = true,
         }
+        if self.cancels.len() > MAX_CANCELS {
+            self.replace();
+        }
+        self.cancels.is_empty()
     }
 
-    async fn opened(&mut self, result: Result<Box<Socket>, OpenError>) {
-        self.opening = None;
-        match result {
-            Ok(socket) => {
-                let mut timing = KeepAliveConfig::default();
-                timing.interval = self.config.recycle_after;
-                timing.mute_after = self.config.mute_after;
-                let mut keep_alive = Drive::new(KeepAlive::new(timing));
-                keep_alive.input(KeepAliveInput::Sent);
-                self.line = Some(Line { socket, keep_alive, buffer: BytesMut::new(), odd: None });
-                self.reconnect.input(ReconnectInput::Connected);
-                self.tell(TtsEvent::State(ConnectionState::Connected)).await;
-                self.submit().await;
+    fn on_line(&mut self, event: LineEvent) {
+        match event {
+            LineEvent::Connecting { attempt: 1 } => self.tell(TtsEvent::State(ConnectionState::Connecting)),
+            LineEvent::Connecting { .. } => {}
+            LineEvent::Waiting { attempt, wait } => {
+                self.tell(TtsEvent::State(ConnectionState::Reconnecting { attempt, wait }));
             }
-            Err(error) if error.is_fatal() => {
-                self.reconnect.input(ReconnectInput::Refused);
-                self.tell(TtsEvent::Refused(error.to_string())).await;
+            LineEvent::Opened => {
+                self.line.connected();
+                self.tell(TtsEvent::State(ConnectionState::Connected));
+                self.submit();
             }
-            Err(error) => {
+            LineEvent::Failed(error) => {
                 tracing::debug!(%error, "text to speech: an attempt to connect failed");
-                self.reconnect.input(error.reconnect_input());
+                self.line.reconnect();
+            }
+            LineEvent::Refused(error) => {
+                self.closing = true;
+                self.tell(TtsEvent::Refused(error.to_string()));
+            }
+            LineEvent::GaveUp => self.closing = true,
+            LineEvent::Lost(loss) => self.lost(&loss),
+            // In the middle of a reply the connection is not idle.
+            LineEvent::Idle if self.reply.is_none() => {
+                tracing::debug!(
+                    "text to speech: the idle connection is replaced before the provider closes it"
+                );
+                self.replace();
+            }
+            LineEvent::Idle => {}
+            LineEvent::Room => self.submit(),
+            LineEvent::Text(text) => self.on_text(&text),
+        }
+    }
+
+    fn lost(&mut self, loss: &Loss) {
+        if matches!(loss, Loss::Mute | Loss::Stalled) {
+            tracing::warn!("text to speech: the connection is {loss}, and is replaced");
+            metrics::counter!("livos_mute_connections_total", "provider" => "tts").increment(1);
+        }
+        self.replace();
+    }
+
+    /// The connection is gone, or is given up; the reply goes on over the next one.
+    fn replace(&mut self) {
+        self.cancels.clear();
+        self.line.hang_up();
+        self.line.reconnect();
+        self.interrupted();
+    }
+
+    fn on_text(&mut self, text: &str) {
+        match serde_json::from_str::<wire::Incoming<'_>>(text) {
+            Ok(incoming) => self.incoming(&incoming),
+            Err(error) => {
+                tracing::warn!(%error, "text to speech: a message is not of the protocol and is skipped");
             }
         }
     }
 
-    async fn message(&mut self, message: Option<Result<Message, tokio_tungstenite::tungstenite::Error>>) {
-        match message {
-            Some(Ok(Message::Text(text))) => match serde_json::from_str::<wire::Incoming<'_>>(&text) {
-                Ok(incoming) => self.incoming(&incoming).await,
-                Err(error) => {
-                    tracing::warn!(%error, "text to speech: a message is not of the protocol and is skipped");
-                }
-            },
-            Some(Ok(Message::Close(_)) | Err(_)) | None => self.lost().await,
-            // Pings are answered by the socket itself; this protocol has no binary messages.
-            Some(Ok(_)) => {}
-        }
-    }
-
-    async fn incoming(&mut self, incoming: &wire::Incoming<'_>) {
+    fn incoming(&mut self, incoming: &wire::Incoming<'_>) {
         let current = self.reply.as_ref().and_then(Reply::context_id);
         match &incoming.context_id {
             Some(context) if Some(&**context) == current => {}
@@ -283,195 +232,142 @@ impl Session {
                     reason = incoming.error_text(),
                     "text to speech: the provider reports an error of the connection"
                 );
-                return self.lost().await;
+                return self.replace();
             }
             None => return,
         }
-        if let Some(line) = &mut self.line {
-            line.keep_alive.input(KeepAliveInput::Received);
-        }
+        self.line.received();
         match &*incoming.kind {
-            "chunk" => self.chunk(incoming.data.as_deref().unwrap_or_default()).await,
-            "timestamps" => self.words(incoming).await,
-            "done" => self.context_done().await,
-            "error" => self.failed(incoming).await,
+            "chunk" => self.chunk(incoming.data.as_deref().unwrap_or_default()),
+            "timestamps" => self.words(incoming),
+            "done" => self.context_done(),
+            "error" => self.failed(incoming),
             // `flush_done`, `phoneme_timestamps` and what the provider may add.
             _ => {}
         }
-        let owed = self.reply.as_ref().is_some_and(Reply::is_owed);
-        if let (true, Some(line)) = (owed, &mut self.line) {
-            line.keep_alive.input(KeepAliveInput::Expect);
+        if self.reply.as_ref().is_some_and(Reply::is_owed) {
+            self.line.expect();
         }
     }
 
-    async fn chunk(&mut self, data: &str) {
-        let (Some(line), Some(reply)) = (&mut self.line, &mut self.reply) else { return };
-        let Some(bytes) = line.decode(data) else {
+    fn chunk(&mut self, data: &str) {
+        let Some(reply) = &mut self.reply else { return };
+        let Some(bytes) = self.decoder.decode(data) else {
             tracing::warn!("text to speech: a chunk of audio is not base64 and is skipped");
             return;
         };
         reply.audio(now(), bytes.len());
         let generation = reply.generation;
-        // The buffer holds whole samples.
+        // The decoder answers whole samples.
         if let Ok(frame) = Frame::new(AudioFormat::VOICE, bytes)
             && !frame.is_empty()
         {
-            self.tell(TtsEvent::Audio { generation, frame }).await;
+            self.tell(TtsEvent::Audio { generation, frame });
         }
     }
 
-    async fn words(&mut self, incoming: &wire::Incoming<'_>) {
+    fn words(&mut self, incoming: &wire::Incoming<'_>) {
         let (Some(times), Some(reply)) = (&incoming.word_timestamps, &mut self.reply) else { return };
         let words = reply.words(&times.words, &times.start, &times.end);
         let generation = reply.generation;
         if !words.is_empty() {
-            self.tell(TtsEvent::Words { generation, words }).await;
+            self.tell(TtsEvent::Words { generation, words });
         }
     }
 
-    async fn context_done(&mut self) {
+    fn context_done(&mut self) {
         let Some(reply) = &mut self.reply else { return };
         if reply.context_done() {
-            self.end().await;
+            self.end();
         } else {
             // The provider ended the context before we did: what comes next goes into another.
-            self.submit().await;
+            self.submit();
         }
     }
 
     /// The provider failed one context: busy or broken is tried again, a refusal is not.
-    async fn failed(&mut self, incoming: &wire::Incoming<'_>) {
+    fn failed(&mut self, incoming: &wire::Incoming<'_>) {
         let Some(reply) = &mut self.reply else { return };
         let (generation, reason) = (reply.generation, incoming.error_text());
         let passing = incoming.status_code.is_none_or(|status| status == 429 || status >= 500);
         if !passing || self.retries >= self.config.retries {
             self.reply = None;
             let reason = format!("the text to speech provider failed: {reason}");
-            self.tell(TtsEvent::Failed { generation, reason }).await;
-            return self.tell(TtsEvent::Billed(self.characters)).await;
+            self.tell(TtsEvent::Failed { generation, reason });
+            return self.tell(TtsEvent::Billed(self.characters));
         }
         tracing::debug!(reason, "text to speech: a context failed and is tried again");
-        self.retry_at = Some(Instant::now() + self.config.retry_delay * 2u32.saturating_pow(self.retries));
+        self.retry_at = Some(now() + self.config.retry_delay * 2u32.saturating_pow(self.retries));
         self.retries += 1;
-        self.interrupted().await;
+        self.interrupted();
     }
 
-    async fn keep_alive(&mut self, output: KeepAliveOutput) {
-        match output {
-            KeepAliveOutput::PeerDead => {
-                tracing::warn!("text to speech: the connection is open but mute, and is replaced");
-                metrics::counter!("livos_mute_connections_total", "provider" => "tts").increment(1);
-                self.lost().await;
-            }
-            KeepAliveOutput::SendPing if self.reply.is_none() => {
-                tracing::debug!(
-                    "text to speech: the idle connection is replaced before the provider closes it"
-                );
-                self.lost().await;
-            }
-            // In the middle of a reply the connection is not idle.
-            KeepAliveOutput::SendPing => {}
-        }
-    }
-
-    /// The connection is gone, or is given up; the reply goes on over the next one.
-    async fn lost(&mut self) {
-        if let Some(mut line) = self.line.take() {
-            // A courtesy that must not hold anything up.
-            let _ = tokio::time::timeout(Duration::from_millis(10), line.socket.close()).await;
-        }
-        self.reconnect.input(ReconnectInput::Lost);
-        self.interrupted().await;
-    }
-
-    async fn interrupted(&mut self) {
-        if let Some(line) = &mut self.line {
-            line.odd = None;
-        }
+    fn interrupted(&mut self) {
+        self.decoder.reset();
         let Some(reply) = &mut self.reply else { return };
         let generation = reply.generation;
-        if let Some(at) = reply.interrupted() {
-            self.tell(TtsEvent::Truncate { generation, at }).await;
+        let truncated = reply.interrupted();
+        let pause = reply.seam();
+        if let Some(at) = truncated {
+            self.tell(TtsEvent::Truncate { generation, at });
         }
-        if let Some(pause) = self.reply.as_mut().and_then(Reply::seam) {
+        if let Some(pause) = pause {
             let silence = vec![0; AudioFormat::VOICE.bytes_in(pause)];
             if let Ok(frame) = Frame::new(AudioFormat::VOICE, silence.into()) {
-                self.tell(TtsEvent::Audio { generation, frame }).await;
+                self.tell(TtsEvent::Audio { generation, frame });
             }
         }
-        self.end_if_complete().await;
+        self.end_if_complete();
     }
 
-    async fn end_if_complete(&mut self) {
+    fn end_if_complete(&mut self) {
         if self.reply.as_ref().is_some_and(|reply| reply.is_complete() && !reply.is_owed()) {
-            self.end().await;
+            self.end();
         }
     }
 
-    async fn end(&mut self) {
-        if let Some(reply) = self.reply.take() {
-            if let Some(line) = &mut self.line {
-                line.keep_alive.input(KeepAliveInput::Received);
-                line.odd = None;
-            }
-            self.tell(TtsEvent::Done(reply.generation)).await;
-            self.tell(TtsEvent::Billed(self.characters)).await;
-        }
+    fn end(&mut self) {
+        let Some(reply) = self.reply.take() else { return };
+        self.line.received();
+        self.decoder.reset();
+        self.tell(TtsEvent::Done(reply.generation));
+        self.tell(TtsEvent::Billed(self.characters));
     }
 
-    /// Sends what waits, when there is a connection and no retry is due later.
-    async fn submit(&mut self) {
-        if self.line.is_none() || self.retry_at.is_some() {
+    /// Sends what waits, when there is room on a connection and no retry is due later.
+    fn submit(&mut self) {
+        if !self.send_cancels() || self.retry_at.is_some() || !self.line.has_room() {
             return;
         }
-        let Some(submission) =
-            self.reply.as_mut().and_then(|reply| reply.submit(now(), self.config.context_idle))
-        else {
+        let idle = self.config.context_idle;
+        let Some(submission) = self.reply.as_mut().and_then(|reply| reply.submit(now(), idle)) else {
             return;
         };
         self.characters += submission.transcript.chars().count() as u64;
         let message =
             wire::generate(&self.config, &submission.context, &submission.transcript, submission.more);
-        self.send(message).await;
-        if let Some(line) = &mut self.line {
-            line.keep_alive.input(KeepAliveInput::Expect);
-        }
+        self.line.send(Message::text(message));
+        self.line.expect();
     }
 
-    async fn send(&mut self, message: String) {
-        let Some(line) = &mut self.line else { return };
-        line.keep_alive.input(KeepAliveInput::Sent);
-        let sending = line.socket.send(Message::text(message));
-        if !matches!(tokio::time::timeout(WRITE_TIMEOUT, sending).await, Ok(Ok(()))) {
-            // The reader sees the same break, and reports it once.
-            tracing::debug!("text to speech: a message could not be sent");
-        }
-    }
-
-    async fn tell(&mut self, event: TtsEvent) {
-        if self.events.send(event).await.is_err() {
-            self.closing = true;
-        }
+    fn tell(&mut self, event: TtsEvent) {
+        let same = |last: &TtsEvent, new: &TtsEvent| match last {
+            TtsEvent::State(_) => matches!(new, TtsEvent::State(_)),
+            TtsEvent::Billed(_) => matches!(new, TtsEvent::Billed(_)),
+            _ => false,
+        };
+        self.outbox.push(event, same);
     }
 }
 
-impl Line {
-    /// Audio from base64 in a buffer that is used again once the frames made of it are gone. Keeps
-    /// half a sample for the next chunk.
-    fn decode(&mut self, data: &str) -> Option<bytes::Bytes> {
-        self.buffer.clear();
-        let carried = usize::from(self.odd.is_some());
-        self.buffer.resize(carried + data.len() / 4 * 3 + 3, 0);
-        if let Some(odd) = self.odd.take() {
-            self.buffer[0] = odd;
-        }
-        let decoded = STANDARD.decode_slice(data, &mut self.buffer[carried..]).ok()?;
-        let mut length = carried + decoded;
-        if length % AudioFormat::BYTES_PER_SAMPLE == 1 {
-            length -= 1;
-            self.odd = Some(self.buffer[length]);
-        }
-        self.buffer.truncate(length);
-        Some(self.buffer.split().freeze())
+/// The reply that an event belongs to.
+fn generation_of(event: &TtsEvent) -> Option<Generation> {
+    match event {
+        TtsEvent::Audio { generation, .. }
+        | TtsEvent::Words { generation, .. }
+        | TtsEvent::Truncate { generation, .. }
+        | TtsEvent::Failed { generation, .. }
+        | TtsEvent::Done(generation) => Some(*generation),
+        TtsEvent::State(_) | TtsEvent::Billed(_) | TtsEvent::Refused(_) => None,
     }
 }

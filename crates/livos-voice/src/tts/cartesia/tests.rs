@@ -321,3 +321,34 @@ async fn a_broken_half_message_loses_no_word() {
         rig.close().await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_does_not_read_holds_up_no_interruption() {
+    let connector = connect::from_fn(|_| async {
+        let (ours, theirs) = tokio::io::duplex(512);
+        tokio::spawn(async move {
+            let _socket = tokio_tungstenite::accept_async(theirs).await.unwrap();
+            std::future::pending::<()>().await;
+        });
+        Ok(ours)
+    });
+    let mut config = CartesiaConfig::new(Secret::new("key-0123456789"));
+    config.mute_after = Duration::from_secs(60);
+    let (session, driver) = Cartesia::new(config, connector).unwrap().open();
+    let driver = tokio::spawn(driver);
+    let twin = twin::Cartesia::new(twin::Config::default());
+    let mut rig =
+        Rig { twin, session, driver, audio: Vec::new(), words: Vec::new(), truncations: 0, billed: 0 };
+    rig.until(|event| *event == TtsEvent::State(ConnectionState::Connected)).await;
+    for _ in 0..3 {
+        rig.speak(ONE, &"a long sentence, ".repeat(20)).await;
+    }
+    rig.wait(Duration::from_secs(1)).await;
+    let start = Instant::now();
+    rig.command(TtsCommand::Cancel(ONE)).await;
+    rig.until(|event| matches!(event, TtsEvent::Billed(_))).await;
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    let replaced = |event: &TtsEvent| matches!(event, TtsEvent::State(ConnectionState::Reconnecting { .. }));
+    rig.until(replaced).await;
+    assert!(start.elapsed() <= Duration::from_secs(5), "a stalled connection is replaced");
+}

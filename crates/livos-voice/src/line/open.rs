@@ -1,18 +1,16 @@
-//! Opens a WebSocket to a provider over a [`Connector`], and sorts what may go wrong into "ask
-//! again" and "do not".
+//! Opening a WebSocket to a provider, and telling failures that may pass from those that will not.
 //!
-//! Every client of a provider opens its sockets here, so that all of them bound the handshake, the
-//! message size and the memory behind a peer that does not read, and none of them tells a log what
-//! the key was.
+//! Every client of a provider opens its socket here. So each of them bounds the handshake, the
+//! message size and the memory behind a peer that does not read, and none of them writes the key
+//! into a log.
 
-use std::{fmt::Write as _, future::poll_fn, pin::Pin, task::Poll, time::Duration};
+use std::{fmt::Write as _, time::Duration};
 
-use futures_util::{Sink, Stream};
-use http::{HeaderMap, Request, Response, StatusCode, header::RETRY_AFTER};
+use http::{HeaderMap, Request, StatusCode, header::RETRY_AFTER};
 use livos_core::{reconnect::ReconnectInput, secret::Secret};
 use tokio_tungstenite::{
     WebSocketStream,
-    tungstenite::{Error, Message, client::IntoClientRequest, protocol::WebSocketConfig},
+    tungstenite::{Error, client::IntoClientRequest, protocol::WebSocketConfig},
 };
 use tower::{BoxError, Service, ServiceExt};
 
@@ -117,7 +115,7 @@ pub(crate) async fn open(
     connector: &mut Connector,
     request: Request<()>,
     limits: &Limits,
-) -> Result<(WebSocketStream<BoxIo>, Response<()>), OpenError> {
+) -> Result<WebSocketStream<BoxIo>, OpenError> {
     let opening = Box::pin(open_without_limit(connector, request, limits));
     tokio::time::timeout(limits.handshake_timeout, opening)
         .await
@@ -128,7 +126,7 @@ async fn open_without_limit(
     connector: &mut Connector,
     request: Request<()>,
     limits: &Limits,
-) -> Result<(WebSocketStream<BoxIo>, Response<()>), OpenError> {
+) -> Result<WebSocketStream<BoxIo>, OpenError> {
     let (parts, ()) = request.into_parts();
     let mut upgrade = parts.uri.into_client_request().map_err(|error| OpenError::Request(error.into()))?;
     upgrade.headers_mut().extend(parts.headers);
@@ -143,7 +141,7 @@ async fn open_without_limit(
         .max_message_size(Some(limits.max_message))
         .max_frame_size(Some(limits.max_message));
     match tokio_tungstenite::client_async_with_config(upgrade, io, Some(config)).await {
-        Ok((socket, response)) => Ok((socket, response.map(|_| ()))),
+        Ok((socket, _)) => Ok(socket),
         Err(Error::Http(response)) => Err(OpenError::Refused {
             status: response.status(),
             body: excerpt(response.body().as_deref().unwrap_or_default(), &secrets),
@@ -153,82 +151,6 @@ async fn open_without_limit(
             Err(OpenError::Request(error.into()))
         }
         Err(error) => Err(OpenError::Handshake(error.into())),
-    }
-}
-
-/// What a socket has to tell.
-#[derive(Debug)]
-pub(crate) enum LinkEvent {
-    /// There is room for a message that had none.
-    Room,
-    /// A message came.
-    Message(Message),
-    /// The socket is closed or broken, with the reason for the log.
-    Lost(String),
-}
-
-/// An open socket that never makes its owner wait for a peer that does not read: what has no room
-/// is handed back.
-pub(crate) struct Link {
-    socket: WebSocketStream<BoxIo>,
-    /// Whether something written may still have to be flushed.
-    unflushed: bool,
-}
-
-impl Link {
-    pub(crate) fn new(socket: WebSocketStream<BoxIo>) -> Self {
-        Self { socket, unflushed: false }
-    }
-
-    /// Sends `message`, or hands it back when the peer has not read what came before. Errors come
-    /// out of [`Link::event`] too.
-    pub(crate) async fn try_send(&mut self, message: Message) -> Result<Option<Message>, String> {
-        let ready = poll_fn(|cx| match Pin::new(&mut self.socket).poll_ready(cx) {
-            Poll::Ready(ready) => Poll::Ready(Some(ready)),
-            Poll::Pending => Poll::Ready(None),
-        });
-        match ready.await {
-            None => return Ok(Some(message)),
-            Some(ready) => ready.map_err(|error| error.to_string())?,
-        }
-        Pin::new(&mut self.socket).start_send(message).map_err(|error| error.to_string())?;
-        self.unflushed = true;
-        Ok(None)
-    }
-
-    /// The next event; flushes meanwhile. [`LinkEvent::Room`] comes only when `want_room`. Cancel
-    /// safe.
-    pub(crate) async fn event(&mut self, want_room: bool) -> LinkEvent {
-        poll_fn(|cx| {
-            let mut socket = Pin::new(&mut self.socket);
-            if self.unflushed {
-                match socket.as_mut().poll_flush(cx) {
-                    Poll::Ready(Ok(())) => self.unflushed = false,
-                    Poll::Ready(Err(error)) => return Poll::Ready(LinkEvent::Lost(error.to_string())),
-                    Poll::Pending => {}
-                }
-            }
-            if want_room {
-                match socket.as_mut().poll_ready(cx) {
-                    Poll::Ready(Ok(())) => return Poll::Ready(LinkEvent::Room),
-                    Poll::Ready(Err(error)) => return Poll::Ready(LinkEvent::Lost(error.to_string())),
-                    Poll::Pending => {}
-                }
-            }
-            socket.poll_next(cx).map(|message| match message {
-                Some(Ok(Message::Close(Some(frame)))) => {
-                    LinkEvent::Lost(format!("closed with {}: {}", u16::from(frame.code), frame.reason))
-                }
-                Some(Ok(Message::Close(None))) | None => LinkEvent::Lost("closed".into()),
-                Some(Ok(message)) => {
-                    // A ping leaves a pong behind.
-                    self.unflushed |= message.is_ping();
-                    LinkEvent::Message(message)
-                }
-                Some(Err(error)) => LinkEvent::Lost(error.to_string()),
-            })
-        })
-        .await
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use livos_core::conversation::{ConversationId, Speaker};
 
-use super::opener::OpenerConfig;
+use super::answer::opener::OpenerConfig;
 use crate::{tts::chunk::ChunkConfig, turn::TurnConfig, vad::DetectorConfig};
 
 /// Settings of one session. Every default says why.

@@ -2,21 +2,18 @@
 //! synthesiser, back to the listener.
 //!
 //! [`VoiceSession::run`] is one future and spawns nothing: it polls the transport, both provider
-//! drivers and the reply side by side, so dropping it ends everything it began. It decides nothing
-//! about the conversation; [`crate::turn::TurnTaking`] does.
+//! drivers and the reply together, so dropping it ends everything it began. It decides nothing: the
+//! ears, [`crate::turn::TurnTaking`] and the answers do.
 
 mod answer;
 pub mod config;
+mod connection;
 mod ears;
-pub mod heard;
-pub mod latency;
-pub mod opener;
-pub mod playout;
 pub mod session;
-mod voice;
 
 #[cfg(test)]
 mod tests;
 
+pub use answer::{heard, latency, opener, playout};
 pub use config::SessionConfig;
 pub use session::VoiceSession;

@@ -1,60 +1,61 @@
-//! The driver of a voice session: it carries events between its parts and does what turn taking
-//! decides.
+//! The plumbing of a voice session: it moves what happens into the machines and runs what they ask
+//! for.
+//!
+//! Three machines decide: the ears (what reaches the recogniser), turn taking (who holds the floor),
+//! and the answers (what the listener hears). Each output is run before the next one is taken, so
+//! each machine sees the effects of its outputs in order.
 
-mod answering;
-mod listening;
+mod listener;
 mod providers;
-mod speaking;
+mod responder;
 
 use std::{
     future::{Future, poll_fn},
     pin::Pin,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use livos_core::{
     budget::Meter,
-    conversation::{ConversationId, Inbound, Reply, ReplyError, ReplyErrorKind, ReplyEvent},
+    conversation::{Channel, ConversationId, Inbound, Reply, ReplyError},
     drive::{self, Drive},
 };
+use tower::ServiceExt;
 use tower_service::Service;
 
-use self::providers::{Recogniser, Synthesiser, close, forward, run};
+use self::{
+    providers::{RecogniserEnd, SynthesiserEnd, close, forward, run},
+    responder::Line,
+};
+use super::{
+    answer::{
+        event::{AnswerInput, AnswerOutput, Measure},
+        latency::Stamps,
+        machine::Answers,
+        opener::Openers,
+        voice::Voice,
+    },
+    config::SessionConfig,
+    ears::{Ears, EarsInput, EarsOutput},
+};
 use crate::{
-    connection::ConnectionState,
-    meter::AudioMeter,
-    pipeline::{SessionConfig, answer::Answer, ears::Ears, opener::Openers, voice::Voice},
-    stt::{SpeechToText, SttCommand},
+    audio::Frame,
+    generation::Generation,
+    meter::{AudioMeter, admit_characters},
+    stt::{SpeechToText, SttCommand, SttEvent, Transcript},
     transport::{
         AudioTransport, Hello, Incoming, Outgoing,
         clock::PeerClock,
         protocol::{self, ErrorCode, ServerMessage},
     },
-    tts::{TextToSpeech, TtsCommand},
-    turn::{TurnInput, TurnTaking},
-    vad::{Earshot, Vad, VadState},
+    tts::{TextToSpeech, TtsCommand, TtsEvent},
+    turn::{TurnInput, TurnOutput, TurnTaking},
+    vad::{Earshot, Vad},
 };
 
-/// Commands that may wait for the recogniser: 10 s of frames. Beyond, the oldest audio is dropped
-/// and counted; a turn must never wait.
-const MAX_WAITING_AUDIO: usize = 500;
-/// Clauses that may wait for the synthesiser before the reply is not read on.
-const MAX_WAITING_TEXT: usize = 32;
-/// How long a client that reports its player may take to report the end before time decides. A page
-/// in the background is slow.
-const PLAYER_PATIENCE: Duration = Duration::from_secs(5);
-/// How often a listener who is far behind is looked at again.
-const AHEAD_CHECK: Duration = Duration::from_millis(500);
 /// How long the connections may take to close at the end.
 const LINGER: Duration = Duration::from_secs(3);
-/// The oldest event that a client may tell of. Older is a broken clock.
-const OLDEST_EVENT: Duration = Duration::from_secs(5);
-/// The longest delay that a client may claim to have measured. A longer one is a clock that was
-/// set.
-const LONGEST_MEASURE_MS: f64 = 120_000.0;
-/// Final words that end this much before the audio cover it: no word is shorter.
-const COVERED: Duration = Duration::from_millis(60);
 
 /// What a session is made of. See [`VoiceSession::run`].
 pub struct VoiceSession<S> {
@@ -112,35 +113,26 @@ where
                 (Ok(ears), Ok(voice)) => (ears, voice),
                 (Err(error), _) | (_, Err(error)) => {
                     tracing::error!(error = &error as &dyn std::error::Error, "no resampler");
-                    transport
-                        .send(Outgoing::Message(ErrorCode::Internal.message("audio cannot be converted")));
-                    transport.send(Outgoing::Close(Some(ErrorCode::Internal)));
-                    let closed = async { while poll_fn(|cx| transport.poll_receive(cx)).await.is_some() {} };
-                    let _ = tokio::time::timeout(LINGER, closed).await;
-                    return;
+                    return refuse(transport).await;
                 }
             };
-        // Both connections open now: the first answer should not wait for a handshake.
-        let (recogniser, synthesiser) = (Recogniser::new(self.stt.open()), Synthesiser::new(self.tts.open()));
         let continued = hello.conversation.as_deref().and_then(|id| ConversationId::try_from(id).ok());
         let openers = Openers::new(self.config.opener.clone(), rand::random());
         let mut live = Box::new(Live {
             transport,
             responder: self.responder,
+            line: Line::Idle,
             conversation: continued.unwrap_or_else(|| self.config.conversation.clone()),
-            drain: self.drain,
+            drain: Some(self.drain),
             turn: Drive::new(TurnTaking::new(self.config.turn.clone(), hello.mode)),
-            ears,
-            voice,
-            stt: recogniser,
-            tts: synthesiser,
+            ears: Drive::new(ears),
+            answers: Drive::new(Answers::new(self.config.clone(), openers, voice)),
+            // Both connections open now: the first answer should not wait for a handshake.
+            stt: RecogniserEnd::new(self.stt.open()),
+            tts: SynthesiserEnd::new(self.tts.open()),
             audio_meter: self.meter.clone().map(AudioMeter::new),
             meter: self.meter,
-            answer: None,
-            reports: false,
             clock: PeerClock::new(drive::now()),
-            openers,
-            draining_until: None,
             over: false,
             config: self.config,
         });
@@ -150,25 +142,29 @@ where
     }
 }
 
+/// Closes the connection of a client whose audio cannot be converted.
+async fn refuse(mut transport: impl AudioTransport) {
+    transport.send(Outgoing::Message(ErrorCode::Internal.message("audio cannot be converted")));
+    transport.send(Outgoing::Close(Some(ErrorCode::Internal)));
+    let closed = async { while poll_fn(|cx| transport.poll_receive(cx)).await.is_some() {} };
+    let _ = tokio::time::timeout(LINGER, closed).await;
+}
+
 struct Live<S, T> {
     transport: T,
     responder: S,
+    line: Line,
     config: SessionConfig,
     conversation: ConversationId,
-    drain: Pin<Box<dyn Future<Output = ()> + Send>>,
+    drain: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     turn: Drive<TurnTaking>,
-    ears: Ears,
-    voice: Voice,
-    stt: Recogniser,
-    tts: Synthesiser,
+    ears: Drive<Ears>,
+    answers: Drive<Answers>,
+    stt: RecogniserEnd,
+    tts: SynthesiserEnd,
     audio_meter: Option<AudioMeter>,
     meter: Option<Meter>,
-    answer: Option<Answer>,
-    /// The client has told of its player before.
-    reports: bool,
     clock: PeerClock,
-    openers: Option<Openers>,
-    draining_until: Option<Instant>,
     /// The client, an error or the drain has ended the session.
     over: bool,
 }
@@ -189,108 +185,158 @@ where
         self.tell(ready);
     }
 
-    /// Carries events until the session is over.
+    /// Moves events until the session is over.
     async fn serve(&mut self) {
         while !self.over {
-            let deadline = self.deadline();
-            let reading = self.answer.as_ref().is_some_and(Answer::is_reading)
-                && self.tts.waiting.len() < MAX_WAITING_TEXT;
-            let listening = self.tts.running && self.has_room();
+            let takes_text = self.tts.has_room();
+            let takes_audio = self.tts.open && self.tts.taken;
             tokio::select! {
                 incoming = poll_fn(|cx| self.transport.poll_receive(cx)) => self.receive(incoming),
-                output = self.turn.next() => self.decide(output),
-                event = self.stt.session.events.recv(), if self.stt.running => self.recognised(event),
-                event = self.tts.session.events.recv(), if listening => self.synthesised(event),
-                () = run(&mut self.stt.driver), if self.stt.driver.is_some() => self.stt.driver = None,
-                () = run(&mut self.tts.driver), if self.tts.driver.is_some() => self.tts.driver = None,
+                output = self.ears.next() => self.run_ears(output),
+                output = self.turn.next() => self.run_turn(output),
+                output = self.answers.next() => self.run_answers(output),
+                event = self.stt.session.events.recv(), if self.stt.open => self.recognised(event),
+                event = self.tts.session.events.recv(), if takes_audio => self.synthesised(event),
+                input = self.line.next(), if takes_text => self.answers.input(input),
+                () = run(&mut self.stt.driver) => {}
+                () = run(&mut self.tts.driver) => {}
+                () = run(&mut self.drain) => self.answers.input(AnswerInput::Drain),
                 () = forward(&self.stt.session.commands, &mut self.stt.waiting) => {}
                 () = forward(&self.tts.session.commands, &mut self.tts.waiting) => {}
-                event = next_event(self.answer.as_mut()), if reading => self.replied(event),
-                () = tokio::time::sleep_until(deadline.unwrap_or_else(drive::now).into()), if deadline.is_some() => self.due(),
-                () = &mut self.drain, if self.draining_until.is_none() => {
-                    self.draining_until = Some(drive::now() + self.config.drain_patience);
-                }
             }
-            self.settle();
+            self.pump();
         }
     }
 
-    /// Does what follows from the last event, until nothing more does.
-    fn settle(&mut self) {
+    /// Runs what the machines ask for, until they ask for nothing more. The answers come first and
+    /// the ears last, so that the client is told things in the order in which they were decided, and
+    /// a frame meets the gate as its own detections left it.
+    fn pump(&mut self) {
         loop {
-            while let Some(output) = self.turn.poll_output() {
-                self.decide(output);
+            if let Some(output) = self.answers.poll_output() {
+                self.run_answers(output);
+            } else if let Some(output) = self.turn.poll_output() {
+                self.run_turn(output);
+            } else if let Some(output) = self.ears.poll_output() {
+                self.run_ears(output);
+            } else {
+                return;
             }
-            let now = drive::now();
-            if !self.answer.as_ref().is_some_and(|answer| answer.is_over(now, PLAYER_PATIENCE)) {
-                break;
+        }
+    }
+
+    fn run_ears(&mut self, output: EarsOutput) {
+        match output {
+            EarsOutput::Turn(input) => self.turn.input(input),
+            EarsOutput::Transcript(transcript) => self.show(transcript),
+            EarsOutput::Audio(frame) => self.hand_to_recogniser(frame),
+            EarsOutput::EndOfSpeech => self.stt.command(SttCommand::EndOfSpeech),
+            EarsOutput::Tell(message) => self.tell(message),
+            EarsOutput::Billed(total) => tracing::trace!(?total, "audio billed"),
+        }
+    }
+
+    fn run_turn(&mut self, output: TurnOutput) {
+        match output {
+            TurnOutput::OpenGate => self.ears.input(EarsInput::OpenGate),
+            TurnOutput::CloseGate => self.ears.input(EarsInput::CloseGate),
+            TurnOutput::Finalize => self.ears.input(EarsInput::Finalize),
+            TurnOutput::Speculate(commit) => self.answers.input(AnswerInput::Speculate(commit)),
+            TurnOutput::Commit(commit) => {
+                let recognition = self.ears.machine().recognition();
+                self.answers.input(AnswerInput::Commit { commit, recognition });
             }
-            self.close_answer(true);
-        }
-        let waited = self.draining_until.is_some_and(|until| self.answer.is_none() || until <= drive::now());
-        if waited && !self.over {
-            self.fail(ErrorCode::Draining, "the server is shutting down");
+            TurnOutput::Abandon(generation) => self.answers.input(AnswerInput::Abandon(generation)),
+            TurnOutput::Interrupt(generation) => self.answers.input(AnswerInput::Interrupt(generation)),
+            TurnOutput::Pause(generation) => self.answers.input(AnswerInput::Pause(generation)),
+            TurnOutput::Resume(generation) => self.answers.input(AnswerInput::Resume(generation)),
+            TurnOutput::State(state) => self.tell(ServerMessage::State { state }),
         }
     }
 
-    /// A deadline may have passed.
-    fn due(&mut self) {
-        let now = drive::now();
-        if let Some(last_audio) = self.ears.starved(now) {
-            self.turn.input(TurnInput::Vad { state: VadState::Quiet, last_voiced: Some(last_audio) });
+    fn run_answers(&mut self, output: AnswerOutput) {
+        match output {
+            AnswerOutput::Ask(text) => self.ask(text),
+            AnswerOutput::CommitReply => self.line.commit(),
+            AnswerOutput::StopReading => self.line.stop(),
+            AnswerOutput::DropReply => self.line = Line::Idle,
+            AnswerOutput::Heard(heard) => self.line.heard(heard),
+            AnswerOutput::ResponderFailed(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "the responder failed");
+                self.tell(ErrorCode::ResponderFailed.message(error.to_string()));
+            }
+            AnswerOutput::Speak { generation, text } => self.hand_to_synthesiser(generation, text),
+            AnswerOutput::Finish(generation) => self.tts.command(TtsCommand::Finish(generation)),
+            AnswerOutput::Cancel(generation) => self.tts.cancel(generation),
+            AnswerOutput::TakeAudio(taken) => self.tts.taken = taken,
+            AnswerOutput::Audio { generation, bytes } => {
+                self.transport.send(Outgoing::Audio { generation, bytes });
+            }
+            AnswerOutput::Waterfall { generation, stamps, opener } => {
+                self.tell_waterfall(generation, stamps, opener);
+            }
+            AnswerOutput::Tell(message) => self.tell(message),
+            AnswerOutput::Turn(input) => self.turn.input(input),
+            AnswerOutput::Measure(measure) => record(&measure),
+            AnswerOutput::End(code, message) => self.end(code, message),
         }
-        let patience = self.config.responder_patience;
-        if let Some(answer) = self.answer.as_mut().filter(|a| a.is_reading() && a.asked + patience <= now) {
-            answer.end();
-            let error = ReplyError::new(ReplyErrorKind::Unavailable, "the responder took too long");
-            self.replied(Some(Err(error)));
-        }
-        self.open_with_a_sentence(now);
-        self.speak();
     }
 
-    /// The next time at which something is due without an event.
-    fn deadline(&self) -> Option<Instant> {
-        let answer = self.answer.as_ref();
-        let ended = answer.and_then(|answer| answer.over_at(PLAYER_PATIENCE));
-        let look = answer.is_some_and(|answer| !answer.held) && !self.has_room();
-        let spoken = answer.filter(|answer| answer.is_committed() && !answer.mute && !answer.finished);
-        let piece = spoken.and_then(|answer| answer.chunker.poll_timeout());
-        let patience = self.config.responder_patience;
-        let reply = answer.filter(|answer| answer.is_reading()).map(|answer| answer.asked + patience);
-        let look = look.then(|| drive::now() + AHEAD_CHECK);
-        let opener = answer.and_then(Answer::opener_due);
-        let times = [ended, piece, opener, reply, self.ears.starves_at(), look, self.draining_until];
-        times.into_iter().flatten().min()
+    fn recognised(&mut self, event: Option<SttEvent>) {
+        self.stt.open = event.is_some();
+        self.ears.input(event.map_or(EarsInput::RecogniserClosed, EarsInput::Recognised));
     }
 
-    /// Whether the listener can be sent more audio: the answer is not held, and they are not too
-    /// far behind.
-    fn has_room(&self) -> bool {
-        let limit = self.config.max_audio_ahead;
-        self.answer.as_ref().is_none_or(|answer| !answer.held && answer.playout.ahead(drive::now()) < limit)
+    fn synthesised(&mut self, event: Option<TtsEvent>) {
+        self.tts.open = event.is_some();
+        self.answers.input(event.map_or(AnswerInput::SynthesiserClosed, AnswerInput::Synthesised));
+    }
+
+    /// Calls the responder.
+    fn ask(&mut self, text: String) {
+        let inbound = Inbound::new(self.conversation.clone(), Channel::Voice, text);
+        let inbound = inbound.from_speaker(self.config.speaker);
+        self.line = Line::Calling(Box::pin(self.responder.clone().oneshot(inbound)));
+    }
+
+    /// Words go to turn taking, and the client sees the turn so far.
+    fn show(&mut self, transcript: Transcript) {
+        self.turn.input(TurnInput::Transcript(transcript));
+        if let Some(text) = self.turn.machine().said() {
+            self.tell(ServerMessage::Transcript { text, is_final: false });
+        }
+    }
+
+    fn hand_to_recogniser(&mut self, frame: Frame) {
+        match self.audio_meter.as_mut().map_or(Ok(()), |meter| meter.admit(frame.duration())) {
+            Ok(()) => self.stt.command(SttCommand::Audio(frame)),
+            Err(_) => {
+                self.end(ErrorCode::BudgetExhausted, "the day's budget for speech recognition is spent")
+            }
+        }
+    }
+
+    fn hand_to_synthesiser(&mut self, generation: Generation, text: String) {
+        match self.meter.as_ref().map_or(Ok(()), |meter| admit_characters(meter, &text)) {
+            Ok(()) => self.tts.command(TtsCommand::Speak { generation, text }),
+            Err(_) => self.answers.input(AnswerInput::BudgetSpent),
+        }
+    }
+
+    fn tell_waterfall(&mut self, generation: Generation, mut stamps: Stamps, opener: Option<String>) {
+        let sent = drive::now();
+        stamps.sent = Some(sent);
+        let parts = stamps.record();
+        let (from_ms, sent_ms) = (self.clock.ours(stamps.end_of_speech), self.clock.ours(sent));
+        self.tell(ServerMessage::Waterfall { generation, parts, opener, from_ms, sent_ms });
     }
 
     fn tell(&mut self, message: ServerMessage) {
         self.transport.send(Outgoing::Message(message));
     }
 
-    fn tell_connection(&mut self, provider: &str, state: ConnectionState) {
-        let connected = state == ConnectionState::Connected;
-        let state = match state {
-            ConnectionState::Connecting => "connecting".to_owned(),
-            ConnectionState::Connected => "connected".to_owned(),
-            ConnectionState::Reconnecting { attempt, wait } => {
-                format!("reconnecting, attempt {attempt} in {:.1} s", wait.as_secs_f64())
-            }
-            ConnectionState::Draining => "closing".to_owned(),
-            ConnectionState::Closed => "closed".to_owned(),
-        };
-        self.tell(ServerMessage::Connection { provider: provider.to_owned(), state, connected });
-    }
-
     /// Ends the session for an error.
-    fn fail(&mut self, code: ErrorCode, message: &str) {
+    fn end(&mut self, code: ErrorCode, message: &str) {
         self.tell(code.message(message));
         self.transport.send(Outgoing::Close(Some(code)));
         self.over = true;
@@ -298,7 +344,8 @@ where
 
     /// Closes what is open, within a bound.
     async fn leave(&mut self) {
-        self.close_answer(false);
+        self.answers.input(AnswerInput::Close);
+        self.pump();
         self.transport.send(Outgoing::Close(None));
         let Self { transport, stt, tts, .. } = self;
         let closing = async {
@@ -314,9 +361,13 @@ where
     }
 }
 
-async fn next_event(answer: Option<&mut Answer>) -> Option<Result<ReplyEvent, ReplyError>> {
-    match answer {
-        Some(answer) => poll_fn(|cx| answer.poll_event(cx)).await,
-        None => std::future::pending().await,
+fn record(measure: &Measure) {
+    match measure {
+        Measure::Opener => metrics::counter!("livos_voice_openers_total").increment(1),
+        Measure::AnswerBegan(waited) => {
+            metrics::histogram!("livos_voice_answer_seconds").record(waited.as_secs_f64());
+        }
+        Measure::LateSynthesis => metrics::counter!("livos_voice_late_synthesis_total").increment(1),
+        Measure::Billed(total) => tracing::trace!(total, "characters billed"),
     }
 }

@@ -1,78 +1,47 @@
 //! The ends of the provider sessions that the pipeline holds: commands that wait, and drivers to
 //! poll.
 
-use std::{
-    collections::VecDeque,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, future::Future, pin::Pin};
 
 use tokio::sync::mpsc::{self, error::TrySendError};
 
-use super::{COVERED, MAX_WAITING_AUDIO};
 use crate::{
-    audio::Frame,
     generation::Generation,
     stt::{Driver, SttCommand, SttSession},
     tts::{TtsCommand, TtsSession},
 };
 
-pub(super) struct Recogniser {
+/// Commands that may wait for the recogniser: 10 s of frames. Beyond, the oldest audio is dropped
+/// and counted; a turn must never wait.
+const MAX_WAITING_AUDIO: usize = 500;
+/// Pieces of text that may wait for the synthesiser before the reply is not read on.
+const MAX_WAITING_TEXT: usize = 32;
+
+pub(super) struct RecogniserEnd {
     pub(super) session: SttSession,
     pub(super) driver: Option<Driver>,
-    /// It may still report something.
-    pub(super) running: bool,
+    /// Its channel of events is open.
+    pub(super) open: bool,
     pub(super) waiting: VecDeque<SttCommand>,
-    /// Audio given to it.
-    pub(super) given: Duration,
-    /// Up to where it has answered with final words.
-    pub(super) answered_to: Duration,
-    /// When it was last asked for its last words, and had answered.
-    pub(super) asked: Option<Instant>,
-    pub(super) answered: Option<Instant>,
 }
 
-pub(super) struct Synthesiser {
+pub(super) struct SynthesiserEnd {
     pub(super) session: TtsSession,
     pub(super) driver: Option<Driver>,
-    /// It may still report something.
-    pub(super) running: bool,
-    /// It can speak.
-    pub(super) usable: bool,
+    /// Its channel of events is open.
+    pub(super) open: bool,
+    /// Its events are wanted; while they are not, they hold the provider back.
+    pub(super) taken: bool,
     pub(super) waiting: VecDeque<TtsCommand>,
 }
 
-impl Recogniser {
+impl RecogniserEnd {
     pub(super) fn new((session, driver): (SttSession, Driver)) -> Self {
-        Self {
-            session,
-            driver: Some(driver),
-            running: true,
-            waiting: VecDeque::new(),
-            given: Duration::ZERO,
-            answered_to: Duration::ZERO,
-            asked: None,
-            answered: None,
-        }
-    }
-
-    pub(super) fn give(&mut self, frame: Frame) {
-        self.given += frame.duration();
-        self.command(SttCommand::Audio(frame));
-    }
-
-    /// Whether final words cover everything it was given, or no answer can be expected.
-    pub(super) fn has_answered(&self) -> bool {
-        !self.running || self.answered_to + COVERED >= self.given
+        Self { session, driver: Some(driver), open: true, waiting: VecDeque::new() }
     }
 
     pub(super) fn command(&mut self, command: SttCommand) {
-        let command = match self.waiting.is_empty() {
-            true => match self.session.commands.try_send(command) {
-                Ok(()) | Err(TrySendError::Closed(_)) => return,
-                Err(TrySendError::Full(command)) => command,
-            },
-            false => command,
-        };
+        let Some(command) = send(&self.session.commands, &self.waiting, command) else { return };
         if self.waiting.len() >= MAX_WAITING_AUDIO
             && let Some(oldest) =
                 self.waiting.iter().position(|waiting| matches!(waiting, SttCommand::Audio(_)))
@@ -84,20 +53,19 @@ impl Recogniser {
     }
 }
 
-impl Synthesiser {
+impl SynthesiserEnd {
     pub(super) fn new((session, driver): (TtsSession, Driver)) -> Self {
-        Self { session, driver: Some(driver), running: true, usable: true, waiting: VecDeque::new() }
+        Self { session, driver: Some(driver), open: true, taken: true, waiting: VecDeque::new() }
+    }
+
+    /// Whether more text may be made for it.
+    pub(super) fn has_room(&self) -> bool {
+        self.waiting.len() < MAX_WAITING_TEXT
     }
 
     pub(super) fn command(&mut self, command: TtsCommand) {
-        let command = match self.waiting.is_empty() {
-            true => match self.session.commands.try_send(command) {
-                Ok(()) | Err(TrySendError::Closed(_)) => return,
-                Err(TrySendError::Full(command)) => command,
-            },
-            false => command,
-        };
-        self.waiting.push_back(command);
+        let command = send(&self.session.commands, &self.waiting, command);
+        self.waiting.extend(command);
     }
 
     pub(super) fn cancel(&mut self, cancelled: Generation) {
@@ -109,11 +77,24 @@ impl Synthesiser {
     }
 }
 
-pub(super) async fn run(driver: &mut Option<Driver>) {
-    match driver {
-        Some(driver) => driver.await,
+/// Sends a command at once, or answers it if it must wait behind others.
+fn send<C>(commands: &mpsc::Sender<C>, waiting: &VecDeque<C>, command: C) -> Option<C> {
+    if !waiting.is_empty() {
+        return Some(command);
+    }
+    match commands.try_send(command) {
+        Ok(()) | Err(TrySendError::Closed(_)) => None,
+        Err(TrySendError::Full(command)) => Some(command),
+    }
+}
+
+/// Runs a future to its end, once; pending after that. Cancel safe.
+pub(super) async fn run(future: &mut Option<Pin<Box<dyn Future<Output = ()> + Send>>>) {
+    match future {
+        Some(running) => running.await,
         None => std::future::pending().await,
     }
+    *future = None;
 }
 
 /// Hands on the first command that waits, once there is room for it.

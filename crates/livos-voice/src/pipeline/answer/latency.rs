@@ -4,6 +4,21 @@
 
 use std::time::{Duration, Instant};
 
+use crate::transport::protocol::LatencyPart;
+
+/// The longest delay that a client may claim to have measured. A longer one is a clock that was
+/// set.
+const LONGEST_MEASURE_MS: f64 = 120_000.0;
+
+/// What the recogniser did before a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::pipeline) struct Recognition {
+    /// When it was last asked for its last words.
+    pub(in crate::pipeline) asked: Option<Instant>,
+    /// When it answered that.
+    pub(in crate::pipeline) answered: Option<Instant>,
+}
+
 /// When each step of a turn was done. A step that did not happen took no time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamps {
@@ -46,6 +61,15 @@ impl Stamps {
         }
     }
 
+    /// The turn was committed. Without an answer in time, all of the wait since the question counts
+    /// as the recogniser's.
+    pub(super) fn commit(&mut self, now: Instant, end_of_speech: Instant, recognition: Recognition) {
+        self.end_of_speech = end_of_speech;
+        self.committed = Some(now);
+        self.asked = recognition.asked.filter(|asked| *asked >= end_of_speech);
+        self.answered = self.asked.and(recognition.answered.or(Some(now)));
+    }
+
     /// How long each of [`PARTS`] took; they sum to the time from `end_of_speech` to the last step.
     ///
     /// `end_of_turn` is the silence that turn taking waited, before and after the recogniser. What
@@ -69,6 +93,28 @@ impl Stamps {
             took
         });
         [asked + waited, answered, decide, ttft, clause, ttfb, send]
+    }
+}
+
+impl Stamps {
+    /// Adds the parts to the histograms, and answers them as the client is told them.
+    pub(in crate::pipeline) fn record(&self) -> Vec<LatencyPart> {
+        let parts = PARTS.iter().zip(self.parts()).map(|(name, took)| {
+            metrics::histogram!("livos_voice_turn_seconds", "part" => *name).record(took.as_secs_f64());
+            LatencyPart { name: (*name).to_owned(), ms: took.as_secs_f64() * 1000.0 }
+        });
+        parts.collect()
+    }
+}
+
+/// Adds what a client measured to the histograms, unless it cannot be true.
+pub(in crate::pipeline) fn record_measured(silence_ms: f64, playout_ms: f64) {
+    for (name, ms) in
+        [("livos_voice_to_voice_seconds", silence_ms), ("livos_voice_playout_delay_seconds", playout_ms)]
+    {
+        if (0.0..=LONGEST_MEASURE_MS).contains(&ms) {
+            metrics::histogram!(name).record(ms / 1000.0);
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! How far the listener's player has come in an answer.
+//! What the listener's player is doing, and how far it has come in an answer.
 //!
 //! A client that reports its player is believed, within what it was sent; between two reports, and
 //! for a client that reports nothing, time does what a player would.
@@ -12,12 +12,30 @@ use crate::transport::protocol::PlayoutState;
 #[derive(Debug, Clone, Default)]
 pub struct Playout {
     sent: Duration,
+    /// The position when `mouth` last changed.
     played: Duration,
-    /// Since when it plays on from `played`; none while it stands.
-    running: Option<Instant>,
-    paused: bool,
-    /// The client told of its player, so nothing is assumed until it does.
+    mouth: Mouth,
+    /// The player was told to hold.
+    held: bool,
+    /// The client reports its player, so nothing is assumed until it does.
     reports: bool,
+}
+
+/// What the player is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mouth {
+    /// It was sent nothing yet.
+    #[default]
+    Silent,
+    /// It is held, has not begun, or has played everything sent so far.
+    Standing,
+    /// It plays since then, from the position at that time.
+    Running {
+        /// When the position was taken.
+        since: Instant,
+    },
+    /// It has played all that it will ever get.
+    Ended,
 }
 
 impl Playout {
@@ -31,32 +49,47 @@ impl Playout {
         // A player that ran dry stood still until now.
         self.settle(now);
         self.sent += audio;
-        if !self.reports && !self.paused {
-            self.running = Some(now);
+        if !self.reports && !self.held {
+            self.mouth = Mouth::Running { since: now };
+        } else if self.mouth == Mouth::Silent {
+            self.mouth = Mouth::Standing;
         }
     }
 
-    /// The player was told to hold.
+    /// The player was told to hold, or not to begin.
     pub fn pause(&mut self, now: Instant) {
         self.settle(now);
-        self.paused = true;
-        self.running = None;
+        self.held = true;
+        self.stand();
     }
 
     /// The player was told to go on.
     pub fn resume(&mut self, now: Instant) {
-        self.paused = false;
+        self.held = false;
         if !self.sent.is_zero() {
-            self.running = Some(now);
+            self.mouth = Mouth::Running { since: now };
         }
     }
 
-    /// The client reported its player, as it stood at `at`.
+    /// The client reported its player, as it was at `at`.
     pub fn report(&mut self, at: Instant, played: Duration, state: PlayoutState) {
         self.reports = true;
+        if self.mouth == Mouth::Silent {
+            return;
+        }
         self.played = played.min(self.sent);
-        let runs = matches!(state, PlayoutState::Started | PlayoutState::Playing) && !self.paused;
-        self.running = runs.then_some(at);
+        let runs = matches!(state, PlayoutState::Started | PlayoutState::Playing) && !self.held;
+        match runs {
+            true => self.mouth = Mouth::Running { since: at },
+            false => self.stand(),
+        }
+    }
+
+    /// Everything was sent, and the client says that it was played.
+    pub fn end(&mut self) {
+        if self.mouth != Mouth::Silent {
+            self.mouth = Mouth::Ended;
+        }
     }
 
     /// What was sent from `at` on is void.
@@ -72,7 +105,10 @@ impl Playout {
 
     /// How much was played.
     pub fn played(&self, now: Instant) -> Duration {
-        let ran = self.running.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        let ran = match self.mouth {
+            Mouth::Running { since } => now.saturating_duration_since(since),
+            _ => Duration::ZERO,
+        };
         (self.played + ran).min(self.sent)
     }
 
@@ -81,9 +117,22 @@ impl Playout {
         self.sent - self.played(now)
     }
 
-    /// When everything sent will have been played, while the player runs.
+    /// When everything sent will have been played; `None` unless the player runs.
     pub fn ends_at(&self) -> Option<Instant> {
-        self.running.map(|since| since + self.sent.saturating_sub(self.played))
+        match self.mouth {
+            Mouth::Running { since } => Some(since + self.sent.saturating_sub(self.played)),
+            _ => None,
+        }
+    }
+
+    /// What the player is doing.
+    pub fn mouth(&self) -> Mouth {
+        self.mouth
+    }
+
+    /// Whether the player was told to hold.
+    pub fn is_held(&self) -> bool {
+        self.held
     }
 
     /// Whether the client reports its player.
@@ -91,10 +140,16 @@ impl Playout {
         self.reports
     }
 
+    fn stand(&mut self) {
+        if self.mouth != Mouth::Silent {
+            self.mouth = Mouth::Standing;
+        }
+    }
+
     fn settle(&mut self, now: Instant) {
         self.played = self.played(now);
-        if self.running.is_some() {
-            self.running = Some(now);
+        if let Mouth::Running { since } = &mut self.mouth {
+            *since = now;
         }
     }
 }

@@ -1,4 +1,5 @@
 //! The way out of audio: from the synthesiser's rate to the listener's.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use bytes::Bytes;
 
@@ -8,19 +9,20 @@ use crate::audio::{
 };
 
 /// The agent's voice at the rate the listener asked for.
-pub(super) struct Voice {
+#[derive(Debug)]
+pub(in crate::pipeline) struct Voice {
     resampler: Option<Resampler>,
 }
 
 impl Voice {
-    pub(super) fn new(rate: SampleRate) -> Result<Self, UnsupportedRates> {
+    pub(in crate::pipeline) fn new(rate: SampleRate) -> Result<Self, UnsupportedRates> {
         let from = AudioFormat::VOICE.rate();
         let resampler = if rate == from { None } else { Some(Resampler::new(from, rate)?) };
         Ok(Self { resampler })
     }
 
     /// The next audio; shared and not copied where the rates agree.
-    pub(super) fn convert(&mut self, frame: &Frame) -> Bytes {
+    pub(in crate::pipeline) fn convert(&mut self, frame: &Frame) -> Bytes {
         match &mut self.resampler {
             Some(resampler) => resampler.push(frame).into_bytes(),
             None => frame.bytes().clone(),
@@ -28,12 +30,12 @@ impl Voice {
     }
 
     /// What is left of an answer.
-    pub(super) fn flush(&mut self) -> Bytes {
+    pub(in crate::pipeline) fn flush(&mut self) -> Bytes {
         self.resampler.as_mut().map_or_else(Bytes::new, |resampler| resampler.flush().into_bytes())
     }
 
     /// The answer was cut: what is left of it is not wanted.
-    pub(super) fn reset(&mut self) {
+    pub(in crate::pipeline) fn reset(&mut self) {
         if let Some(resampler) = &mut self.resampler {
             resampler.reset();
         }

@@ -20,7 +20,7 @@ use std::{
 
 use futures_core::Stream;
 
-use crate::usage::UserId;
+use crate::user::UserId;
 
 /// Names one conversation across processes and restarts.
 ///

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod backoff;
+pub mod bell;
 pub mod breaker;
 pub mod budget;
 pub mod bus;
@@ -8,6 +9,7 @@ pub mod conversation;
 pub mod drain;
 pub mod drive;
 pub mod embedded;
+mod families;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod keep_alive;
@@ -25,3 +27,6 @@ pub mod supervise;
 pub mod testing;
 pub mod time;
 pub mod usage;
+pub mod user;
+
+pub use families::families;

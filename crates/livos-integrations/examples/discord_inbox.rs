@@ -27,11 +27,12 @@ use http::Uri;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use livos_core::{
     backoff::BackoffConfig,
+    bell::News,
     drain::Drain,
     embedded::{Embedded, EmbeddedConfig},
     queue::{
         Advance, Advanced, Cursor, DeadLetter, Depth, EmbeddedQueue, Enqueued, JobId, JobKind, Lease,
-        LeaseLost, Nack, NewJob, News, Queue, QueueConfig, QueueError, Repeat, Token,
+        LeaseLost, Nack, NewJob, Queue, QueueConfig, QueueError, Repeat, Token,
     },
     secret::Secret,
     store::EmbeddedStore,

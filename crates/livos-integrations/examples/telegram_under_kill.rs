@@ -24,12 +24,13 @@ use bytes::Bytes;
 use futures_util::stream;
 use http_body_util::Full;
 use livos_core::{
+    bell::News,
     conversation::{Finish, Heard, Reply, ReplyControl, ReplyError, ReplyEvent},
     drain::Drain,
     embedded::{Embedded, EmbeddedConfig},
     queue::{
         Advance, Advanced, Cursor, DeadLetter, Depth, EmbeddedQueue, Enqueued, JobId, JobKind, Lease,
-        LeaseLost, Nack, NewJob, News, Queue, QueueConfig, QueueError, Repeat, Token,
+        LeaseLost, Nack, NewJob, Queue, QueueConfig, QueueError, Repeat, Token,
     },
     secret::Secret,
     store::EmbeddedStore,

@@ -227,7 +227,7 @@ fn private_folder(folder: &Path) -> std::io::Result<()> {
 }
 
 async fn sweep(store: Arc<dyn Store>, secrets: SealedStore) -> Result<Outcome, BoxError> {
-    let families = [store::families(), FAMILIES.concat()].concat();
+    let families = [livos_core::families(), FAMILIES.concat()].concat();
     let report = store::sweep(&*store, SystemClock.now(), &families).await?;
     tracing::info!(
         keys = report.keys,

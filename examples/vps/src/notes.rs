@@ -8,7 +8,8 @@ use std::{sync::Arc, time::Duration};
 use futures_util::future::BoxFuture;
 use livos_core::{
     conversation::{ReplyError, ReplyErrorKind},
-    usage::{Amounts, Metric, Tally, Usage, UsageError, UserId, VoicePrice},
+    usage::{Amounts, Metric, Tally, Usage, UsageError, VoicePrice},
+    user::UserId,
 };
 use livos_voice::stt::{Recording, TranscribeError, Transcriber};
 use tower::BoxError;

@@ -32,9 +32,10 @@ use livos_core::{
     time::{Timestamp, UtcDay},
     usage::{
         Amounts, Archiver, DrawConfig, LimitState, Limits, Metric, PeriodUsage, Prices, Report, Tally, Usage,
-        UsageArchive, UsageConfig, UserId, VoicePrice, Zone,
+        UsageArchive, UsageConfig, VoicePrice, Zone,
         archive::{PostgresArchive, StoreArchive},
     },
+    user::UserId,
 };
 use livos_voice::{
     stt::deepgram::{FluxConfig, ListenConfig},

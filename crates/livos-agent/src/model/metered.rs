@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_util::{StreamExt, stream};
 use livos_core::{
     conversation::{ReplyError, TokenUsage},
-    usage::{Amounts, Hold, Metric, ModelPrice, Tally, Usage, UsageError, UserId},
+    usage::{Amounts, Hold, Metric, ModelPrice, Tally, Usage, UsageError},
+    user::UserId,
 };
 
 use super::{Model, ModelEvent, ModelRequest, ModelStream};
@@ -262,7 +263,8 @@ mod tests {
         conversation::{Channel, Finish, ReplyErrorKind},
         embedded::{Embedded, EmbeddedConfig},
         store::EmbeddedStore,
-        usage::{Bookkeeper, Limits, Prices, UsageConfig, UserId},
+        usage::{Bookkeeper, Limits, Prices, UsageConfig},
+        user::UserId,
     };
 
     use super::*;

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use futures_core::Stream;
 use livos_core::{
     conversation::{Channel, Finish, ReplyError, TokenUsage},
-    usage::UserId,
+    user::UserId,
 };
 
 pub use self::metered::{Metered, MeteredConfig};

@@ -8,14 +8,14 @@ use std::{
     time::Duration,
 };
 
-use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable};
+use redb::{Builder, Database, DatabaseError};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
     OpenError, StorageError,
-    tables::{self, Snapshot, Tables},
+    table::{Snapshot, Tables},
 };
-use crate::queue::Bell;
+use crate::bell::Bell;
 
 /// How a file is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,7 +134,7 @@ impl Embedded {
     }
 
     pub(super) fn start(database: Database, opener: Opener, config: EmbeddedConfig) -> io::Result<Self> {
-        make_tables(&database).map_err(|error| io::Error::other(error.to_string()))?;
+        probe(&database).map_err(|error| io::Error::other(error.to_string()))?;
         let (writer, operations) = mpsc::channel(config.waiting.max(1));
         let database = Arc::new(RwLock::new(Slot::Open(database)));
         let thread = Writer { database: Arc::clone(&database), opener, batch: config.batch.max(1) };
@@ -173,7 +173,7 @@ impl Embedded {
         let database = Arc::clone(&self.database);
         let read = move || {
             let database = database.read().unwrap_or_else(PoisonError::into_inner);
-            operation(&Snapshot::new(database.get()?.begin_read()?))
+            operation(&Snapshot::of(database.get()?)?)
         };
         tokio::task::spawn_blocking(read).await.unwrap_or(Err(StorageError::Closed))
     }
@@ -190,13 +190,7 @@ impl Embedded {
             }
             let copy = Database::create(&part).map_err(|error| StorageError::Io(error.to_string()))?;
             let transaction = copy.begin_write()?;
-            for definition in tables::ALL {
-                let mut table = transaction.open_table(definition)?;
-                for row in snapshot.table(definition)?.iter()? {
-                    let (key, value) = row?;
-                    table.insert(key.value(), value.value())?;
-                }
-            }
+            snapshot.copy_to(&transaction)?;
             transaction.commit()?;
             drop(copy);
             fs::rename(&part, &to).map_err(io)?;
@@ -212,11 +206,9 @@ impl fmt::Debug for Embedded {
     }
 }
 
-/// A reader finds every table, also in a new file.
-fn make_tables(database: &Database) -> Result<(), StorageError> {
-    let transaction = database.begin_write()?;
-    drop(Tables::open(&transaction)?);
-    Ok(transaction.commit()?)
+/// Commits nothing, to find out whether the file can be written.
+fn probe(database: &Database) -> Result<(), StorageError> {
+    Ok(database.begin_write()?.commit()?)
 }
 
 /// A new name in a folder is durable once the folder is.
@@ -287,7 +279,7 @@ impl Writer {
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
         let attempt = || -> Result<(), StorageError> {
             let transaction = database.get()?.begin_write()?;
-            let mut tables = Tables::open(&transaction)?;
+            let mut tables = Tables::new(&transaction);
             batch.iter_mut().try_for_each(|operation| operation.apply(&mut tables))?;
             drop(tables);
             Ok(transaction.commit()?)
@@ -308,7 +300,7 @@ impl Writer {
         *database = Slot::Broken;
         for attempt in 0..ATTEMPTS {
             match open_guarded(&self.opener) {
-                Ok(opened) if make_tables(&opened).is_ok() => {
+                Ok(opened) if probe(&opened).is_ok() => {
                     *database = Slot::Open(opened);
                     return;
                 }

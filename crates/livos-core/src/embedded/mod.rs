@@ -8,12 +8,12 @@
 
 mod engine;
 mod error;
-mod tables;
+mod table;
 #[cfg(test)]
 mod tests;
 
 pub use engine::{Embedded, EmbeddedConfig};
 pub use error::{OpenError, StorageError};
-pub(crate) use tables::{Tables, indexed, number, prefix_end, rows};
+pub(crate) use table::{Read, Table, Tables, indexed, number, prefix_end};
 #[cfg(test)]
 pub(crate) use tests::fast_folder;

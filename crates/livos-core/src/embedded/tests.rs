@@ -36,12 +36,14 @@ impl Folder {
     }
 }
 
+const NUMBERS: Table = Table::new("numbers");
+
 async fn set(file: &Embedded, name: &'static str, value: u64) -> Result<(), StorageError> {
-    file.write(move |tables| tables.set_number(name, value)).await
+    file.write(move |tables| tables.put(NUMBERS, name.as_bytes(), &value.to_be_bytes())).await
 }
 
 async fn read(file: &Embedded, name: &'static str) -> u64 {
-    file.write(move |tables| tables.number(name)).await.unwrap()
+    file.read(move |tables| tables.view(NUMBERS, name.as_bytes(), number)).await.unwrap().unwrap()
 }
 
 #[tokio::test]
@@ -52,8 +54,8 @@ async fn what_was_answered_is_there_when_the_file_is_opened_again() {
         let file = file.clone();
         tokio::spawn(async move {
             file.write(move |tables| {
-                let sum = tables.number("sum")? + n;
-                tables.set_number("sum", sum)
+                let sum = tables.view(NUMBERS, b"sum", number)?.unwrap_or(0) + n;
+                tables.put(NUMBERS, b"sum", &sum.to_be_bytes())
             })
             .await
         })

@@ -8,17 +8,38 @@ use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use redb::{ReadableTable, ReadableTableMetadata};
 use serde::{Deserialize, Serialize};
 
 use super::{
     Advance, Advanced, Cursor, DeadLetter, Depth, Enqueued, JobId, JobKind, KindPolicy, Lease, LeaseLost,
-    Nack, NewJob, News, Queue, QueueConfig, QueueError, Repeat, Token, rate,
+    Nack, NewJob, Queue, QueueConfig, QueueError, Repeat, Token, rate,
 };
 use crate::{
-    embedded::{Embedded, StorageError, Tables, indexed, number, prefix_end, rows},
+    bell::News,
+    embedded::{Embedded, Read, StorageError, Table, Tables, indexed, number, prefix_end},
     time::Timestamp,
 };
+
+/// Id: row.
+const JOBS: Table = Table::new("jobs");
+/// Kind, 0, urgency, id: nothing.
+const READY: Table = Table::new("ready");
+/// Due time, id: nothing.
+const WAITING: Table = Table::new("waiting");
+/// Kind, 0, dedupe key: id, expiry.
+const DEDUPE: Table = Table::new("dedupe");
+/// Expiry, key of `DEDUPE`: nothing.
+const FORGETS: Table = Table::new("forgets");
+/// Id: row.
+const DEAD: Table = Table::new("dead");
+/// Kind: leases held and the tokens of its rate limit, as JSON.
+const KINDS: Table = Table::new("kinds");
+/// Name: definition and next time, as JSON.
+const REPEATS: Table = Table::new("repeats");
+/// Name: the number given last.
+const NUMBERS: Table = Table::new("numbers");
+/// Name: fence, position.
+const CURSORS: Table = Table::new("cursors");
 
 /// A [`Queue`] over an [`Embedded`] file.
 #[derive(Debug, Clone)]
@@ -119,27 +140,27 @@ struct Work<'a, 'txn> {
 
 impl Work<'_, '_> {
     fn next(&mut self, name: &str) -> Result<u64, StorageError> {
-        let next = self.tables.number(name)? + 1;
-        self.tables.set_number(name, next)?;
+        let next = self.tables.view(NUMBERS, name.as_bytes(), number)?.unwrap_or(0) + 1;
+        self.tables.put(NUMBERS, name.as_bytes(), &next.to_be_bytes())?;
         Ok(next)
     }
 
     fn job(&self, id: JobId) -> Result<Option<(Meta, Bytes)>, StorageError> {
-        let row = self.tables.jobs.get(id.0.to_be_bytes().as_slice())?;
-        row.map(|row| decode(row.value())).transpose()
+        let row = self.tables.get(JOBS, &id.0.to_be_bytes())?;
+        row.map(|row| decode(&row)).transpose()
     }
 
     /// Takes a job out of the index of its state, and its kind's count.
     fn leave(&mut self, id: JobId, meta: &Meta) -> Result<(), StorageError> {
         match &meta.state {
             State::Ready => {
-                self.tables.ready.remove(ready_key(meta, id).as_slice())?;
+                self.tables.remove(READY, &ready_key(meta, id))?;
             }
             State::Waiting { until } => {
-                self.tables.waiting.remove(waiting_key(*until, id).as_slice())?;
+                self.tables.remove(WAITING, &waiting_key(*until, id))?;
             }
             State::Leased { until, .. } => {
-                self.tables.waiting.remove(waiting_key(*until, id).as_slice())?;
+                self.tables.remove(WAITING, &waiting_key(*until, id))?;
                 self.change_kind(&meta.kind, |running| running.leased = running.leased.saturating_sub(1))?;
             }
             State::Dead { .. } => {}
@@ -152,22 +173,22 @@ impl Work<'_, '_> {
         let (key, row) = (id.0.to_be_bytes(), encode(meta, payload)?);
         match &meta.state {
             State::Dead { .. } => {
-                self.tables.jobs.remove(key.as_slice())?;
-                self.tables.dead.insert(key.as_slice(), row.as_slice())?;
+                self.tables.remove(JOBS, &key)?;
+                self.tables.put(DEAD, &key, &row)?;
                 return Ok(());
             }
             State::Ready => {
-                self.tables.ready.insert(ready_key(meta, id).as_slice(), [].as_slice())?;
+                self.tables.put(READY, &ready_key(meta, id), &[])?;
             }
             State::Waiting { until } => {
-                self.tables.waiting.insert(waiting_key(*until, id).as_slice(), [].as_slice())?;
+                self.tables.put(WAITING, &waiting_key(*until, id), &[])?;
             }
             State::Leased { until, .. } => {
-                self.tables.waiting.insert(waiting_key(*until, id).as_slice(), [].as_slice())?;
+                self.tables.put(WAITING, &waiting_key(*until, id), &[])?;
                 self.change_kind(&meta.kind, |running| running.leased += 1)?;
             }
         }
-        self.tables.jobs.insert(key.as_slice(), row.as_slice())?;
+        self.tables.put(JOBS, &key, &row)?;
         Ok(())
     }
 
@@ -184,16 +205,15 @@ impl Work<'_, '_> {
     }
 
     fn kind(&self, kind: &JobKind) -> Result<Running, StorageError> {
-        let row = self.tables.kinds.get(kind.as_str().as_bytes())?;
-        let read = |row: redb::AccessGuard<'_, &[u8]>| serde_json::from_slice(row.value());
-        row.map_or(Ok(Running::default()), |row| read(row).map_err(|_| damaged("a kind")))
+        let row = self.tables.get(KINDS, kind.as_str().as_bytes())?;
+        row.map_or(Ok(Running::default()), |row| serde_json::from_slice(&row).map_err(|_| damaged("a kind")))
     }
 
     fn change_kind(&mut self, kind: &JobKind, change: impl FnOnce(&mut Running)) -> Result<(), StorageError> {
         let mut running = self.kind(kind)?;
         change(&mut running);
         let row = serde_json::to_vec(&running).map_err(|_| damaged("a kind"))?;
-        self.tables.kinds.insert(kind.as_str().as_bytes(), row.as_slice())?;
+        self.tables.put(KINDS, kind.as_str().as_bytes(), &row)?;
         Ok(())
     }
 
@@ -204,24 +224,24 @@ impl Work<'_, '_> {
             (key, milliseconds(self.now.plus(dedupe.retention)))
         });
         if let Some((key, _)) = &dedupe {
-            let known = self.tables.dedupe.get(key.as_slice())?.map(|row| row.value().to_vec());
+            let known = self.tables.get(DEDUPE, key)?;
             if let Some(row) = known {
                 let (id, until) = (number(&row), number(row.get(8..).unwrap_or_default()));
                 if until > milliseconds(self.now) {
                     return Ok(Enqueued::Duplicate(JobId(id)));
                 }
-                self.tables.forgets.remove(indexed(until, key).as_slice())?;
+                self.tables.remove(FORGETS, &indexed(until, key))?;
             }
         }
-        let depth = self.tables.jobs.len()?;
+        let depth = self.tables.len(JOBS)?;
         if bound.is_some_and(|bound| depth >= bound) {
             return Ok(Enqueued::Full { depth });
         }
         let id = JobId(self.next("job")?);
         if let Some((key, until)) = dedupe {
             let row = [id.0.to_be_bytes(), until.to_be_bytes()].concat();
-            self.tables.dedupe.insert(key.as_slice(), row.as_slice())?;
-            self.tables.forgets.insert(indexed(until, &key).as_slice(), [].as_slice())?;
+            self.tables.put(DEDUPE, &key, &row)?;
+            self.tables.put(FORGETS, &indexed(until, &key), &[])?;
         }
         let state = match job.not_before.filter(|time| *time > self.now) {
             Some(until) => State::Waiting { until },
@@ -242,9 +262,9 @@ impl Work<'_, '_> {
     /// Forgets dedupe keys whose time is over.
     fn forget(&mut self, limit: usize) -> Result<(), StorageError> {
         let end = (milliseconds(self.now) + 1).to_be_bytes();
-        for (index, _) in rows(&self.tables.forgets, &[], Some(&end), limit)? {
-            self.tables.dedupe.remove(index.get(8..).unwrap_or_default())?;
-            self.tables.forgets.remove(index.as_slice())?;
+        for (index, _) in self.tables.rows(FORGETS, &[], Some(&end), limit)? {
+            self.tables.remove(DEDUPE, index.get(8..).unwrap_or_default())?;
+            self.tables.remove(FORGETS, &index)?;
         }
         Ok(())
     }
@@ -252,10 +272,10 @@ impl Work<'_, '_> {
     /// Ends delays and takes over leases whose time is over.
     fn promote(&mut self) -> Result<(), StorageError> {
         let end = (milliseconds(self.now) + 1).to_be_bytes();
-        for (index, _) in rows(&self.tables.waiting, &[], Some(&end), MOVED)? {
+        for (index, _) in self.tables.rows(WAITING, &[], Some(&end), MOVED)? {
             let id = JobId(number(index.get(8..).unwrap_or_default()));
             let Some((mut meta, payload)) = self.job(id)? else {
-                self.tables.waiting.remove(index.as_slice())?;
+                self.tables.remove(WAITING, &index)?;
                 continue;
             };
             let expired = matches!(meta.state, State::Leased { .. });
@@ -273,7 +293,7 @@ impl Work<'_, '_> {
     /// The steps that were taken and what came of their jobs, or the fence that is higher.
     fn advance(&mut self, advance: &Advance, bound: u64) -> Result<Result<Taken, u64>, StorageError> {
         let name = advance.cursor.as_bytes();
-        let fence = self.tables.cursors.get(name)?.map_or(0, |row| number(row.value()));
+        let fence = self.tables.get(CURSORS, name)?.map_or(0, |row| number(&row));
         if fence > advance.fence {
             return Ok(Err(fence));
         }
@@ -282,7 +302,7 @@ impl Work<'_, '_> {
         for step in &advance.steps {
             if let Some(job) = &step.job {
                 let enqueued = self.enqueue(job, Some(bound))?;
-                taken.jobs.push((enqueued, job.kind.clone(), self.tables.jobs.len()?));
+                taken.jobs.push((enqueued, job.kind.clone(), self.tables.len(JOBS)?));
                 if matches!(enqueued, Enqueued::Full { .. }) {
                     break;
                 }
@@ -292,7 +312,7 @@ impl Work<'_, '_> {
         }
         if let Some(position) = position {
             let row = [advance.fence.to_be_bytes().as_slice(), position].concat();
-            self.tables.cursors.insert(name, row.as_slice())?;
+            self.tables.put(CURSORS, name, &row)?;
         }
         Ok(Ok(taken))
     }
@@ -310,7 +330,7 @@ impl Work<'_, '_> {
                 continue;
             }
             let prefix = [kind.as_str().as_bytes(), &[0]].concat();
-            let found = rows(&self.tables.ready, &prefix, prefix_end(&prefix).as_deref(), 1)?;
+            let found = self.tables.rows(READY, &prefix, prefix_end(&prefix).as_deref(), 1)?;
             let urgency = |key: &[u8]| key.get(key.len().saturating_sub(9)..).unwrap_or_default().to_vec();
             if let Some((key, _)) = found.into_iter().next()
                 && first.as_ref().is_none_or(|first| urgency(&key) < urgency(first))
@@ -361,7 +381,7 @@ impl Work<'_, '_> {
     /// The kinds that have a ready job.
     fn ready_kinds(&self) -> Result<Vec<JobKind>, StorageError> {
         let (mut kinds, mut from) = (Vec::new(), Vec::new());
-        while let Some((key, _)) = rows(&self.tables.ready, &from, None, 1)?.into_iter().next() {
+        while let Some((key, _)) = self.tables.rows(READY, &from, None, 1)?.into_iter().next() {
             let name = key.split(|byte| *byte == 0).next().unwrap_or_default();
             let name = String::from_utf8_lossy(name).into_owned();
             from = [name.as_bytes(), &[1]].concat();
@@ -399,7 +419,7 @@ impl Work<'_, '_> {
     /// their jobs for as long.
     fn repair_leases(&mut self) -> Result<(), StorageError> {
         let from = (milliseconds(self.now) + 1).to_be_bytes();
-        for (index, _) in rows(&self.tables.waiting, &from, None, usize::MAX)? {
+        for (index, _) in self.tables.rows(WAITING, &from, None, usize::MAX)? {
             let id = JobId(number(index.get(8..).unwrap_or_default()));
             let Some((mut meta, payload)) = self.job(id)? else { continue };
             if let State::Leased { lease, since, until } = meta.state
@@ -413,7 +433,7 @@ impl Work<'_, '_> {
     }
 
     fn repeats(&self) -> Result<Vec<(Repeat, Timestamp)>, StorageError> {
-        let all = rows(&self.tables.repeats, &[], None, usize::MAX)?;
+        let all = self.tables.rows(REPEATS, &[], None, usize::MAX)?;
         all.iter()
             .map(|(_, row)| serde_json::from_slice(row).map_err(|_| damaged("a repeated job")))
             .collect()
@@ -421,7 +441,7 @@ impl Work<'_, '_> {
 
     fn set_repeat(&mut self, repeat: &Repeat, next: Timestamp) -> Result<(), StorageError> {
         let row = serde_json::to_vec(&(repeat, next)).map_err(|_| damaged("a repeated job"))?;
-        self.tables.repeats.insert(repeat.name.as_bytes(), row.as_slice())?;
+        self.tables.put(REPEATS, repeat.name.as_bytes(), &row)?;
         Ok(())
     }
 
@@ -459,7 +479,7 @@ impl EmbeddedQueue {
         let (enqueued, depth) = self
             .work(now, move |work| {
                 let enqueued = work.enqueue(&job, Some(bound))?;
-                Ok((enqueued, work.tables.jobs.len()?))
+                Ok((enqueued, work.tables.len(JOBS)?))
             })
             .await?;
         self.config.tell(enqueued, &kind, depth);
@@ -500,7 +520,7 @@ impl Queue for EmbeddedQueue {
     async fn cursor(&self, name: &str) -> Result<Option<Cursor>, QueueError> {
         let name = name.as_bytes().to_vec();
         let found = self.file.read(move |snapshot| {
-            let row = snapshot.cursors()?.get(name.as_slice())?.map(|row| row.value().to_vec());
+            let row = snapshot.get(CURSORS, &name)?;
             Ok(row.map(|row| Cursor { fence: number(&row), position: Bytes::from(row).slice(8..) }))
         });
         Ok(found.await?)
@@ -535,7 +555,7 @@ impl Queue for EmbeddedQueue {
             .work(now, move |work| {
                 let Some((meta, _)) = work.held(token)? else { return Ok(Err(LeaseLost)) };
                 work.leave(token.job, &meta)?;
-                work.tables.jobs.remove(token.job.0.to_be_bytes().as_slice())?;
+                work.tables.remove(JOBS, &token.job.0.to_be_bytes())?;
                 Ok(Ok(()))
             })
             .await;
@@ -558,7 +578,7 @@ impl Queue for EmbeddedQueue {
     async fn dead(&self, after: Option<JobId>, limit: usize) -> Result<Vec<DeadLetter>, QueueError> {
         let from = after.map_or(0, |after| after.0.saturating_add(1));
         let found = self.file.read(move |snapshot| {
-            let found = rows(&snapshot.dead()?, &from.to_be_bytes(), None, limit)?;
+            let found = snapshot.rows(DEAD, &from.to_be_bytes(), None, limit)?;
             let letter = |(key, row): (Vec<u8>, Vec<u8>)| {
                 let (meta, payload) = decode(&row)?;
                 let State::Dead { at, reason } = meta.state else { return Err(damaged("a dead letter")) };
@@ -580,8 +600,7 @@ impl Queue for EmbeddedQueue {
     async fn replay(&self, now: Timestamp, id: JobId) -> Result<bool, QueueError> {
         let replayed = self
             .work(now, move |work| {
-                let row =
-                    work.tables.dead.remove(id.0.to_be_bytes().as_slice())?.map(|row| row.value().to_vec());
+                let row = work.tables.take(DEAD, &id.0.to_be_bytes())?;
                 let Some(row) = row else { return Ok(false) };
                 let (mut meta, payload) = decode(&row)?;
                 (meta.state, meta.attempts) = (State::Ready, 0);
@@ -595,23 +614,22 @@ impl Queue for EmbeddedQueue {
     }
 
     async fn discard(&self, id: JobId) -> Result<bool, QueueError> {
-        let discarded =
-            self.file.write(move |tables| Ok(tables.dead.remove(id.0.to_be_bytes().as_slice())?.is_some()));
+        let discarded = self.file.write(move |tables| tables.remove(DEAD, &id.0.to_be_bytes()));
         Ok(discarded.await?)
     }
 
     async fn depth(&self) -> Result<Depth, QueueError> {
         let depth = self.file.read(|snapshot| {
             let mut leased = 0;
-            for (_, row) in rows(&snapshot.kinds()?, &[], None, usize::MAX)? {
+            for (_, row) in snapshot.rows(KINDS, &[], None, usize::MAX)? {
                 let running: Running = serde_json::from_slice(&row).map_err(|_| damaged("a kind"))?;
                 leased += u64::from(running.leased);
             }
             Ok(Depth {
-                ready: snapshot.ready()?.len()?,
-                waiting: snapshot.waiting()?.len()?.saturating_sub(leased),
+                ready: snapshot.len(READY)?,
+                waiting: snapshot.len(WAITING)?.saturating_sub(leased),
                 leased,
-                dead: snapshot.dead()?.len()?,
+                dead: snapshot.len(DEAD)?,
             })
         });
         Ok(depth.await?)
@@ -621,7 +639,7 @@ impl Queue for EmbeddedQueue {
         repeat.check()?;
         let first = repeat.after(now)?;
         let set = self.work(now, move |work| {
-            let row = work.tables.repeats.get(repeat.name.as_bytes())?.map(|row| row.value().to_vec());
+            let row = work.tables.get(REPEATS, repeat.name.as_bytes())?;
             let known: Option<(Repeat, Timestamp)> = row.and_then(|row| serde_json::from_slice(&row).ok());
             match known {
                 Some((known, _)) if known == repeat => Ok(()),
@@ -635,7 +653,7 @@ impl Queue for EmbeddedQueue {
 
     async fn unrepeat(&self, name: &str) -> Result<bool, QueueError> {
         let name = name.to_owned();
-        let removed = self.file.write(move |tables| Ok(tables.repeats.remove(name.as_bytes())?.is_some()));
+        let removed = self.file.write(move |tables| tables.remove(REPEATS, name.as_bytes()));
         Ok(removed.await?)
     }
 
@@ -655,7 +673,7 @@ impl Queue for EmbeddedQueue {
     async fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, QueueError> {
         let policies = self.config.kinds.clone();
         let due = self.work(now, move |work| {
-            let waiting = rows(&work.tables.waiting, &[], None, 1)?.into_iter().next();
+            let waiting = work.tables.rows(WAITING, &[], None, 1)?.into_iter().next();
             let waiting = waiting.map(|(key, _)| time(number(&key)));
             let repeated = work.repeats()?.into_iter().map(|(_, next)| next).min();
             let mut due = waiting.into_iter().chain(repeated).min();

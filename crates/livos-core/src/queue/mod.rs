@@ -9,7 +9,6 @@
 //! A lease hides a job for a visibility timeout. It carries a fence: once the job was taken over,
 //! the old worker's ack is refused.
 
-mod bell;
 #[cfg(any(test, feature = "test-util"))]
 pub mod contract;
 mod cursor;
@@ -31,7 +30,6 @@ use std::{collections::BTreeMap, time::Duration};
 use async_trait::async_trait;
 
 pub use self::{
-    bell::{Bell, News},
     cursor::{Advance, Advanced, Cursor, Step},
     embedded::EmbeddedQueue,
     job::{
@@ -47,7 +45,7 @@ pub use self::{
     redis::RedisQueue,
     spill::{Health, SpillConfig, SpillQueue},
 };
-use crate::{embedded::StorageError, time::Timestamp};
+use crate::{bell::News, embedded::StorageError, time::Timestamp};
 
 /// The families of keys that the queue keeps in a store.
 #[cfg(feature = "redis")]

@@ -12,10 +12,11 @@ use redis::{Script, ScriptInvocation};
 use serde::Deserialize;
 
 use super::{
-    Advance, Advanced, Bell, Cursor, DeadLetter, Depth, Enqueued, InvalidJob, JobId, JobKind, Lease,
-    LeaseLost, Nack, NewJob, News, Queue, QueueConfig, QueueError, Repeat, Token,
+    Advance, Advanced, Cursor, DeadLetter, Depth, Enqueued, InvalidJob, JobId, JobKind, Lease, LeaseLost,
+    Nack, NewJob, Queue, QueueConfig, QueueError, Repeat, Token,
 };
 use crate::{
+    bell::{Bell, News},
     drain::DrainSignal,
     redis::{Redis, RedisError},
     store::Key,

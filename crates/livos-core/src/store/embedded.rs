@@ -2,13 +2,19 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use redb::ReadableTable;
 
 use super::{Entry, Found, Key, Lifetime, Put, Store, StoreError, check_field, check_value};
 use crate::{
-    embedded::{Embedded, StorageError, Tables, indexed, number, prefix_end, rows},
+    embedded::{Embedded, Read, StorageError, Table, Tables, indexed, number, prefix_end},
     time::Timestamp,
 };
+
+/// Key: version, expiry, value. A key with a 0 at its end has counters and an empty value.
+const ENTRIES: Table = Table::new("entries");
+/// Key, 0, field: number.
+const COUNTERS: Table = Table::new("counters");
+/// Expiry, key of `ENTRIES`: nothing.
+const EXPIRIES: Table = Table::new("expiries");
 
 /// A [`Store`] over an [`Embedded`] file.
 #[derive(Debug, Clone)]
@@ -58,9 +64,13 @@ fn row(version: u64, expires: u64, value: &[u8]) -> Vec<u8> {
     row
 }
 
-/// Version and expiry of a row, where it lives.
+fn expiry_of(row: &[u8]) -> u64 {
+    number(row.get(8..).unwrap_or_default())
+}
+
+/// Version and expiry of a row, if it lives.
 fn living(row: &[u8], now: Timestamp) -> Option<(u64, u64)> {
-    let (version, expires) = (number(row), number(row.get(8..)?));
+    let (version, expires) = (number(row), expiry_of(row));
     (expires > milliseconds(now)).then_some((version, expires))
 }
 
@@ -71,14 +81,14 @@ fn counters_row(key: &Key) -> Vec<u8> {
 
 /// Removes what stands under a key of `entries`, with its index.
 fn clear(tables: &mut Tables<'_>, key: &[u8]) -> Result<bool, StorageError> {
-    let removed = tables.entries.remove(key)?.map(|row| number(row.value().get(8..).unwrap_or_default()));
-    let Some(expires) = removed else { return Ok(false) };
-    tables.expiries.remove(indexed(expires, key).as_slice())?;
+    let Some(expires) = tables.view(ENTRIES, key, expiry_of)? else { return Ok(false) };
+    tables.remove(ENTRIES, key)?;
+    tables.remove(EXPIRIES, &indexed(expires, key))?;
     if key.last() == Some(&0) {
         let end = prefix_end(key);
-        let fields = rows(&tables.counters, key, end.as_deref(), usize::MAX)?;
+        let fields = tables.rows(COUNTERS, key, end.as_deref(), usize::MAX)?;
         for (field, _) in fields {
-            tables.counters.remove(field.as_slice())?;
+            tables.remove(COUNTERS, &field)?;
         }
     }
     Ok(true)
@@ -91,14 +101,14 @@ fn set(
     (version, expires): (u64, u64),
     value: &[u8],
 ) -> Result<(), StorageError> {
-    let before = tables.entries.insert(key, row(version, expires, value).as_slice())?;
-    let before = before.map(|row| number(row.value().get(8..).unwrap_or_default()));
+    let before = tables.view(ENTRIES, key, expiry_of)?;
+    tables.put(ENTRIES, key, &row(version, expires, value))?;
     if before != Some(expires) {
         if let Some(before) = before.filter(|before| *before != NEVER) {
-            tables.expiries.remove(indexed(before, key).as_slice())?;
+            tables.remove(EXPIRIES, &indexed(before, key))?;
         }
         if expires != NEVER {
-            tables.expiries.insert(indexed(expires, key).as_slice(), [].as_slice())?;
+            tables.put(EXPIRIES, &indexed(expires, key), &[])?;
         }
     }
     Ok(())
@@ -107,10 +117,10 @@ fn set(
 /// Frees what expired.
 fn collect(tables: &mut Tables<'_>, now: Timestamp, limit: usize) -> Result<usize, StorageError> {
     let end = (milliseconds(now) + 1).to_be_bytes();
-    let expired = rows(&tables.expiries, &[], Some(&end), limit)?;
+    let expired = tables.rows(EXPIRIES, &[], Some(&end), limit)?;
     for (index, _) in &expired {
         clear(tables, index.get(8..).unwrap_or_default())?;
-        tables.expiries.remove(index.as_slice())?;
+        tables.remove(EXPIRIES, index)?;
     }
     Ok(expired.len())
 }
@@ -128,8 +138,8 @@ impl EmbeddedStore {
         let (most, expires) = (self.most, expiry(now, key));
         let key = key.as_str().as_bytes().to_vec();
         let written = self.file.write(move |tables| {
-            let stored = tables.entries.get(key.as_slice())?.map(|row| row.value().to_vec());
-            let lives = stored.as_deref().and_then(|row| living(row, now)).map(|(version, _)| version);
+            let stored = tables.view(ENTRIES, &key, |row| living(row, now))?;
+            let lives = stored.flatten().map(|(version, _)| version);
             if condition.is_some_and(|wanted| wanted != lives) {
                 return Ok(Ok(Put::Conflict(lives)));
             }
@@ -146,13 +156,12 @@ impl EmbeddedStore {
 
 /// Whether there is no room for another key, after what expired was given back.
 fn is_full(tables: &mut Tables<'_>, now: Timestamp, most: u64) -> Result<bool, StorageError> {
-    use redb::ReadableTableMetadata;
     const AT_ONCE: usize = 64;
-    if tables.entries.len()? < most {
+    if tables.len(ENTRIES)? < most {
         return Ok(false);
     }
     collect(tables, now, AT_ONCE)?;
-    Ok(tables.entries.len()? >= most)
+    Ok(tables.len(ENTRIES)? >= most)
 }
 
 #[async_trait]
@@ -160,7 +169,7 @@ impl Store for EmbeddedStore {
     async fn get(&self, now: Timestamp, key: &Key) -> Result<Option<Entry>, StoreError> {
         let key = key.as_str().as_bytes().to_vec();
         let found = self.file.read(move |snapshot| {
-            let row = snapshot.entries()?.get(key.as_slice())?.map(|row| row.value().to_vec());
+            let row = snapshot.get(ENTRIES, &key)?;
             Ok(row.and_then(|row| {
                 let (version, _) = living(&row, now)?;
                 Some(Entry { value: Bytes::from(row).slice(HEAD..), version })
@@ -191,8 +200,7 @@ impl Store for EmbeddedStore {
         let removed = self.file.write(move |tables| {
             let mut lived = false;
             for key in &keys {
-                lived |=
-                    tables.entries.get(key.as_slice())?.is_some_and(|row| living(row.value(), now).is_some());
+                lived |= tables.view(ENTRIES, key, |row| living(row, now).is_some())?.unwrap_or(false);
                 clear(tables, key)?;
             }
             Ok(lived)
@@ -215,8 +223,8 @@ impl Store for EmbeddedStore {
         let (head, expires, most) = (counters_row(key), expiry(now, key), self.most);
         let deltas = deltas.to_vec();
         let added = self.file.write(move |tables| {
-            let stored = tables.entries.get(head.as_slice())?.map(|row| row.value().to_vec());
-            if stored.as_deref().is_some_and(|row| living(row, now).is_none()) {
+            let stored = tables.view(ENTRIES, &head, |row| living(row, now).is_some())?;
+            if stored == Some(false) {
                 clear(tables, &head)?;
             } else if stored.is_none() && is_full(tables, now, most)? {
                 return Ok(Err(StoreError::Full(most)));
@@ -225,10 +233,9 @@ impl Store for EmbeddedStore {
             let mut values = Vec::with_capacity(deltas.len());
             for (field, delta) in &deltas {
                 let counter = [head.as_slice(), field.as_bytes()].concat();
-                let before = tables.counters.get(counter.as_slice())?;
-                let before = before.map_or(0, |row| number(row.value()).cast_signed());
+                let before = tables.view(COUNTERS, &counter, number)?.unwrap_or(0).cast_signed();
                 let after = before.saturating_add(*delta);
-                tables.counters.insert(counter.as_slice(), after.to_be_bytes().as_slice())?;
+                tables.put(COUNTERS, &counter, &after.to_be_bytes())?;
                 values.push(after);
             }
             Ok(Ok(values))
@@ -239,15 +246,12 @@ impl Store for EmbeddedStore {
     async fn counters(&self, now: Timestamp, key: &Key) -> Result<Vec<(String, i64)>, StoreError> {
         let head = counters_row(key);
         let found = self.file.read(move |snapshot| {
-            let lives = snapshot
-                .entries()?
-                .get(head.as_slice())?
-                .is_some_and(|row| living(row.value(), now).is_some());
-            if !lives {
+            let lives = snapshot.view(ENTRIES, &head, |row| living(row, now).is_some())?;
+            if lives != Some(true) {
                 return Ok(Vec::new());
             }
             let end = prefix_end(&head);
-            let fields = rows(&snapshot.counters()?, &head, end.as_deref(), usize::MAX)?;
+            let fields = snapshot.rows(COUNTERS, &head, end.as_deref(), usize::MAX)?;
             let named = fields.into_iter().map(|(key, value)| {
                 let field = String::from_utf8_lossy(key.get(head.len()..).unwrap_or_default()).into_owned();
                 (field, number(&value).cast_signed())
@@ -271,25 +275,20 @@ impl Store for EmbeddedStore {
             _ => prefix.as_bytes().to_vec(),
         };
         let found = self.file.read(move |snapshot| {
-            let entries = snapshot.entries()?;
             let mut found: Vec<Found> = Vec::new();
-            let range = match &end {
-                Some(end) => entries.range::<&[u8]>(from.as_slice()..end.as_slice())?,
-                None => entries.range::<&[u8]>(from.as_slice()..)?,
-            };
-            for row in range {
-                let (key, value) = row?;
-                let Some((_, expires)) = living(value.value(), now) else { continue };
-                let key = String::from_utf8_lossy(key.value()).trim_end_matches('\0').to_owned();
+            snapshot.walk(ENTRIES, &from, end.as_deref(), |key, value| {
+                let Some((_, expires)) = living(value, now) else { return true };
+                let key = String::from_utf8_lossy(key).trim_end_matches('\0').to_owned();
                 let expires = (expires != NEVER)
                     .then(|| Timestamp::from_unix_ms(i64::try_from(expires).unwrap_or(i64::MAX)));
                 let full = found.len() == limit;
                 match found.last_mut().filter(|last| last.key == key) {
                     Some(last) => last.expires = last.expires.zip(expires).map(|(one, other)| one.max(other)),
-                    None if full => break,
+                    None if full => return false,
                     None => found.push(Found { key, expires }),
                 }
-            }
+                true
+            })?;
             Ok(found)
         });
         Ok(found.await?)

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::{Family, InvalidKey, Key, Lifetime, Put, Store, StoreError};
 use crate::time::Timestamp;
 
-pub(super) const GUARDS: Family = Family::new(
+pub(crate) const GUARDS: Family = Family::new(
     "guard",
     "holder",
     Lifetime::Forever { reason: "a fence that began again would let an old holder write" },

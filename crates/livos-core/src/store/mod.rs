@@ -19,6 +19,7 @@ mod tests;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub(crate) use self::guard::GUARDS;
 pub use self::{
     embedded::EmbeddedStore,
     guard::{Claim, Guard},
@@ -28,18 +29,6 @@ pub use self::{
 #[cfg(feature = "redis")]
 pub use self::{guarded::GuardedStore, redis::RedisStore};
 use crate::{embedded::StorageError, time::Timestamp};
-
-/// All families of this crate. A program joins them with its own, for [`sweep`] and for the table
-/// in its documentation.
-pub fn families() -> Vec<Family> {
-    let families: &[&[Family]] = &[
-        &[guard::GUARDS],
-        #[cfg(feature = "redis")]
-        crate::queue::FAMILIES,
-        &crate::usage::FAMILIES,
-    ];
-    families.concat()
-}
 
 /// The longest value, in bytes. 1 MiB: what is larger is a file.
 pub const MAX_VALUE: usize = 1 << 20;

@@ -6,9 +6,10 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 
 use super::{
-    Amounts, Hold, Tally, UsageError, UserId,
+    Amounts, Hold, Tally, UsageError,
     ledger::{Shared, Usage},
 };
+use crate::user::UserId;
 
 /// Further attempts where the store could not do it.
 const RETRIES: u32 = 3;

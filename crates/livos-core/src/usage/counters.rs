@@ -7,13 +7,14 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
-    Amounts, DayUsage, Metric, Tally, UserId,
+    Amounts, DayUsage, Metric, Tally,
     limits::{Limits, Spent},
 };
 use crate::{
     budget::Period,
     store::{Family, InvalidKey, Key, Lifetime, Store, StoreError},
     time::{Timestamp, UtcDay},
+    user::UserId,
 };
 
 const HOUR: u64 = 3600;

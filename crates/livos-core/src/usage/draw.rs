@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 
 use super::{
-    Amounts, Metric, Tally, UsageError, UserId,
+    Amounts, Metric, Tally, UsageError,
     bookkeeper::Entry,
     ledger::Usage,
     limits::{Draw, Granted},
@@ -15,6 +15,7 @@ use super::{
 use crate::{
     budget::{Drawn, Glance, Meter, Unit},
     time::Timestamp,
+    user::UserId,
 };
 
 /// How speech is drawn from the store.

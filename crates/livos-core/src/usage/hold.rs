@@ -3,11 +3,12 @@
 use std::fmt;
 
 use super::{
-    Amounts, Tally, UsageError, UserId,
+    Amounts, Tally, UsageError,
     bookkeeper::Entry,
     ledger::{Booking, Usage},
 };
 use crate::time::Timestamp;
+use crate::user::UserId;
 
 /// A reservation in the store. Settle it with what the work really used, or release it when the
 /// work was never begun. One that is dropped is released by the [`Bookkeeper`](super::Bookkeeper);

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::{
-    Amounts, Hold, Metric, Tally, UsageError, UserId,
+    Amounts, Hold, Metric, Tally, UsageError,
     bookkeeper::{Bookkeeper, Entry},
     counters::{self, Change, Counters},
     holds::Holds,
@@ -22,6 +22,7 @@ use crate::{
     budget::{Exhausted, Level, Limit, Period, Unit},
     store::{Family, Key, Lifetime, Put, Store},
     time::{Clock, SystemClock, Timestamp, UtcDay},
+    user::UserId,
 };
 
 /// `{user}`: what the user's processes have set aside. Longer than any hold lasts.

@@ -28,7 +28,8 @@
 //!     budget::{Limit, Period, Unit},
 //!     embedded::{Embedded, EmbeddedConfig},
 //!     store::EmbeddedStore,
-//!     usage::{Amounts, Limits, Metric, Tally, Usage, UsageConfig, UserId},
+//!     usage::{Amounts, Limits, Metric, Tally, Usage, UsageConfig},
+//!     user::UserId,
 //! };
 //!
 //! # tokio::runtime::Runtime::new().unwrap().block_on(async {
@@ -59,7 +60,6 @@ mod metric;
 mod price;
 #[cfg(test)]
 mod tests;
-mod user;
 mod zone;
 
 pub use archive::{Archiver, UsageArchive};
@@ -72,10 +72,9 @@ pub use ledger::{Booking, LimitState, PeriodUsage, Report, Usage, UsageConfig};
 pub use limits::Limits;
 pub use metric::{Amounts, Metric};
 pub use price::{ModelPrice, Prices, VoicePrice};
-pub use user::{InvalidUserId, UserId};
 pub use zone::{UnknownZone, Zone};
 
-use crate::{store::Family, time::UtcDay};
+use crate::{store::Family, time::UtcDay, user::UserId};
 
 /// The keys that usage writes.
 pub const FAMILIES: [Family; 5] =

@@ -13,6 +13,7 @@ use crate::{
     embedded::{Embedded, EmbeddedConfig},
     store::{EmbeddedStore, Store},
     time::{Clock, ManualClock, Timestamp},
+    user::UserId,
 };
 
 /// A Friday in 2027, at eight in the morning UTC; a server that keeps its own time must not have

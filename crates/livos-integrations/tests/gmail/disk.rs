@@ -14,10 +14,11 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use livos_core::{
+    bell::News,
     embedded::{Embedded, EmbeddedConfig},
     queue::{
         Advance, Advanced, Cursor, DeadLetter, Depth, EmbeddedQueue, Enqueued, JobId, JobKind, Lease,
-        LeaseLost, Nack, NewJob, News, Queue, QueueConfig, QueueError, Repeat, Token,
+        LeaseLost, Nack, NewJob, Queue, QueueConfig, QueueError, Repeat, Token,
     },
     store::{EmbeddedStore, Entry, Found, Key, Put, Store, StoreError},
     time::Timestamp,

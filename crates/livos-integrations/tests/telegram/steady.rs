@@ -6,9 +6,10 @@ use std::{sync::Arc, sync::mpsc, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use livos_core::{
+    bell::News,
     queue::{
         Advance, Advanced, Cursor, DeadLetter, Depth, Enqueued, JobId, JobKind, Lease, LeaseLost, Nack,
-        NewJob, News, Queue, QueueError, Repeat, Token,
+        NewJob, Queue, QueueError, Repeat, Token,
     },
     store::{Entry, Found, Key, Put, Store, StoreError},
     time::Timestamp,

@@ -21,9 +21,10 @@ use tokio::sync::RwLock;
 
 use super::{
     Advance, Advanced, Cursor, DeadLetter, Depth, EmbeddedQueue, Enqueued, JobId, JobKind, Lease, LeaseLost,
-    Nack, NewJob, News, Queue, QueueConfig, QueueError, RedisQueue, Repeat, Token,
+    Nack, NewJob, Queue, QueueConfig, QueueError, RedisQueue, Repeat, Token,
 };
 use crate::{
+    bell::News,
     breaker::BreakerState,
     drain::DrainSignal,
     embedded::{Embedded, StorageError},

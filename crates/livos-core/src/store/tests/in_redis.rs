@@ -109,7 +109,7 @@ fn the_tables_of_keys_in_the_manual_are_those_of_the_code() {
     let written = std::fs::read_to_string(&path).unwrap();
     let mut expected = written.clone();
     for (mark, table) in [
-        ("<!-- families -->\n", Family::table(&families())),
+        ("<!-- families -->\n", Family::table(&crate::families())),
         ("<!-- queue -->\n", crate::queue::RedisQueue::key_table()),
     ] {
         let begin = expected.find(mark).unwrap() + mark.len();

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use super::{MOST_DAYS, UsageArchive};
 use crate::{
     time::{Timestamp, UtcDay},
-    usage::{Amounts, DayUsage, Metric, Tally, UserId},
+    usage::{Amounts, DayUsage, Metric, Tally},
+    user::UserId,
 };
 
 /// A day in November 2026.

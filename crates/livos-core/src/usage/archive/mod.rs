@@ -16,7 +16,8 @@ pub use self::{
     archiver::{Archived, Archiver},
     store::StoreArchive,
 };
-use super::{DayUsage, UserId};
+use super::DayUsage;
+use crate::user::UserId;
 use crate::{store::StoreError, time::UtcDay};
 
 /// The most days that are asked for at one time. Ten years.

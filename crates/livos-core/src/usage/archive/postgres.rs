@@ -10,7 +10,8 @@ use super::{ArchiveError, UsageArchive, bounded};
 use crate::{
     secret::Secret,
     time::UtcDay,
-    usage::{DayUsage, Tally, UserId},
+    usage::{DayUsage, Tally},
+    user::UserId,
 };
 
 /// How long a connection may take. 5 s: longer than any handshake that succeeds.

@@ -9,7 +9,8 @@ use super::{ArchiveError, UsageArchive, bounded};
 use crate::{
     store::{Family, Key, Lifetime, Put, Store},
     time::{Clock, SystemClock, UtcDay},
-    usage::{DayUsage, Tally, UserId, counters::key},
+    usage::{DayUsage, Tally, counters::key},
+    user::UserId,
 };
 
 /// `{user}/{year}-{month}`: the days of the month.

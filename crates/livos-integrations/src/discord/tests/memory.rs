@@ -16,9 +16,10 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use livos_core::{
+    bell::{Bell, News},
     queue::{
-        Advance, Advanced, Bell, Cursor, DeadLetter, Depth, Enqueued, JobId, JobKind, Lease, LeaseLost, Nack,
-        NewJob, News, Queue, QueueError, Repeat, Token,
+        Advance, Advanced, Cursor, DeadLetter, Depth, Enqueued, JobId, JobKind, Lease, LeaseLost, Nack,
+        NewJob, Queue, QueueError, Repeat, Token,
     },
     store::{Entry, Found, Key, Put, Store, StoreError},
     time::Timestamp,

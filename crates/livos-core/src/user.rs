@@ -1,4 +1,4 @@
-//! Whose usage it is.
+//! Who a message is from and whose usage is counted.
 
 use std::{fmt, sync::Arc};
 

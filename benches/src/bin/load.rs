@@ -30,7 +30,7 @@ use hyper_util::{
 use livos_core::{
     drain::Drain,
     embedded::{Embedded, EmbeddedConfig},
-    queue::{EmbeddedQueue, JobKind, Lease, Outcome, Queue, QueueConfig, RedisQueue, Worker, WorkerConfig},
+    queue::{EmbeddedQueue, Job, JobKind, Outcome, Queue, QueueConfig, RedisQueue, Worker, WorkerConfig},
     redis::{Redis, RedisConfig},
     secret::Secret,
     testing::RedisServer,
@@ -98,7 +98,7 @@ async fn row(name: &str, queue: Arc<dyn Queue>, senders: u64, args: &Args) {
     let server = tokio::spawn(serve(listener, intake));
     let (drain, signal) = Drain::new();
     let pause = Duration::from_millis(args.agent_ms);
-    let agent = tower::service_fn(move |_: Lease| async move {
+    let agent = tower::service_fn(move |_: Job| async move {
         tokio::time::sleep(pause).await;
         Ok::<_, Infallible>(Outcome::Done)
     });

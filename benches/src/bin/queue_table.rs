@@ -18,7 +18,7 @@ use std::{
 use clap::Parser;
 use livos_core::{
     embedded::{Embedded, EmbeddedConfig},
-    queue::{EmbeddedQueue, Enqueued, JobKind, NewJob, Queue, QueueConfig, RedisQueue},
+    queue::{EmbeddedQueue, Enqueued, Intake, JobKind, NewJob, Queue, QueueConfig, RedisQueue, Work},
     redis::{Redis, RedisConfig},
     testing::RedisServer,
     time::{Clock, SystemClock},

@@ -15,7 +15,7 @@ use std::{error::Error, sync::Arc, time::Duration};
 
 use livos_core::{
     embedded::{Embedded, EmbeddedConfig},
-    queue::{EmbeddedQueue, Enqueued, JobKind, NewJob, Queue, QueueConfig},
+    queue::{EmbeddedQueue, Enqueued, JobKind, LeaseError, NewJob, Queue, QueueConfig},
     time::{Clock, SystemClock, Timestamp},
 };
 
@@ -65,9 +65,10 @@ impl Load {
                 std::process::abort();
             }
             println!("acking {n}");
-            match self.queue.ack(self.now(), lease.token).await? {
+            match self.queue.ack(self.now(), lease).await {
                 Ok(()) => println!("acked {n}"),
-                Err(_) => println!("lost {n}"),
+                Err(LeaseError::Lost) => println!("lost {n}"),
+                Err(error) => return Err(error.into()),
             }
         }
     }

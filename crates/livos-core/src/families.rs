@@ -8,7 +8,7 @@ pub fn families() -> Vec<Family> {
     let families: &[&[Family]] = &[
         &[crate::store::GUARDS],
         #[cfg(feature = "redis")]
-        crate::queue::FAMILIES,
+        &crate::queue::FAMILIES,
         &crate::usage::FAMILIES,
     ];
     families.concat()

@@ -157,7 +157,7 @@ mod with_redis {
     };
 
     use livos_core::{
-        queue::{Enqueued, JobKind, NewJob, RedisQueue},
+        queue::{Enqueued, Intake, JobKind, NewJob, RedisQueue},
         redis::{Redis, RedisConfig},
         testing::RedisServer,
     };

@@ -18,7 +18,7 @@ use std::{
 
 use livos_core::{
     embedded::{Embedded, EmbeddedConfig, OpenError, StorageError},
-    queue::{EmbeddedQueue, Enqueued, JobKind, NewJob, Queue, QueueConfig, QueueError},
+    queue::{EmbeddedQueue, Enqueued, Intake, JobKind, NewJob, Queue, QueueConfig, QueueError, Work},
     testing::SmallDisk,
     time::{Clock, SystemClock},
 };

@@ -25,8 +25,8 @@ use livos_core::{
     drain::{Drain, DrainSignal},
     embedded::{Embedded, EmbeddedConfig},
     queue::{
-        Enqueued, JobKind, Lease, NewJob, Outcome, Queue, QueueConfig, RedisQueue, SpillConfig, SpillQueue,
-        Worker, WorkerConfig,
+        Enqueued, Intake, Job, JobKind, NewJob, Outcome, Queue, QueueConfig, RedisQueue, SpillConfig,
+        SpillQueue, Work as _, Worker, WorkerConfig,
     },
     redis::{Gate, Redis, RedisConfig},
     testing::{RedisServer, SmallDisk},
@@ -55,9 +55,9 @@ struct Book {
 }
 
 #[derive(Clone)]
-struct Work(Arc<Book>);
+struct Writing(Arc<Book>);
 
-impl Service<Lease> for Work {
+impl Service<Job> for Writing {
     type Response = Outcome;
     type Error = Infallible;
     type Future = Ready<Result<Outcome, Infallible>>;
@@ -66,8 +66,8 @@ impl Service<Lease> for Work {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, lease: Lease) -> Self::Future {
-        let n = std::str::from_utf8(&lease.payload[..8]).unwrap().trim().parse().unwrap();
+    fn call(&mut self, job: Job) -> Self::Future {
+        let n = std::str::from_utf8(&job.payload[..8]).unwrap().trim().parse().unwrap();
         *self.0.done.lock().unwrap().entry(n).or_default() += 1;
         ready(Ok(Outcome::Done))
     }
@@ -121,7 +121,7 @@ impl Rig {
         // A lease whose answer was lost ends soon.
         (config.visibility, config.idle) = (Duration::from_secs(3), Duration::from_millis(200));
         let queue: Arc<dyn Queue> = Arc::<SpillQueue<_>>::clone(&self.queue);
-        let worker = Worker::new(queue, Work(Arc::clone(&self.book)), SystemClock, config);
+        let worker = Worker::new(queue, Writing(Arc::clone(&self.book)), SystemClock, config);
         self.tasks.push(tokio::spawn(worker.run(self.signal.clone())));
     }
 

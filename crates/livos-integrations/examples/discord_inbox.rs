@@ -31,8 +31,8 @@ use livos_core::{
     drain::Drain,
     embedded::{Embedded, EmbeddedConfig},
     queue::{
-        Advance, Advanced, Cursor, DeadLetter, Depth, EmbeddedQueue, Enqueued, JobId, JobKind, Lease,
-        LeaseLost, Nack, NewJob, Queue, QueueConfig, QueueError, Repeat, Token,
+        Advance, Advanced, Cursor, DeadLetter, DeadLetters, Depth, EmbeddedQueue, Enqueued, Intake, JobId,
+        JobKind, Lease, LeaseError, Nack, NewJob, QueueConfig, QueueError, Repeat, Schedule, Work,
     },
     secret::Secret,
     store::EmbeddedStore,
@@ -79,7 +79,11 @@ struct Watched {
 }
 
 #[async_trait]
-impl Queue for Watched {
+impl Intake for Watched {
+    async fn enqueue(&self, now: Timestamp, job: NewJob) -> Result<Enqueued, QueueError> {
+        self.queue.enqueue(now, job).await
+    }
+
     async fn advance(&self, now: Timestamp, advance: Advance) -> Result<Advanced, QueueError> {
         let has_job = advance.steps.iter().any(|step| step.job.is_some());
         let (before, after) = if has_job { ("dispatched", "advanced") } else { ("counting", "counted") };
@@ -96,10 +100,13 @@ impl Queue for Watched {
         self.queue.cursor(name).await
     }
 
-    async fn enqueue(&self, now: Timestamp, job: NewJob) -> Result<Enqueued, QueueError> {
-        self.queue.enqueue(now, job).await
+    async fn depth(&self) -> Result<Depth, QueueError> {
+        self.queue.depth().await
     }
+}
 
+#[async_trait]
+impl Work for Watched {
     async fn lease(
         &self,
         now: Timestamp,
@@ -109,54 +116,16 @@ impl Queue for Watched {
         self.queue.lease(now, kinds, visibility).await
     }
 
-    async fn extend(
-        &self,
-        now: Timestamp,
-        token: Token,
-        visibility: Duration,
-    ) -> Result<Result<(), LeaseLost>, QueueError> {
-        self.queue.extend(now, token, visibility).await
+    async fn extend(&self, now: Timestamp, lease: Lease, by: Duration) -> Result<Lease, LeaseError> {
+        self.queue.extend(now, lease, by).await
     }
 
-    async fn ack(&self, now: Timestamp, token: Token) -> Result<Result<(), LeaseLost>, QueueError> {
-        self.queue.ack(now, token).await
+    async fn ack(&self, now: Timestamp, lease: Lease) -> Result<(), LeaseError> {
+        self.queue.ack(now, lease).await
     }
 
-    async fn nack(
-        &self,
-        now: Timestamp,
-        token: Token,
-        how: Nack,
-    ) -> Result<Result<(), LeaseLost>, QueueError> {
-        self.queue.nack(now, token, how).await
-    }
-
-    async fn dead(&self, after: Option<JobId>, limit: usize) -> Result<Vec<DeadLetter>, QueueError> {
-        self.queue.dead(after, limit).await
-    }
-
-    async fn replay(&self, now: Timestamp, id: JobId) -> Result<bool, QueueError> {
-        self.queue.replay(now, id).await
-    }
-
-    async fn discard(&self, id: JobId) -> Result<bool, QueueError> {
-        self.queue.discard(id).await
-    }
-
-    async fn depth(&self) -> Result<Depth, QueueError> {
-        self.queue.depth().await
-    }
-
-    async fn repeat(&self, now: Timestamp, repeat: Repeat) -> Result<(), QueueError> {
-        self.queue.repeat(now, repeat).await
-    }
-
-    async fn unrepeat(&self, name: &str) -> Result<bool, QueueError> {
-        self.queue.unrepeat(name).await
-    }
-
-    async fn repeats(&self) -> Result<Vec<(Repeat, Timestamp)>, QueueError> {
-        self.queue.repeats().await
+    async fn nack(&self, now: Timestamp, lease: Lease, how: Nack) -> Result<(), LeaseError> {
+        self.queue.nack(now, lease, how).await
     }
 
     async fn tick(&self, now: Timestamp) -> Result<usize, QueueError> {
@@ -169,6 +138,36 @@ impl Queue for Watched {
 
     fn listen(&self) -> News {
         self.queue.listen()
+    }
+}
+
+#[async_trait]
+impl DeadLetters for Watched {
+    async fn dead(&self, after: Option<JobId>, limit: usize) -> Result<Vec<DeadLetter>, QueueError> {
+        self.queue.dead(after, limit).await
+    }
+
+    async fn replay(&self, now: Timestamp, id: JobId) -> Result<bool, QueueError> {
+        self.queue.replay(now, id).await
+    }
+
+    async fn discard(&self, id: JobId) -> Result<bool, QueueError> {
+        self.queue.discard(id).await
+    }
+}
+
+#[async_trait]
+impl Schedule for Watched {
+    async fn repeat(&self, now: Timestamp, repeat: Repeat) -> Result<(), QueueError> {
+        self.queue.repeat(now, repeat).await
+    }
+
+    async fn unrepeat(&self, name: &str) -> Result<bool, QueueError> {
+        self.queue.unrepeat(name).await
+    }
+
+    async fn repeats(&self) -> Result<Vec<(Repeat, Timestamp)>, QueueError> {
+        self.queue.repeats().await
     }
 }
 
@@ -189,7 +188,7 @@ async fn work(queue: EmbeddedQueue, clock: Ahead, stop: Arc<Stop>) -> Result<(),
         stop.reach("leased");
         println!("acking {message}");
         stop.reach("acking");
-        queue.ack(clock.now(), lease.token).await??;
+        queue.ack(clock.now(), lease).await?;
         println!("acked {message}");
         stop.reach("acked");
     }

@@ -11,7 +11,6 @@
 #![allow(clippy::print_stdout)] // What it prints is what it is for.
 
 use std::{
-    error::Error,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -29,8 +28,8 @@ use livos_core::{
     drain::Drain,
     embedded::{Embedded, EmbeddedConfig},
     queue::{
-        Advance, Advanced, Cursor, DeadLetter, Depth, EmbeddedQueue, Enqueued, JobId, JobKind, Lease,
-        LeaseLost, Nack, NewJob, Queue, QueueConfig, QueueError, Repeat, Token,
+        Advance, Advanced, Cursor, DeadLetter, DeadLetters, Depth, EmbeddedQueue, Enqueued, Intake, JobId,
+        JobKind, Lease, LeaseError, Nack, NewJob, Queue, QueueConfig, QueueError, Repeat, Schedule, Work,
     },
     secret::Secret,
     store::EmbeddedStore,
@@ -142,20 +141,20 @@ async fn work(bot: Bot, queue: Arc<dyn Queue>, outbox: Outbox, clock: Ahead) -> 
         };
         deliver(&outlet, &outbox, &name, DeliverConfig::default(), reply).await?;
         fact("acking", said.update);
-        match queue.ack(clock.now(), lease.token).await? {
-            Ok(()) => fact("acked", said.update),
-            Err(lost) => return Err(Box::<dyn Error + Send + Sync>::from(lost)),
-        }
+        queue.ack(clock.now(), lease).await?;
+        fact("acked", said.update);
     }
 }
 
 /// A queue that tells when the offset moves.
 struct Told(EmbeddedQueue);
 
-type Held = Result<Result<(), LeaseLost>, QueueError>;
-
 #[async_trait]
-impl Queue for Told {
+impl Intake for Told {
+    async fn enqueue(&self, now: Timestamp, job: NewJob) -> Result<Enqueued, QueueError> {
+        self.0.enqueue(now, job).await
+    }
+
     async fn advance(&self, now: Timestamp, advance: Advance) -> Result<Advanced, QueueError> {
         fact("advancing", advance.steps.len());
         let advanced = self.0.advance(now, advance).await;
@@ -163,14 +162,17 @@ impl Queue for Told {
         advanced
     }
 
-    async fn enqueue(&self, now: Timestamp, job: NewJob) -> Result<Enqueued, QueueError> {
-        self.0.enqueue(now, job).await
-    }
-
     async fn cursor(&self, name: &str) -> Result<Option<Cursor>, QueueError> {
         self.0.cursor(name).await
     }
 
+    async fn depth(&self) -> Result<Depth, QueueError> {
+        self.0.depth().await
+    }
+}
+
+#[async_trait]
+impl Work for Told {
     async fn lease(
         &self,
         now: Timestamp,
@@ -180,44 +182,16 @@ impl Queue for Told {
         self.0.lease(now, kinds, visibility).await
     }
 
-    async fn extend(&self, now: Timestamp, token: Token, visibility: Duration) -> Held {
-        self.0.extend(now, token, visibility).await
+    async fn extend(&self, now: Timestamp, lease: Lease, by: Duration) -> Result<Lease, LeaseError> {
+        self.0.extend(now, lease, by).await
     }
 
-    async fn ack(&self, now: Timestamp, token: Token) -> Held {
-        self.0.ack(now, token).await
+    async fn ack(&self, now: Timestamp, lease: Lease) -> Result<(), LeaseError> {
+        self.0.ack(now, lease).await
     }
 
-    async fn nack(&self, now: Timestamp, token: Token, how: Nack) -> Held {
-        self.0.nack(now, token, how).await
-    }
-
-    async fn dead(&self, after: Option<JobId>, limit: usize) -> Result<Vec<DeadLetter>, QueueError> {
-        self.0.dead(after, limit).await
-    }
-
-    async fn replay(&self, now: Timestamp, id: JobId) -> Result<bool, QueueError> {
-        self.0.replay(now, id).await
-    }
-
-    async fn discard(&self, id: JobId) -> Result<bool, QueueError> {
-        self.0.discard(id).await
-    }
-
-    async fn depth(&self) -> Result<Depth, QueueError> {
-        self.0.depth().await
-    }
-
-    async fn repeat(&self, now: Timestamp, repeat: Repeat) -> Result<(), QueueError> {
-        self.0.repeat(now, repeat).await
-    }
-
-    async fn unrepeat(&self, name: &str) -> Result<bool, QueueError> {
-        self.0.unrepeat(name).await
-    }
-
-    async fn repeats(&self) -> Result<Vec<(Repeat, Timestamp)>, QueueError> {
-        self.0.repeats().await
+    async fn nack(&self, now: Timestamp, lease: Lease, how: Nack) -> Result<(), LeaseError> {
+        self.0.nack(now, lease, how).await
     }
 
     async fn tick(&self, now: Timestamp) -> Result<usize, QueueError> {
@@ -230,5 +204,35 @@ impl Queue for Told {
 
     fn listen(&self) -> News {
         self.0.listen()
+    }
+}
+
+#[async_trait]
+impl DeadLetters for Told {
+    async fn dead(&self, after: Option<JobId>, limit: usize) -> Result<Vec<DeadLetter>, QueueError> {
+        self.0.dead(after, limit).await
+    }
+
+    async fn replay(&self, now: Timestamp, id: JobId) -> Result<bool, QueueError> {
+        self.0.replay(now, id).await
+    }
+
+    async fn discard(&self, id: JobId) -> Result<bool, QueueError> {
+        self.0.discard(id).await
+    }
+}
+
+#[async_trait]
+impl Schedule for Told {
+    async fn repeat(&self, now: Timestamp, repeat: Repeat) -> Result<(), QueueError> {
+        self.0.repeat(now, repeat).await
+    }
+
+    async fn unrepeat(&self, name: &str) -> Result<bool, QueueError> {
+        self.0.unrepeat(name).await
+    }
+
+    async fn repeats(&self) -> Result<Vec<(Repeat, Timestamp)>, QueueError> {
+        self.0.repeats().await
     }
 }

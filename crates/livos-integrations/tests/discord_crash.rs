@@ -17,7 +17,7 @@ use std::{
 
 use livos_core::{
     embedded::{Embedded, EmbeddedConfig},
-    queue::{EmbeddedQueue, Queue, QueueConfig},
+    queue::{EmbeddedQueue, Intake, QueueConfig},
 };
 use livos_twins::discord::{ANNA, Config, Discord};
 use rand::{Rng, SeedableRng, rngs::SmallRng};

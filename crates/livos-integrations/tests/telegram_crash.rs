@@ -21,7 +21,7 @@ use std::{
 
 use livos_core::{
     embedded::{Embedded, EmbeddedConfig},
-    queue::{EmbeddedQueue, Queue, QueueConfig},
+    queue::{DeadLetters, EmbeddedQueue, QueueConfig, Work},
     time::{Clock, SystemClock},
 };
 use livos_twins::{

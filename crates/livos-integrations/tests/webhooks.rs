@@ -16,7 +16,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use livos_core::{
     embedded::{Embedded, EmbeddedConfig},
-    queue::{EmbeddedQueue, Enqueued, JobKind, Queue, QueueConfig},
+    queue::{EmbeddedQueue, Enqueued, Intake as _, JobKind, QueueConfig, Work},
     secret::Secret,
     time::{Clock, ManualClock, Timestamp},
 };
@@ -134,7 +134,7 @@ async fn a_full_queue_answers_503_and_takes_the_same_delivery_later() {
     );
     let now = Timestamp::default().plus(NOW);
     let lease = queue.lease(now, &[], Duration::from_secs(60)).await.unwrap().unwrap();
-    queue.ack(now, lease.token).await.unwrap().unwrap();
+    queue.ack(now, lease).await.unwrap();
     assert_eq!(status(&intake, request(2, None)).await, 200);
     assert_eq!(jobs(&queue).await, 1);
 }
@@ -317,8 +317,8 @@ async fn storm(provider: Provider, deliveries: u64, over: Duration) -> (u64, u64
                 None => idle = true,
                 Some(lease) => {
                     worked_until += Duration::from_secs(1);
-                    queue.ack(Timestamp::default().plus(worked_until), lease.token).await.unwrap().unwrap();
                     done.push(Received::from_payload(&lease.payload).unwrap().id);
+                    queue.ack(Timestamp::default().plus(worked_until), lease).await.unwrap();
                 }
             }
             continue;

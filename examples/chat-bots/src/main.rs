@@ -18,7 +18,7 @@ use livos_core::{
     conversation::Speaker,
     drain::{Drain, DrainSignal},
     embedded::{Embedded, EmbeddedConfig},
-    queue::{EmbeddedQueue, JobKind, Lease, Outcome, Queue, QueueConfig, Worker, WorkerConfig},
+    queue::{EmbeddedQueue, Job, JobKind, Outcome, Queue, QueueConfig, Worker, WorkerConfig},
     secret::Secret,
     store::{EmbeddedStore, Store},
     time::SystemClock,
@@ -45,7 +45,7 @@ struct House {
 }
 
 /// What answers the jobs of a kind.
-type Answer = Arc<dyn Fn(Lease) -> BoxFuture<'static, Outcome> + Send + Sync>;
+type Answer = Arc<dyn Fn(Job) -> BoxFuture<'static, Outcome> + Send + Sync>;
 /// A simulated person: says something, and sees what the bot wrote.
 type Person = (Box<dyn Fn(&str) + Send>, Box<dyn Fn() -> Vec<String> + Send>);
 type Channel = (JobKind, Answer, Person);
@@ -124,7 +124,7 @@ async fn app(script: &[&str]) -> Result<Vec<(String, String)>, BoxError> {
     let channels = [telegram(&house, &mut tasks).await?, discord::channel(&house, &mut tasks).await?];
     let (answers, people): (BTreeMap<JobKind, Answer>, Vec<Person>) =
         channels.into_iter().map(|(kind, answer, person)| ((kind, answer), person)).unzip();
-    let service = service_fn(move |lease: Lease| {
+    let service = service_fn(move |lease: Job| {
         let answer = answers.get(&lease.kind).cloned();
         async move {
             Ok::<_, Infallible>(match answer {

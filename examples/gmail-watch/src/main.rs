@@ -14,7 +14,7 @@ use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use livos_core::{
     drain::{Drain, DrainSignal},
     embedded::{Embedded, EmbeddedConfig},
-    queue::{EmbeddedQueue, Lease, Outcome, Queue, QueueConfig, Worker, WorkerConfig},
+    queue::{EmbeddedQueue, Job, Outcome, Queue, QueueConfig, Worker, WorkerConfig},
     store::EmbeddedStore,
     time::SystemClock,
 };
@@ -90,7 +90,7 @@ struct Clerk {
 }
 
 impl Clerk {
-    async fn work(self, lease: Lease) -> Result<Outcome, Infallible> {
+    async fn work(self, lease: Job) -> Result<Outcome, Infallible> {
         let Ok(job) = MailJob::from_payload(&lease.payload) else {
             return Ok(Outcome::Dead { reason: "not a mail".into() });
         };

@@ -12,7 +12,7 @@ use livos_core::{
     backoff::{Backoff, BackoffConfig},
     conversation::{self, Finish, Inbound, Reply, ReplyControl, ReplyError, ReplyErrorKind, ReplyEvent},
     drain::DrainSignal,
-    queue::{JobKind, KindPolicy, Lease, Outcome},
+    queue::{Job, JobKind, KindPolicy, Outcome},
     store::{Family, Lifetime, Put},
     supervise::Supervisor,
     time::{Clock, SystemClock},
@@ -96,7 +96,7 @@ pub trait App: Send + Sync {
     fn register(&self) -> BoxFuture<'static, Result<bool, NotRegistered>>;
     /// What was said in a job; nothing where nobody said anything to be answered. The error is what
     /// becomes of the job.
-    fn read<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<Option<Said>, Outcome>>;
+    fn read<'a>(&'a self, lease: &'a Job) -> BoxFuture<'a, Result<Option<Said>, Outcome>>;
     /// The private chat with somebody, for news.
     fn reach<'a>(&'a self, sender: &'a str) -> BoxFuture<'a, Result<Box<dyn Outlet>, BoxError>>;
 }
@@ -232,7 +232,7 @@ enum Answer {
 }
 
 impl Door {
-    async fn work(self: Arc<Self>, lease: Lease) -> Result<Outcome, BoxError> {
+    async fn work(self: Arc<Self>, lease: Job) -> Result<Outcome, BoxError> {
         let mut said = match self.app.read(&lease).await {
             Ok(Some(said)) => said,
             Ok(None) => return Ok(Outcome::Done),
@@ -283,7 +283,7 @@ impl Door {
         state: &PairingState,
         sender: &Sender,
         said: &Said,
-        lease: &Lease,
+        lease: &Job,
     ) -> Result<Option<Answer>, BoxError> {
         let code = PairingCode::parse(&said.inbound.text);
         let (outcome, answer) = match (access, code) {
@@ -319,7 +319,7 @@ impl Door {
     }
 }
 
-fn paired_since(state: &PairingState, sender: &Sender, lease: &Lease) -> bool {
+fn paired_since(state: &PairingState, sender: &Sender, lease: &Job) -> bool {
     state.devices().iter().any(|device| device.sender == *sender && device.since >= lease.enqueued_at)
 }
 

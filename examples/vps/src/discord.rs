@@ -6,7 +6,7 @@ use futures_util::{FutureExt, future::BoxFuture};
 use livos_core::{
     conversation::Speaker,
     drain::DrainSignal,
-    queue::{JobKind, Lease, Outcome},
+    queue::{Job, JobKind, Outcome},
     supervise::Supervisor,
     time::SystemClock,
 };
@@ -57,7 +57,7 @@ impl Discord {
         Ok(Some(Self { rest, gateway, policy: channels::policy(config) }))
     }
 
-    fn said(&self, lease: &Lease) -> Result<Option<Said>, BoxError> {
+    fn said(&self, lease: &Job) -> Result<Option<Said>, BoxError> {
         let event = Event::from_bytes(&lease.payload)?;
         // Trusted with nothing until the policy has decided.
         let mut inbound = event.inbound(Speaker::GroupMember)?;
@@ -184,7 +184,7 @@ impl App for Discord {
         .boxed()
     }
 
-    fn read<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<Option<Said>, Outcome>> {
+    fn read<'a>(&'a self, lease: &'a Job) -> BoxFuture<'a, Result<Option<Said>, Outcome>> {
         let said = self.said(lease).map_err(|error| Outcome::Dead { reason: error.to_string() });
         std::future::ready(said).boxed()
     }

@@ -18,7 +18,7 @@ use livos_core::{
     drain::DrainSignal,
     embedded::{Embedded, EmbeddedConfig},
     queue::{
-        self, Cadence, EmbeddedQueue, JobKind, KindPolicy, Lease, Outcome, Queue, QueueConfig, RedisQueue,
+        self, Cadence, EmbeddedQueue, Job, JobKind, KindPolicy, Outcome, Queue, QueueConfig, RedisQueue,
         Repeat, SpillConfig, SpillQueue, Worker, WorkerConfig,
     },
     redis::{Gate, Redis, RedisConfig},
@@ -240,7 +240,7 @@ async fn sweep(store: Arc<dyn Store>, secrets: SealedStore) -> Result<Outcome, B
 }
 
 /// Works on jobs of one kind. An error fails the attempt, as [`Outcome::Retry`] does.
-pub type Handler = BoxCloneSyncService<Lease, Outcome, BoxError>;
+pub type Handler = BoxCloneSyncService<Job, Outcome, BoxError>;
 
 /// What works on the jobs of each kind, and which jobs repeat.
 #[derive(Default)]
@@ -255,7 +255,7 @@ impl Jobs {
     #[must_use]
     pub fn on<S>(mut self, kind: JobKind, handler: S) -> Self
     where
-        S: Service<Lease, Response = Outcome, Error = BoxError> + Clone + Send + Sync + 'static,
+        S: Service<Job, Response = Outcome, Error = BoxError> + Clone + Send + Sync + 'static,
         S::Future: Send,
     {
         self.handlers.insert(kind, BoxCloneSyncService::new(handler));
@@ -274,7 +274,7 @@ impl Jobs {
 #[derive(Clone)]
 struct Router(Arc<BTreeMap<JobKind, Handler>>);
 
-impl Service<Lease> for Router {
+impl Service<Job> for Router {
     type Response = Outcome;
     type Error = BoxError;
     type Future = BoxFuture<'static, Result<Outcome, BoxError>>;
@@ -283,7 +283,7 @@ impl Service<Lease> for Router {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, lease: Lease) -> Self::Future {
+    fn call(&mut self, lease: Job) -> Self::Future {
         match self.0.get(&lease.kind) {
             Some(handler) => tower::ServiceExt::oneshot(handler.clone(), lease).boxed(),
             None => {
@@ -307,7 +307,7 @@ mod tests {
         let config = config::resolve(None, |name| (name == "LIVOS_STORE").then(|| ":memory:".to_owned()));
         let config = config.unwrap();
         let (done, mut greeted) = mpsc::unbounded_channel();
-        let handler = tower::service_fn(move |lease: Lease| {
+        let handler = tower::service_fn(move |lease: Job| {
             let told = done.send(lease.payload);
             async move { told.map(|()| Outcome::Done).map_err(BoxError::from) }
         });

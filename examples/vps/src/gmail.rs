@@ -12,7 +12,7 @@ use std::{
 use livos_core::{
     backoff::Backoff,
     drain::DrainSignal,
-    queue::{JobKind, KindPolicy, Lease, Outcome, Queue, Worker, WorkerConfig},
+    queue::{Job, JobKind, KindPolicy, Outcome, Queue, Worker, WorkerConfig},
     store::Store,
     time::SystemClock,
 };
@@ -69,7 +69,7 @@ impl Pushes {
     }
 
     /// The work on the job of a push.
-    pub async fn work(self, lease: Lease) -> Result<Outcome, BoxError> {
+    pub async fn work(self, lease: Job) -> Result<Outcome, BoxError> {
         let read = Received::from_payload(&lease.payload).map_err(BoxError::from);
         let read = read.and_then(|received| Ok(Notification::from_pubsub(&received.body)?));
         let notification = match read {
@@ -226,7 +226,7 @@ struct Clerk {
 }
 
 impl Clerk {
-    async fn work(self, lease: Lease) -> Result<Outcome, Infallible> {
+    async fn work(self, lease: Job) -> Result<Outcome, Infallible> {
         let Ok(job) = MailJob::from_payload(&lease.payload) else {
             return Ok(Outcome::Dead { reason: "its payload is no mail".into() });
         };

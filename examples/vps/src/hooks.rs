@@ -18,7 +18,7 @@ use livos_core::{
     conversation::{
         Channel, ConversationId, Heard, Inbound, ReplyError, ReplyErrorKind, ReplyEvent, Speaker,
     },
-    queue::{JobKind, KindPolicy, Lease, Outcome, Queue},
+    queue::{Job, JobKind, KindPolicy, Outcome, Queue},
     time::SystemClock,
 };
 use livos_integrations::webhook::{
@@ -183,7 +183,7 @@ fn google_keys(google: Option<&str>) -> Result<Jwks, BoxError> {
 }
 
 /// Hands one delivery to the agent, and logs what it says.
-async fn work(lease: Lease, responder: Responder, task: Arc<str>) -> Result<Outcome, BoxError> {
+async fn work(lease: Job, responder: Responder, task: Arc<str>) -> Result<Outcome, BoxError> {
     let Ok(received) = Received::from_payload(&lease.payload) else {
         return Ok(Outcome::Dead { reason: "its payload is not a delivery".into() });
     };
@@ -206,7 +206,7 @@ async fn work(lease: Lease, responder: Responder, task: Arc<str>) -> Result<Outc
 }
 
 /// The delivery as a message: the task is the operator's, everything that came in is data.
-fn inbound(lease: &Lease, received: &Received, task: &str) -> Result<Inbound, BoxError> {
+fn inbound(lease: &Job, received: &Received, task: &str) -> Result<Inbound, BoxError> {
     let conversation = ConversationId::try_from(format!("{}:{}", lease.kind, lease.id).as_str())?;
     let mut inbound = Inbound::new(conversation, Channel::Chat, task).from_speaker(Speaker::GroupMember);
     let body = String::from_utf8_lossy(&received.body);

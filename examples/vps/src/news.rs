@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use livos_core::{
     conversation::ReplyError,
-    queue::{Enqueued, JobKind, Lease, NewJob, Outcome, Queue},
+    queue::{Enqueued, Job, JobKind, NewJob, Outcome, Queue},
     time::{Clock, SystemClock},
 };
 use livos_integrations::{
@@ -62,7 +62,7 @@ pub fn jobs(jobs: Jobs, desk: &Desk, durable: &Durable) -> Jobs {
     jobs.on(KIND, service_fn(move |lease| work(lease, desk.clone(), outbox.clone())))
 }
 
-async fn work(lease: Lease, desk: Desk, outbox: Outbox) -> Result<Outcome, BoxError> {
+async fn work(lease: Job, desk: Desk, outbox: Outbox) -> Result<Outcome, BoxError> {
     let Ok(text) = std::str::from_utf8(&lease.payload) else {
         return Ok(Outcome::Dead { reason: "its payload is no text".into() });
     };
@@ -86,7 +86,7 @@ async fn work(lease: Lease, desk: Desk, outbox: Outbox) -> Result<Outcome, BoxEr
     Ok(again)
 }
 
-async fn tell(lease: &Lease, device: &Device, text: &str, desk: &Desk, outbox: &Outbox) -> Outcome {
+async fn tell(lease: &Job, device: &Device, text: &str, desk: &Desk, outbox: &Outbox) -> Outcome {
     let Some(app) = desk.apps().get(device.sender.channel()) else {
         return Outcome::Dead { reason: format!("{} is not configured", device.sender.channel()) };
     };

@@ -6,7 +6,7 @@ use futures_util::{FutureExt, future::BoxFuture};
 use livos_core::{
     conversation::Speaker,
     drain::DrainSignal,
-    queue::{JobKind, Lease, Outcome},
+    queue::{Job, JobKind, Outcome},
     supervise::Supervisor,
     time::SystemClock,
 };
@@ -50,7 +50,7 @@ impl Telegram {
         Ok(Some(Self { bot, me: OnceCell::new(), kind, policy: channels::policy(config) }))
     }
 
-    async fn said(&self, lease: &Lease) -> Result<Option<Said>, Outcome> {
+    async fn said(&self, lease: &Job) -> Result<Option<Said>, Outcome> {
         let dead = |reason: String| Outcome::Dead { reason };
         let update = telegram::update(&lease.payload).map_err(|error| dead(error.to_string()))?;
         let me = self.me.get_or_try_init(|| self.bot.me()).await;
@@ -159,7 +159,7 @@ impl App for Telegram {
         .boxed()
     }
 
-    fn read<'a>(&'a self, lease: &'a Lease) -> BoxFuture<'a, Result<Option<Said>, Outcome>> {
+    fn read<'a>(&'a self, lease: &'a Job) -> BoxFuture<'a, Result<Option<Said>, Outcome>> {
         self.said(lease).boxed()
     }
 

@@ -19,7 +19,7 @@ use axum::{
 use livos_core::{
     drain::Drain,
     embedded::{Embedded, EmbeddedConfig},
-    queue::{EmbeddedQueue, JobKind, Lease, Outcome, Queue, QueueConfig, Worker, WorkerConfig},
+    queue::{EmbeddedQueue, Job, JobKind, Outcome, Queue, QueueConfig, Worker, WorkerConfig},
     secret::Secret,
     time::SystemClock,
 };
@@ -48,7 +48,7 @@ async fn name_source(mut request: Request, next: Next) -> Response {
 }
 
 /// The agent. Whatever a delivery says, it is text from outside.
-async fn work(lease: Lease) -> Result<Outcome, Infallible> {
+async fn work(lease: Job) -> Result<Outcome, Infallible> {
     Ok(match Received::from_payload(&lease.payload) {
         Ok(delivery) => {
             let event = delivery.event.as_deref().unwrap_or("something");

@@ -14,6 +14,6 @@ mod tests;
 
 pub use engine::{Embedded, EmbeddedConfig};
 pub use error::{OpenError, StorageError};
-pub(crate) use table::{Read, Table, Tables, indexed, number, prefix_end};
+pub(crate) use table::{Read, Snapshot, Table, Tables, indexed, number, prefix_end};
 #[cfg(test)]
 pub(crate) use tests::fast_folder;

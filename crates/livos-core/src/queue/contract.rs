@@ -6,8 +6,8 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Advance, Advanced, Cadence, Cursor, Depth, Enqueued, JobKind, KindPolicy, Lease, LeaseLost, Missed, Nack,
-    NewJob, Queue, QueueConfig, QueueError, Repeat,
+    Advance, Advanced, Cadence, Cursor, Depth, Enqueued, JobKind, KindPolicy, Lease, LeaseError, Missed,
+    Nack, NewJob, Queue, QueueConfig, QueueError, Repeat,
 };
 use crate::time::Timestamp;
 
@@ -68,12 +68,10 @@ async fn payload(queue: &dyn Queue, now: Timestamp) -> Option<String> {
     Some(String::from_utf8(lease.payload.to_vec()).expect("text"))
 }
 
-async fn ack(queue: &dyn Queue, now: Timestamp, lease: &Lease) -> Result<(), LeaseLost> {
-    queue.ack(now, lease.token).await.expect("ack")
-}
-
-async fn nack(queue: &dyn Queue, now: Timestamp, lease: &Lease, how: Nack) -> Result<(), LeaseLost> {
-    queue.nack(now, lease.token, how).await.expect("nack")
+/// A second value for the same lease, as a backend would make it: what a worker that was taken over
+/// from holds.
+fn stale(lease: &Lease) -> Lease {
+    Lease::new(lease.job().clone(), lease.fence())
 }
 
 fn retry(seconds: u64) -> Nack {
@@ -97,7 +95,7 @@ async fn order(queue: &dyn Queue) {
     assert_eq!((only.payload.as_ref(), &only.kind), (b"second".as_slice(), &kind("other")));
     assert_eq!((only.attempt, only.max_attempts, only.enqueued_at), (1, 10, START));
     assert_eq!(queue.lease(START, &[kind("other")], MINUTE).await.expect("lease"), None);
-    nack(queue, START, &only, Nack::Release).await.expect("held");
+    queue.nack(START, only, Nack::Release).await.expect("held");
     for expected in ["first", "second", "third", "fourth", "last"] {
         assert_eq!(
             payload(queue, START).await.as_deref(),
@@ -115,7 +113,7 @@ async fn dedupe(queue: &dyn Queue) {
     let other = NewJob::new(kind("other"), "x").deduped_by("delivery/1", MINUTE);
     assert!(matches!(enqueue(queue, START, other).await, Enqueued::Enqueued(_)), "another kind, another key");
     let done = queue.lease(at(2), &[kind("plain")], MINUTE).await.expect("lease").expect("the job");
-    ack(queue, at(2), &done).await.expect("held");
+    queue.ack(at(2), done).await.expect("held");
     assert_eq!(
         enqueue(queue, at(119), same()).await,
         Enqueued::Duplicate(id),
@@ -137,7 +135,7 @@ async fn bounds(queue: &dyn Queue) {
     assert_eq!(enqueue(queue, START, one_more()).await, Enqueued::Full { depth: 20 }, "leased jobs count");
     let known = enqueue(queue, START, job("x").deduped_by("3", MINUTE)).await;
     assert!(matches!(known, Enqueued::Duplicate(_)), "a duplicate is one, full or not");
-    ack(queue, START, &held).await.expect("held");
+    queue.ack(START, held).await.expect("held");
     assert!(
         matches!(enqueue(queue, START, one_more()).await, Enqueued::Enqueued(_)),
         "what was refused was not remembered"
@@ -178,7 +176,7 @@ async fn cursors(queue: &dyn Queue) {
     assert_eq!(advance(read(3, 25..30)).await, Advanced::Moved { steps: 0, enqueued: 0, duplicates: 0 });
     assert_eq!(stands("channel/1").await, at(24, 3), "a full queue moves nothing");
     let held = lease(queue, START).await.expect("a job");
-    ack(queue, START, &held).await.expect("held");
+    queue.ack(START, held).await.expect("held");
     assert_eq!(advance(read(2, 25..26)).await, Advanced::Stale { fence: 3 }, "taken over from");
     assert_eq!(queue.depth().await.expect("depth").total(), 19, "and nothing enqueued");
     assert_eq!(advance(read(3, 25..26)).await, Advanced::Moved { steps: 1, enqueued: 1, duplicates: 0 });
@@ -200,13 +198,13 @@ async fn leases(queue: &dyn Queue) {
     enqueue(queue, START, job("x")).await;
     let first = lease(queue, START).await.expect("a job");
     assert_eq!(lease(queue, at(59)).await, None, "hidden while it is leased");
-    queue.extend(at(59), first.token, MINUTE).await.expect("extend").expect("held");
+    let first = queue.extend(at(59), first, MINUTE).await.expect("held");
     assert_eq!(lease(queue, at(118)).await, None, "hidden for longer");
     assert_eq!(queue.next_due(at(118)).await.expect("next_due"), Some(at(119)));
     let second = lease(queue, at(119)).await.expect("taken over");
     assert_eq!((second.id, second.attempt), (first.id, 2));
-    assert_ne!(second.token, first.token);
-    ack(queue, at(119), &second).await.expect("held");
+    assert!(second.fence() > first.fence());
+    queue.ack(at(119), second).await.expect("held");
     assert_eq!(queue.depth().await.expect("depth"), Depth::default());
 }
 
@@ -214,28 +212,31 @@ async fn fences(queue: &dyn Queue) {
     enqueue(queue, START, job("x")).await;
     let zombie = lease(queue, START).await.expect("a job");
     let owner = lease(queue, at(60)).await.expect("taken over");
-    assert_eq!(ack(queue, at(61), &zombie).await, Err(LeaseLost));
-    assert_eq!(nack(queue, at(61), &zombie, retry(0)).await, Err(LeaseLost));
-    assert_eq!(queue.extend(at(61), zombie.token, MINUTE).await.expect("extend"), Err(LeaseLost));
-    ack(queue, at(61), &owner).await.expect("held");
-    assert_eq!(ack(queue, at(61), &owner).await, Err(LeaseLost), "nothing is acked twice");
+    let lost =
+        |answer: Result<(), LeaseError>| assert!(matches!(answer, Err(LeaseError::Lost)), "{answer:?}");
+    lost(queue.extend(at(61), stale(&zombie), MINUTE).await.map(drop));
+    lost(queue.nack(at(61), stale(&zombie), retry(0)).await);
+    lost(queue.ack(at(61), zombie).await);
+    let twice = stale(&owner);
+    queue.ack(at(61), owner).await.expect("held");
+    lost(queue.ack(at(61), twice).await);
     enqueue(queue, START, job("y")).await;
     let slow = lease(queue, at(62)).await.expect("a job");
-    ack(queue, at(1000), &slow).await.expect("late, but nobody else has it");
+    queue.ack(at(1000), slow).await.expect("late, but nobody else has it");
 }
 
 async fn retries(queue: &dyn Queue) {
     enqueue(queue, START, job("x").with_max_attempts(2)).await;
     let first = lease(queue, START).await.expect("a job");
-    nack(queue, START, &first, retry(10)).await.expect("held");
+    queue.nack(START, first, retry(10)).await.expect("held");
     assert_eq!(queue.depth().await.expect("depth"), Depth { waiting: 1, ..Depth::default() });
     assert_eq!(lease(queue, at(9)).await, None);
     let second = lease(queue, at(10)).await.expect("again");
     assert_eq!(second.attempt, 2);
-    nack(queue, at(10), &second, Nack::Release).await.expect("held");
+    queue.nack(at(10), second, Nack::Release).await.expect("held");
     let again = lease(queue, at(10)).await.expect("at once");
     assert_eq!(again.attempt, 2, "what was released was not tried");
-    nack(queue, at(10), &again, retry(10)).await.expect("held");
+    queue.nack(at(10), again, retry(10)).await.expect("held");
     assert_eq!(lease(queue, at(1000)).await, None, "its attempts are used up");
     let dead = queue.dead(None, 10).await.expect("dead");
     assert_eq!((dead.len(), dead[0].attempts, dead[0].reason.as_str()), (1, 2, "not yet"));
@@ -261,7 +262,7 @@ async fn dead_letters(queue: &dyn Queue) {
         enqueue(queue, START, job(name)).await;
         let lease = lease(queue, START).await.expect("a job");
         let reason = "x".repeat(5000);
-        nack(queue, START, &lease, Nack::Dead { reason }).await.expect("held");
+        queue.nack(START, lease, Nack::Dead { reason }).await.expect("held");
     }
     let dead = queue.dead(None, 2).await.expect("dead");
     assert_eq!(dead.iter().map(|letter| letter.payload.as_ref()).collect::<Vec<_>>(), [b"a", b"b"]);
@@ -294,7 +295,7 @@ async fn policies(queue: &dyn Queue) {
     }
     assert_eq!(lease(queue, START).await, None);
     assert_eq!(queue.next_due(START).await.expect("next_due"), Some(at(30)), "when the rate allows one more");
-    ack(queue, START, &one).await.expect("held");
+    queue.ack(START, one).await.expect("held");
     assert_eq!(payload(queue, START).await.as_deref(), Some("narrow"), "room for the next");
     assert_eq!(lease(queue, at(29)).await, None);
     assert_eq!(payload(queue, at(30)).await.as_deref(), Some("slow"));
@@ -320,7 +321,7 @@ async fn repeats(queue: &dyn Queue) {
     for _ in 0..5 {
         let lease = lease(queue, at(800)).await.expect("a job");
         assert_eq!(lease.payload.as_ref(), b"tick");
-        ack(queue, at(800), &lease).await.expect("held");
+        queue.ack(at(800), lease).await.expect("held");
     }
     assert!(queue.unrepeat("minute").await.expect("unrepeat"));
     assert!(!queue.unrepeat("minute").await.expect("unrepeat"));
@@ -342,7 +343,7 @@ async fn clocks(queue: &dyn Queue) {
     enqueue(queue, at(60), job("y")).await;
     let early = queue.lease(at(60), &[], MINUTE).await.expect("lease").expect("a job");
     let late = lease(queue, at(7200)).await.expect("taken over");
-    assert!(late.token != early.token);
+    assert!(late.fence() != early.fence());
 }
 
 async fn invalid(queue: &dyn Queue) {
@@ -382,8 +383,8 @@ async fn contention(queue: Arc<dyn Queue>) {
             while idle < 200 {
                 match lease(&*queue, START).await {
                     Some(lease) => {
-                        ack(&*queue, START, &lease).await.expect("held");
                         done.push(String::from_utf8(lease.payload.to_vec()).expect("text"));
+                        queue.ack(START, lease).await.expect("held");
                         idle = 0;
                     }
                     None => {

@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 
-use super::{InvalidJob, NewJob, job::is_key};
+use super::job::{self, InvalidJob, NewJob, is_key};
 
 /// Some steps of reading, to be taken in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,9 +33,9 @@ pub struct Step {
 
 impl Advance {
     /// The most steps at one time. 1000: ten times the longest answer of a provider that is polled.
-    pub const MAX_STEPS: usize = 1000;
+    pub const MAX_STEPS: usize = job::MAX_STEPS;
     /// The longest position, in bytes. 64 KiB: it says where something is, and does not hold it.
-    pub const MAX_POSITION: usize = 64 << 10;
+    pub const MAX_POSITION: usize = job::MAX_POSITION;
 
     /// No steps yet.
     pub fn new(cursor: impl Into<String>, fence: u64) -> Self {
@@ -59,7 +59,7 @@ impl Advance {
     }
 }
 
-/// What [`super::Queue::advance`] came to. All of it is durable when it is answered.
+/// What [`Intake::advance`](super::Intake::advance) came to. All of it is durable when it is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Advanced {
     /// The cursor stands behind so many of the steps: all, or those before the first job that found

@@ -155,6 +155,10 @@ impl NewJob {
     }
 }
 
+/// The most steps of one advance, and the longest position in bytes.
+pub(super) const MAX_STEPS: usize = 1000;
+pub(super) const MAX_POSITION: usize = 64 << 10;
+
 /// Whether a text may be a key: it stands in rows, and between separators.
 pub(super) fn is_key(text: &str) -> bool {
     !text.is_empty() && text.len() <= 512 && !text.chars().any(char::is_control)
@@ -176,8 +180,8 @@ pub enum InvalidJob {
     /// A cursor whose name no queue takes, too many steps of it, or a position that is too long.
     #[error(
         "a cursor has a name of 1 to 512 bytes without control characters, at most {} steps at one time, and positions of at most {} bytes",
-        super::Advance::MAX_STEPS,
-        super::Advance::MAX_POSITION
+        MAX_STEPS,
+        MAX_POSITION
     )]
     Cursor,
     /// A schedule that never comes, or can't be read.
@@ -187,7 +191,7 @@ pub enum InvalidJob {
     Schedule,
 }
 
-/// What [`super::Queue::enqueue`] came to. All of it is durable when it is answered.
+/// What [`Intake::enqueue`](super::Intake::enqueue) came to. All of it is durable when it is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Enqueued {
     /// It is in the queue.
@@ -203,79 +207,6 @@ pub enum Enqueued {
         /// Jobs in the queue.
         depth: u64,
     },
-}
-
-/// The right to work on a job until a time, unless it is extended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lease {
-    /// The job.
-    pub id: JobId,
-    /// Its kind.
-    pub kind: JobKind,
-    /// What is to be done.
-    pub payload: Bytes,
-    /// The number of this attempt, from 1.
-    pub attempt: u32,
-    /// The last attempt it may have.
-    pub max_attempts: u32,
-    /// When it was enqueued.
-    pub enqueued_at: Timestamp,
-    /// What proves the lease. Each lease has another, so that a worker that was given up can't ack
-    /// what another one works on now.
-    pub token: Token,
-}
-
-/// The fence of a lease.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Token {
-    /// The job.
-    pub job: JobId,
-    /// The number of the lease in its queue.
-    pub lease: u64,
-}
-
-/// The lease is not held any more: it expired and was taken over, or it was acked or given back
-/// before. Nothing was changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the lease is not held any more")]
-pub struct LeaseLost;
-
-/// How a lease is given back.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Nack {
-    /// It failed: again after this time, or dead if this was the last attempt.
-    Retry {
-        /// How long to wait.
-        after: Duration,
-        /// Why, for the dead letter.
-        reason: String,
-    },
-    /// It can't succeed: dead at once.
-    Dead {
-        /// Why.
-        reason: String,
-    },
-    /// It was not tried: ready at once, and the attempt does not count. For a worker that drains.
-    Release,
-}
-
-/// A job that was given up, kept until somebody decides.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeadLetter {
-    /// The job.
-    pub id: JobId,
-    /// Its kind.
-    pub kind: JobKind,
-    /// What was to be done.
-    pub payload: Bytes,
-    /// Attempts that were made.
-    pub attempts: u32,
-    /// Why it died.
-    pub reason: String,
-    /// When it was enqueued.
-    pub enqueued_at: Timestamp,
-    /// When it died.
-    pub died_at: Timestamp,
 }
 
 /// How many jobs there are, by what they wait for.

@@ -48,7 +48,7 @@ mod tests {
     use crate::{
         drain::Drain,
         embedded::{Embedded, EmbeddedConfig},
-        queue::{EmbeddedQueue, JobKind, Nack, NewJob, QueueConfig},
+        queue::{EmbeddedQueue, Intake, JobKind, Nack, NewJob, QueueConfig, Work},
         time::Timestamp,
     };
 
@@ -92,8 +92,8 @@ mod tests {
         let hour = Duration::from_secs(3600);
         queue.enqueue(now, NewJob::new(kind, "later").not_before(now.plus(hour))).await.unwrap();
         let dead = queue.lease(now, &[], hour).await.unwrap().unwrap();
-        queue.nack(now, dead.token, Nack::Dead { reason: "a test".into() }).await.unwrap().unwrap();
-        queue.lease(now, &[], hour).await.unwrap().unwrap();
+        queue.nack(now, dead, Nack::Dead { reason: "a test".into() }).await.unwrap();
+        let _held = queue.lease(now, &[], hour).await.unwrap().unwrap();
     }
 
     #[test]

@@ -17,8 +17,8 @@ use livos_core::{
     bell::News,
     embedded::{Embedded, EmbeddedConfig},
     queue::{
-        Advance, Advanced, Cursor, DeadLetter, Depth, EmbeddedQueue, Enqueued, JobId, JobKind, Lease,
-        LeaseLost, Nack, NewJob, Queue, QueueConfig, QueueError, Repeat, Token,
+        Advance, Advanced, Cursor, DeadLetter, DeadLetters, Depth, EmbeddedQueue, Enqueued, Intake, JobId,
+        JobKind, Lease, LeaseError, Nack, NewJob, Queue, QueueConfig, QueueError, Repeat, Schedule, Work,
     },
     store::{EmbeddedStore, Entry, Found, Key, Put, Store, StoreError},
     time::Timestamp,
@@ -86,7 +86,7 @@ async fn hold<T>(fuse: &Fuse, work: impl Future<Output = T> + Send) -> T {
 }
 
 #[async_trait]
-impl Queue for Held<EmbeddedQueue> {
+impl Intake for Held<EmbeddedQueue> {
     async fn enqueue(&self, now: Timestamp, job: NewJob) -> Result<Enqueued, QueueError> {
         hold(&self.1, self.0.enqueue(now, job)).await
     }
@@ -99,6 +99,13 @@ impl Queue for Held<EmbeddedQueue> {
         hold(&self.1, self.0.cursor(name)).await
     }
 
+    async fn depth(&self) -> Result<Depth, QueueError> {
+        hold(&self.1, self.0.depth()).await
+    }
+}
+
+#[async_trait]
+impl Work for Held<EmbeddedQueue> {
     async fn lease(
         &self,
         now: Timestamp,
@@ -108,54 +115,16 @@ impl Queue for Held<EmbeddedQueue> {
         hold(&self.1, self.0.lease(now, kinds, visibility)).await
     }
 
-    async fn extend(
-        &self,
-        now: Timestamp,
-        token: Token,
-        by: Duration,
-    ) -> Result<Result<(), LeaseLost>, QueueError> {
-        hold(&self.1, self.0.extend(now, token, by)).await
+    async fn extend(&self, now: Timestamp, lease: Lease, by: Duration) -> Result<Lease, LeaseError> {
+        hold(&self.1, self.0.extend(now, lease, by)).await
     }
 
-    async fn ack(&self, now: Timestamp, token: Token) -> Result<Result<(), LeaseLost>, QueueError> {
-        hold(&self.1, self.0.ack(now, token)).await
+    async fn ack(&self, now: Timestamp, lease: Lease) -> Result<(), LeaseError> {
+        hold(&self.1, self.0.ack(now, lease)).await
     }
 
-    async fn nack(
-        &self,
-        now: Timestamp,
-        token: Token,
-        how: Nack,
-    ) -> Result<Result<(), LeaseLost>, QueueError> {
-        hold(&self.1, self.0.nack(now, token, how)).await
-    }
-
-    async fn dead(&self, after: Option<JobId>, limit: usize) -> Result<Vec<DeadLetter>, QueueError> {
-        hold(&self.1, self.0.dead(after, limit)).await
-    }
-
-    async fn replay(&self, now: Timestamp, id: JobId) -> Result<bool, QueueError> {
-        hold(&self.1, self.0.replay(now, id)).await
-    }
-
-    async fn discard(&self, id: JobId) -> Result<bool, QueueError> {
-        hold(&self.1, self.0.discard(id)).await
-    }
-
-    async fn depth(&self) -> Result<Depth, QueueError> {
-        hold(&self.1, self.0.depth()).await
-    }
-
-    async fn repeat(&self, now: Timestamp, repeat: Repeat) -> Result<(), QueueError> {
-        hold(&self.1, self.0.repeat(now, repeat)).await
-    }
-
-    async fn unrepeat(&self, name: &str) -> Result<bool, QueueError> {
-        hold(&self.1, self.0.unrepeat(name)).await
-    }
-
-    async fn repeats(&self) -> Result<Vec<(Repeat, Timestamp)>, QueueError> {
-        hold(&self.1, self.0.repeats()).await
+    async fn nack(&self, now: Timestamp, lease: Lease, how: Nack) -> Result<(), LeaseError> {
+        hold(&self.1, self.0.nack(now, lease, how)).await
     }
 
     async fn tick(&self, now: Timestamp) -> Result<usize, QueueError> {
@@ -168,6 +137,36 @@ impl Queue for Held<EmbeddedQueue> {
 
     fn listen(&self) -> News {
         self.0.listen()
+    }
+}
+
+#[async_trait]
+impl DeadLetters for Held<EmbeddedQueue> {
+    async fn dead(&self, after: Option<JobId>, limit: usize) -> Result<Vec<DeadLetter>, QueueError> {
+        hold(&self.1, self.0.dead(after, limit)).await
+    }
+
+    async fn replay(&self, now: Timestamp, id: JobId) -> Result<bool, QueueError> {
+        hold(&self.1, self.0.replay(now, id)).await
+    }
+
+    async fn discard(&self, id: JobId) -> Result<bool, QueueError> {
+        hold(&self.1, self.0.discard(id)).await
+    }
+}
+
+#[async_trait]
+impl Schedule for Held<EmbeddedQueue> {
+    async fn repeat(&self, now: Timestamp, repeat: Repeat) -> Result<(), QueueError> {
+        hold(&self.1, self.0.repeat(now, repeat)).await
+    }
+
+    async fn unrepeat(&self, name: &str) -> Result<bool, QueueError> {
+        hold(&self.1, self.0.unrepeat(name)).await
+    }
+
+    async fn repeats(&self) -> Result<Vec<(Repeat, Timestamp)>, QueueError> {
+        hold(&self.1, self.0.repeats()).await
     }
 }
 

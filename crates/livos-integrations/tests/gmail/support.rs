@@ -133,7 +133,7 @@ pub async fn work(disk: &Disk, clock: &Virtual, done: &mut BTreeMap<String, u32>
         let job = MailJob::from_payload(&lease.payload).unwrap();
         assert_eq!(job.account, ADDRESS);
         *done.entry(job.message.to_string()).or_default() += 1;
-        disk.queue.ack(clock.now(), lease.token).await.unwrap().unwrap();
+        disk.queue.ack(clock.now(), lease).await.unwrap();
     }
 }
 

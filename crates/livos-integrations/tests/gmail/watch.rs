@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration}
 
 use livos_core::{
     drain::Drain,
-    queue::{JobKind, Lease, NewJob, Outcome, Worker, WorkerConfig},
+    queue::{Job, JobKind, NewJob, Outcome, Worker, WorkerConfig},
     time::Clock,
 };
 use livos_integrations::gmail::{HistoryId, MailJob, Notification, Told, WatchAlert, WatchConfig};
@@ -198,7 +198,7 @@ async fn a_full_queue_stops_the_cursor_and_not_the_mail() {
     while let Some(lease) =
         scene.disk.queue.lease(scene.clock.now(), std::slice::from_ref(&other), DAY).await.unwrap()
     {
-        scene.disk.queue.ack(scene.clock.now(), lease.token).await.unwrap().unwrap();
+        scene.disk.queue.ack(scene.clock.now(), lease).await.unwrap();
     }
     assert_eq!(scene.after(Duration::from_secs(31)).await, 1);
     assert_once(&scene.done, &scene.delivered);
@@ -251,7 +251,7 @@ async fn jobs_wait_in_the_queue_while_the_grant_is_gone() {
     // The grant ends after the jobs were made, and before they are worked on.
     scene.provider.revoke();
     let (gmail, handle) = (client(&scene.provider), process.handle.clone());
-    let service = service_fn(move |lease: Lease| {
+    let service = service_fn(move |lease: Job| {
         let (gmail, handle) = (gmail.clone(), handle.clone());
         async move {
             let job = MailJob::from_payload(&lease.payload).unwrap();

@@ -101,8 +101,9 @@ async fn what_is_not_known_yet_does_not_hold_up_the_rest() {
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
-        rig.queue.ack(rig.clock.now(), lease.token).await.unwrap().unwrap();
-        match livos_integrations::telegram::update(&lease.payload) {
+        let payload = lease.payload.clone();
+        rig.queue.ack(rig.clock.now(), lease).await.unwrap();
+        match livos_integrations::telegram::update(&payload) {
             Ok(update)
                 if update
                     .message

@@ -166,7 +166,7 @@ impl Rig {
             let update = livos_integrations::telegram::update(&lease.payload).unwrap();
             let message = update.message.or(update.edited_message);
             texts.push(message.and_then(|message| message.text).unwrap_or_default());
-            self.queue.ack(self.clock.now(), lease.token).await.unwrap().unwrap();
+            self.queue.ack(self.clock.now(), lease).await.unwrap();
         }
         texts
     }

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use livos_core::{
     bell::News,
     queue::{
-        Advance, Advanced, Cursor, DeadLetter, Depth, Enqueued, JobId, JobKind, Lease, LeaseLost, Nack,
-        NewJob, Queue, QueueError, Repeat, Token,
+        Advance, Advanced, Cursor, DeadLetter, DeadLetters, Depth, Enqueued, Intake, JobId, JobKind, Lease,
+        LeaseError, Nack, NewJob, Queue, QueueError, Repeat, Schedule, Work,
     },
     store::{Entry, Found, Key, Put, Store, StoreError},
     time::Timestamp,
@@ -83,10 +83,8 @@ impl Store for SteadyStore {
 
 pub struct SteadyQueue(pub Arc<dyn Queue>);
 
-type Held = Result<Result<(), LeaseLost>, QueueError>;
-
 #[async_trait]
-impl Queue for SteadyQueue {
+impl Intake for SteadyQueue {
     async fn enqueue(&self, now: Timestamp, job: NewJob) -> Result<Enqueued, QueueError> {
         let _held = hold();
         self.0.enqueue(now, job).await
@@ -102,6 +100,14 @@ impl Queue for SteadyQueue {
         self.0.cursor(name).await
     }
 
+    async fn depth(&self) -> Result<Depth, QueueError> {
+        let _held = hold();
+        self.0.depth().await
+    }
+}
+
+#[async_trait]
+impl Work for SteadyQueue {
     async fn lease(
         &self,
         now: Timestamp,
@@ -112,54 +118,19 @@ impl Queue for SteadyQueue {
         self.0.lease(now, kinds, visibility).await
     }
 
-    async fn extend(&self, now: Timestamp, token: Token, visibility: Duration) -> Held {
+    async fn extend(&self, now: Timestamp, lease: Lease, by: Duration) -> Result<Lease, LeaseError> {
         let _held = hold();
-        self.0.extend(now, token, visibility).await
+        self.0.extend(now, lease, by).await
     }
 
-    async fn ack(&self, now: Timestamp, token: Token) -> Held {
+    async fn ack(&self, now: Timestamp, lease: Lease) -> Result<(), LeaseError> {
         let _held = hold();
-        self.0.ack(now, token).await
+        self.0.ack(now, lease).await
     }
 
-    async fn nack(&self, now: Timestamp, token: Token, how: Nack) -> Held {
+    async fn nack(&self, now: Timestamp, lease: Lease, how: Nack) -> Result<(), LeaseError> {
         let _held = hold();
-        self.0.nack(now, token, how).await
-    }
-
-    async fn dead(&self, after: Option<JobId>, limit: usize) -> Result<Vec<DeadLetter>, QueueError> {
-        let _held = hold();
-        self.0.dead(after, limit).await
-    }
-
-    async fn replay(&self, now: Timestamp, id: JobId) -> Result<bool, QueueError> {
-        let _held = hold();
-        self.0.replay(now, id).await
-    }
-
-    async fn discard(&self, id: JobId) -> Result<bool, QueueError> {
-        let _held = hold();
-        self.0.discard(id).await
-    }
-
-    async fn depth(&self) -> Result<Depth, QueueError> {
-        let _held = hold();
-        self.0.depth().await
-    }
-
-    async fn repeat(&self, now: Timestamp, repeat: Repeat) -> Result<(), QueueError> {
-        let _held = hold();
-        self.0.repeat(now, repeat).await
-    }
-
-    async fn unrepeat(&self, name: &str) -> Result<bool, QueueError> {
-        let _held = hold();
-        self.0.unrepeat(name).await
-    }
-
-    async fn repeats(&self) -> Result<Vec<(Repeat, Timestamp)>, QueueError> {
-        let _held = hold();
-        self.0.repeats().await
+        self.0.nack(now, lease, how).await
     }
 
     async fn tick(&self, now: Timestamp) -> Result<usize, QueueError> {
@@ -174,5 +145,41 @@ impl Queue for SteadyQueue {
 
     fn listen(&self) -> News {
         self.0.listen()
+    }
+}
+
+#[async_trait]
+impl DeadLetters for SteadyQueue {
+    async fn dead(&self, after: Option<JobId>, limit: usize) -> Result<Vec<DeadLetter>, QueueError> {
+        let _held = hold();
+        self.0.dead(after, limit).await
+    }
+
+    async fn replay(&self, now: Timestamp, id: JobId) -> Result<bool, QueueError> {
+        let _held = hold();
+        self.0.replay(now, id).await
+    }
+
+    async fn discard(&self, id: JobId) -> Result<bool, QueueError> {
+        let _held = hold();
+        self.0.discard(id).await
+    }
+}
+
+#[async_trait]
+impl Schedule for SteadyQueue {
+    async fn repeat(&self, now: Timestamp, repeat: Repeat) -> Result<(), QueueError> {
+        let _held = hold();
+        self.0.repeat(now, repeat).await
+    }
+
+    async fn unrepeat(&self, name: &str) -> Result<bool, QueueError> {
+        let _held = hold();
+        self.0.unrepeat(name).await
+    }
+
+    async fn repeats(&self) -> Result<Vec<(Repeat, Timestamp)>, QueueError> {
+        let _held = hold();
+        self.0.repeats().await
     }
 }

@@ -5,12 +5,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::mover::MOVING;
 use crate::{
-    queue::{DedupeKey, JobKind, NewJob, QueueError},
+    queue::{DedupeKey, InvalidJob, JobKind, NewJob, QueueError, payload},
     time::Timestamp,
 };
 
+/// How long moving one job may take before another process tries.
+pub(super) const MOVING: Duration = Duration::from_secs(30);
 /// How long a job that had no dedupe key of its own is remembered once it was tried. A day: longer
 /// than any outage that an operator sleeps through.
 const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
@@ -49,9 +50,8 @@ pub(super) fn seal(job: &NewJob, now: Timestamp) -> Result<NewJob, QueueError> {
         priority: job.priority,
         max_attempts: job.max_attempts,
     };
-    let head = serde_json::to_vec(&envelope).unwrap_or_default();
-    let length = u32::try_from(head.len()).unwrap_or(0);
-    let payload = [length.to_be_bytes().as_slice(), &head, &job.payload].concat();
+    let payload =
+        payload::join(&envelope, &job.payload).map_err(|_| InvalidJob::TooLarge(job.payload.len()))?;
     let sealed = NewJob::new("spill".try_into()?, payload).with_max_attempts(u32::MAX);
     let key = format!("{}/{key}", job.kind);
     // A key that is too long with its kind in front is left to the other end.
@@ -59,9 +59,7 @@ pub(super) fn seal(job: &NewJob, now: Timestamp) -> Result<NewJob, QueueError> {
 }
 
 pub(super) fn open(payload: &[u8], now: Timestamp) -> Option<NewJob> {
-    let (length, rest) = payload.split_first_chunk()?;
-    let (head, payload) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
-    let envelope: Envelope = serde_json::from_slice(head).ok()?;
+    let (envelope, payload): (Envelope, &[u8]) = payload::split(payload).ok()?;
     let mut job = NewJob::new(envelope.kind, Bytes::copy_from_slice(payload))
         .with_priority(envelope.priority)
         .with_max_attempts(envelope.max_attempts)

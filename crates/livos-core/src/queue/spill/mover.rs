@@ -5,18 +5,19 @@ use std::{sync::atomic::Ordering, time::Duration};
 use bytes::Bytes;
 use tokio::task::JoinSet;
 
-use super::{EPOCH, SpillQueue, envelope};
+use super::{
+    envelope::{self, MOVING},
+    queue::{EPOCH, SpillQueue},
+};
 use crate::{
     backoff::{Backoff, BackoffConfig},
     drain::DrainSignal,
-    queue::{Enqueued, Lease, Nack, Queue, QueueError},
+    queue::{Enqueued, Intake, Lease, LeaseError, Nack, QueueError, Work},
     redis::RedisErrorKind,
     store::{Store, StoreError},
     time::{Clock, Timestamp},
 };
 
-/// How long a move may take before another one tries.
-pub(super) const MOVING: Duration = Duration::from_secs(30);
 /// How long a job waits that Redis answers with an error of its own.
 const SET_ASIDE: Duration = Duration::from_secs(60);
 /// Jobs that are taken out of the file, and settled there, with one sync of the disk; at a rate
@@ -109,10 +110,10 @@ impl<C: Clock + Clone> SpillQueue<C> {
             // Behind one that stays all others stay.
             if !all || drain.is_draining() {
                 all = false;
-                self.settle(&mut settling, &lease, Some(Nack::Release));
+                self.settle(&mut settling, lease, Some(Nack::Release));
                 continue;
             }
-            if matches!(self.move_one(&lease, &mut settling).await, Moved::Not) {
+            if matches!(self.move_one(lease, &mut settling).await, Moved::Not) {
                 all = false;
                 continue;
             }
@@ -146,7 +147,7 @@ impl<C: Clock + Clone> SpillQueue<C> {
         leases
     }
 
-    async fn move_one(&self, lease: &Lease, settling: &mut JoinSet<()>) -> Moved {
+    async fn move_one(&self, lease: Lease, settling: &mut JoinSet<()>) -> Moved {
         let now = self.clock.now();
         let Some(job) = envelope::open(&lease.payload, now) else {
             let reason = "it is not a spilled job".to_owned();
@@ -171,20 +172,20 @@ impl<C: Clock + Clone> SpillQueue<C> {
     }
 
     /// Acks, or gives back, together with the others of its batch.
-    fn settle(&self, settling: &mut JoinSet<()>, lease: &Lease, how: Option<Nack>) {
-        let (spill, now, token) = (self.spill.clone(), self.clock.now(), lease.token);
+    fn settle(&self, settling: &mut JoinSet<()>, lease: Lease, how: Option<Nack>) {
+        let (spill, now) = (self.spill.clone(), self.clock.now());
         let spilled = std::sync::Arc::clone(&self.spilled);
         settling.spawn(async move {
             let gone = !matches!(how, Some(Nack::Release | Nack::Retry { .. }));
             let settled = match how {
-                None => spill.ack(now, token).await,
-                Some(how) => spill.nack(now, token, how).await,
+                None => spill.ack(now, lease).await,
+                Some(how) => spill.nack(now, lease, how).await,
             };
             match settled {
-                Ok(Ok(())) if gone => {
+                Ok(()) if gone => {
                     spilled.fetch_sub(1, Ordering::SeqCst);
                 }
-                Ok(_) => {}
+                Ok(()) | Err(LeaseError::Lost) => {}
                 Err(error) => tracing::error!(%error, "a spilled job is moved again later"),
             }
         });

@@ -97,7 +97,7 @@ async fn the_janitor_names_what_will_never_be_gone_whoever_wrote_it() {
     let _: () = redis.query(::redis::cmd("EXPIRE").arg("livos:mortal").arg(1000)).await.unwrap();
     let queue = crate::queue::RedisQueue::new(redis.clone(), "q", Default::default()).unwrap();
     let job = crate::queue::NewJob::new(crate::queue::JobKind::from_static("x"), "x");
-    crate::queue::Queue::enqueue(&queue, start, job).await.unwrap();
+    crate::queue::Intake::enqueue(&queue, start, job).await.unwrap();
     let report = sweep(&store, start, &[HOUR, EVER]).await.unwrap();
     assert_eq!(report.immortal, ["livos:stray", "livos:test:lost:counted", "livos:test:lost:x"]);
     assert_eq!(report.keys, 6);

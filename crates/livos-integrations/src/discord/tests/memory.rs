@@ -18,8 +18,8 @@ use bytes::Bytes;
 use livos_core::{
     bell::{Bell, News},
     queue::{
-        Advance, Advanced, Cursor, DeadLetter, Depth, Enqueued, JobId, JobKind, Lease, LeaseLost, Nack,
-        NewJob, Queue, QueueError, Repeat, Token,
+        Advance, Advanced, Cursor, DeadLetter, DeadLetters, Depth, Enqueued, Intake, JobId, JobKind, Lease,
+        LeaseError, Nack, NewJob, QueueError, Repeat, Schedule, Work,
     },
     store::{Entry, Found, Key, Put, Store, StoreError},
     time::Timestamp,
@@ -66,7 +66,7 @@ impl MemoryQueue {
 }
 
 #[async_trait]
-impl Queue for MemoryQueue {
+impl Intake for MemoryQueue {
     async fn enqueue(&self, _: Timestamp, job: NewJob) -> Result<Enqueued, QueueError> {
         job.check()?;
         if self.is_full() {
@@ -105,26 +105,44 @@ impl Queue for MemoryQueue {
         Ok(self.state.lock().unwrap().cursor.clone())
     }
 
-    fn listen(&self) -> News {
-        self.bell.listen()
+    async fn depth(&self) -> Result<Depth, QueueError> {
+        unreachable!("{UNUSED}")
     }
+}
 
+#[async_trait]
+impl Work for MemoryQueue {
     async fn lease(&self, _: Timestamp, _: &[JobKind], _: Duration) -> Result<Option<Lease>, QueueError> {
         unreachable!("{UNUSED}")
     }
 
-    async fn extend(&self, _: Timestamp, _: Token, _: Duration) -> Result<Result<(), LeaseLost>, QueueError> {
+    async fn extend(&self, _: Timestamp, _: Lease, _: Duration) -> Result<Lease, LeaseError> {
         unreachable!("{UNUSED}")
     }
 
-    async fn ack(&self, _: Timestamp, _: Token) -> Result<Result<(), LeaseLost>, QueueError> {
+    async fn ack(&self, _: Timestamp, _: Lease) -> Result<(), LeaseError> {
         unreachable!("{UNUSED}")
     }
 
-    async fn nack(&self, _: Timestamp, _: Token, _: Nack) -> Result<Result<(), LeaseLost>, QueueError> {
+    async fn nack(&self, _: Timestamp, _: Lease, _: Nack) -> Result<(), LeaseError> {
         unreachable!("{UNUSED}")
     }
 
+    async fn tick(&self, _: Timestamp) -> Result<usize, QueueError> {
+        unreachable!("{UNUSED}")
+    }
+
+    async fn next_due(&self, _: Timestamp) -> Result<Option<Timestamp>, QueueError> {
+        unreachable!("{UNUSED}")
+    }
+
+    fn listen(&self) -> News {
+        self.bell.listen()
+    }
+}
+
+#[async_trait]
+impl DeadLetters for MemoryQueue {
     async fn dead(&self, _: Option<JobId>, _: usize) -> Result<Vec<DeadLetter>, QueueError> {
         unreachable!("{UNUSED}")
     }
@@ -136,11 +154,10 @@ impl Queue for MemoryQueue {
     async fn discard(&self, _: JobId) -> Result<bool, QueueError> {
         unreachable!("{UNUSED}")
     }
+}
 
-    async fn depth(&self) -> Result<Depth, QueueError> {
-        unreachable!("{UNUSED}")
-    }
-
+#[async_trait]
+impl Schedule for MemoryQueue {
     async fn repeat(&self, _: Timestamp, _: Repeat) -> Result<(), QueueError> {
         unreachable!("{UNUSED}")
     }
@@ -150,14 +167,6 @@ impl Queue for MemoryQueue {
     }
 
     async fn repeats(&self) -> Result<Vec<(Repeat, Timestamp)>, QueueError> {
-        unreachable!("{UNUSED}")
-    }
-
-    async fn tick(&self, _: Timestamp) -> Result<usize, QueueError> {
-        unreachable!("{UNUSED}")
-    }
-
-    async fn next_due(&self, _: Timestamp) -> Result<Option<Timestamp>, QueueError> {
         unreachable!("{UNUSED}")
     }
 }

@@ -39,11 +39,11 @@ impl Access {
     /// or when the work ends by itself.
     ///
     /// ```
-    /// # use livos_core::{drain::DrainSignal, queue::{Lease, Outcome, Queue, Worker, WorkerConfig}, time::SystemClock};
+    /// # use livos_core::{drain::DrainSignal, queue::{Job, Outcome, Queue, Worker, WorkerConfig}, time::SystemClock};
     /// # use livos_integrations::gmail::{Access, MailJob};
     /// # use std::sync::Arc;
     /// # async fn example<S>(access: Access, queue: Arc<dyn Queue>, service: S, drain: DrainSignal)
-    /// # where S: tower::Service<Lease, Response = Outcome, Error = std::convert::Infallible> + Clone + Send + 'static, S::Future: Send {
+    /// # where S: tower::Service<Job, Response = Outcome, Error = std::convert::Infallible> + Clone + Send + 'static, S::Future: Send {
     /// let worker = |drain| {
     ///     let mut config = WorkerConfig::default();
     ///     config.kinds = vec![MailJob::kind()];

@@ -1,8 +1,8 @@
-//! What it costs to verify a delivery of 1 KiB, for each provider, beside the public crates that
-//! can verify the same one; and to refuse one.
+//! What it costs to verify a delivery of 1 KiB, for each provider, compared with the public crates
+//! that can verify the same one; and to refuse one.
 //!
-//! All get the same request and the same secret in one run. `livos` reads the id and makes the
-//! delivery of it besides; the others answer yes or no.
+//! All get the same request and the same secret in one run. `livos` also reads the id and makes the
+//! delivery of it; the others answer yes or no.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 

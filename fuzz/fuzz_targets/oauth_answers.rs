@@ -20,7 +20,7 @@ const REFRESH: &str = "1-the-refresh-token";
 /// Ten years: what sums of times can bear.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-/// What came of a request in which these secrets stood besides the client's.
+/// The result of a request that carried these secrets and the client's.
 fn check(answer: &Message, secrets: &[&str], result: Result<Tokens, EndpointError>) {
     let written = String::from_utf8_lossy(&answer.body);
     match result {

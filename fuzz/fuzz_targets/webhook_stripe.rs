@@ -1,4 +1,4 @@
-//! Events of Stripe, whose time stands beside the signature.
+//! Events of Stripe, which sends the time next to the signature.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -27,12 +27,12 @@ const BENCHES: &[Bench] = &[
     ),
     (
         "queue_table",
-        "durable enqueues a second beside BullMQ, memory of a job, recovery",
+        "durable enqueues a second compared with BullMQ, memory of a job, recovery",
         &["run", "--release", "-p", "livos-benches", "--bin", "queue_table"],
     ),
     (
         "webhook",
-        "verifying and refusing one delivery, beside the public crates",
+        "verifying and refusing one delivery, compared with the public crates",
         &["bench", "-p", "livos-benches", "--bench", "webhook"],
     ),
     (

@@ -14,13 +14,10 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::expect_used, clippy::unwrap_used)]
 
-use std::{
-    collections::BTreeMap,
-    io::{BufRead, BufReader, Read, Write},
-    path::PathBuf,
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+mod processes;
+mod report;
+
+use std::{path::PathBuf, process::Command, time::Duration};
 
 use clap::Parser;
 use futures_util::{SinkExt, StreamExt};
@@ -29,6 +26,11 @@ use tokio::{net::TcpStream, time::Instant};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{Message, client::IntoClientRequest},
+};
+
+use self::{
+    processes::{Server, Twins},
+    report::report,
 };
 
 const TOKEN: &str = "a-token-for-this-bench-only";
@@ -54,7 +56,7 @@ struct Args {
     /// `push_to_talk`, `open_microphone`, or both.
     #[arg(long, value_delimiter = ',', default_value = "push_to_talk,open_microphone")]
     modes: Vec<String>,
-    /// Where the built programs are; beside this one, where nothing is said.
+    /// Where the built programs are; by default the folder of this one.
     #[arg(long)]
     bin: Option<PathBuf>,
     /// The server says one of three short sentences where an answer is late.
@@ -68,8 +70,8 @@ struct Args {
 impl Args {
     /// A program that `cargo xtask bench` has built.
     fn program(&self, name: &str) -> PathBuf {
-        let beside = || Some(std::env::current_exe().ok()?.parent()?.to_owned());
-        let folder = self.bin.clone().or_else(beside).expect("a folder with programs");
+        let here = || Some(std::env::current_exe().ok()?.parent()?.to_owned());
+        let folder = self.bin.clone().or_else(here).expect("a folder with programs");
         std::fs::canonicalize(folder.join(name))
             .expect("the built programs; run `cargo xtask bench voice_to_voice`")
     }
@@ -120,110 +122,6 @@ fn speech() -> Vec<Vec<u8>> {
             samples[..(last + 1) * 2].to_vec()
         })
         .collect()
-}
-
-/// A child process, killed when dropped.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-struct Twins {
-    _process: Running,
-    addresses: Value,
-}
-
-impl Twins {
-    fn start(args: &Args, profile: &str) -> Self {
-        let mut child = Command::new(args.program("livos-twins"))
-            .args(["--deepgram", "127.0.0.1:0", "--cartesia", "127.0.0.1:0", "--anthropic", "127.0.0.1:0"])
-            .args([
-                "--profile",
-                profile,
-                "--seed",
-                &args.seed.to_string(),
-                "--hearing",
-                "script",
-                "--voice",
-                "tones",
-            ])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("livos-twins starts");
-        let line = first_line(&mut child, |line| line.starts_with('{'));
-        Self {
-            _process: Running(child),
-            addresses: serde_json::from_str(&line).expect("livos-twins prints its addresses"),
-        }
-    }
-}
-
-impl Twins {
-    /// How many requests the model's twin has taken.
-    fn model_requests(&self) -> f64 {
-        let address = self.addresses["anthropic"].as_str().unwrap_or_default().trim_start_matches("http://");
-        let mut stream = std::net::TcpStream::connect(address).expect("the twin accepts");
-        stream
-            .write_all(b"GET /twin/stats HTTP/1.1\r\nhost: twin\r\nconnection: close\r\n\r\n")
-            .expect("the twin reads");
-        let mut response = String::new();
-        stream.read_to_string(&mut response).expect("the twin answers");
-        let body = response.split_once("\r\n\r\n").expect("a head and a body").1;
-        let figures: Value = serde_json::from_str(body).expect("JSON");
-        figures["requests"].as_f64().expect("a number")
-    }
-}
-
-struct Server {
-    _process: Running,
-    address: String,
-    _folder: tempfile::TempDir,
-}
-
-impl Server {
-    fn start(args: &Args, twins: &Value) -> Self {
-        let address = |name: &str| twins[name].as_str().expect("an address for each twin").to_owned();
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let file = folder.path().join("livos.toml");
-        let openers = r#"voice.openers = ["Hmm.", "Let me see.", "One moment."]"#;
-        let openers = if args.openers { openers } else { "" };
-        std::fs::write(&file, openers).expect("a file of its own");
-        let mut child = Command::new(args.program("livos-vps"))
-            .arg("--config")
-            .arg(&file)
-            .env("LIVOS_LISTEN", "127.0.0.1:0")
-            .env("LIVOS_TOKEN", TOKEN)
-            .env("LIVOS_STORE", ":memory:")
-            .env("RUST_LOG", "error")
-            .env("DEEPGRAM_URL", address("deepgram"))
-            .env("CARTESIA_URL", address("cartesia"))
-            .env("ANTHROPIC_BASE_URL", address("anthropic"))
-            .env("DEEPGRAM_API_KEY", "twin")
-            .env("CARTESIA_API_KEY", "twin")
-            .env("ANTHROPIC_API_KEY", "twin")
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("livos-vps starts");
-        let line = first_line(&mut child, |line| line.contains("http://"));
-        let url = line.split_whitespace().find(|word| word.starts_with("http://")).expect("a URL").to_owned();
-        let host = url.trim_start_matches("http://").split('/').next().unwrap_or_default().to_owned();
-        Self { _process: Running(child), address: host, _folder: folder }
-    }
-}
-
-/// The first line that `wanted` accepts; the rest is drained so that the child never blocks on a
-/// full pipe.
-fn first_line(child: &mut Child, wanted: impl Fn(&str) -> bool) -> String {
-    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-    let line =
-        lines.by_ref().map_while(Result::ok).find(|line| wanted(line)).expect("a line with the addresses");
-    std::thread::spawn(move || lines.for_each(drop));
-    line
 }
 
 /// What one turn took: the measured silence, and its parts in order.
@@ -456,53 +354,4 @@ impl Caller {
             parts,
         }
     }
-}
-
-/// Waiting for providers; and with an open microphone the silence that turn taking waits for on
-/// purpose, from where the detector heard speech end. Everything else is the framework's own.
-const WAITING: [&str; 5] = ["uplink, detector", "end_of_turn", "stt", "ttft", "ttfb"];
-
-fn report(profile: &str, mode: &str, turns: &[Turn], wanted: usize) -> bool {
-    let remainder =
-        turns.iter().map(|turn| (turn.silence - turn.parts.iter().map(|(_, ms)| ms).sum::<f64>()).abs());
-    println!(
-        "\n{profile}, {mode}: {} turns; parts sum to the silence within {:.2} ms",
-        turns.len(),
-        remainder.fold(0.0, f64::max)
-    );
-    println!("| {:<16} | {:>8} | {:>8} | {:>8} |\n|---|---:|---:|---:|", "", "p50", "p95", "p99");
-    row("voice_to_voice", turns.iter().map(|turn| turn.silence).collect());
-    let opened = turns.iter().filter(|turn| turn.opened).count();
-    if opened > 0 {
-        row("voice to answer", turns.iter().map(|turn| turn.answered).collect());
-    }
-    let own = |turn: &Turn| {
-        turn.parts.iter().filter(|(name, _)| !WAITING.contains(&name.as_str())).map(|(_, ms)| ms).sum()
-    };
-    row("framework's own", turns.iter().map(own).collect());
-    let mut names: Vec<&str> = Vec::new();
-    let mut values: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-    for (name, ms) in turns.iter().flat_map(|turn| &turn.parts) {
-        if !names.contains(&name.as_str()) {
-            names.push(name);
-        }
-        values.entry(name).or_default().push(*ms);
-    }
-    for name in names {
-        row(name, values.remove(name).unwrap_or_default());
-    }
-    if opened > 0 {
-        println!(
-            "{:.0} % of the turns began with a sentence before the answer",
-            100.0 * opened as f64 / turns.len() as f64
-        );
-    }
-    turns.len() >= wanted
-}
-
-fn row(name: &str, mut values: Vec<f64>) {
-    values.sort_by(f64::total_cmp);
-    // The smallest value that at least this share of the values do not exceed.
-    let at = |share: f64| values[((values.len() as f64 * share).ceil() as usize).clamp(1, values.len()) - 1];
-    println!("| {name:<16} | {:>8.2} | {:>8.2} | {:>8.2} |", at(0.50), at(0.95), at(0.99));
 }

@@ -2,6 +2,7 @@
 //! `test-util`.
 
 mod disk;
+mod matrix;
 #[cfg(feature = "postgres")]
 mod postgres_server;
 #[cfg(feature = "redis")]
@@ -9,11 +10,11 @@ mod redis_server;
 
 use std::{collections::VecDeque, fmt::Debug};
 
-pub use self::disk::SmallDisk;
 #[cfg(feature = "postgres")]
 pub use self::postgres_server::PostgresServer;
 #[cfg(feature = "redis")]
 pub use self::redis_server::RedisServer;
+pub use self::{disk::SmallDisk, matrix::matrix};
 use crate::machine::Machine;
 
 /// No machine has this much to say about one event.

@@ -21,7 +21,13 @@ use livos_core::{
 };
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 
-/// More with `LIVOS_KILLS`.
+use self::matrix::matrix;
+
+// Not `livos_core::testing`: these tests also run without the feature `test-util`.
+#[path = "../src/testing/matrix.rs"]
+mod matrix;
+
+/// The whole matrix, of which [`matrix`] runs a part.
 const KILLS: u64 = 300;
 #[cfg(all(feature = "redis", feature = "test-util"))]
 const KILLS_WITH_REDIS: u64 = 100;
@@ -72,10 +78,6 @@ fn program() -> PathBuf {
     let program = tests.ancestors().nth(2).unwrap().join("examples/queue_under_load");
     assert!(program.exists(), "{} is built with the tests", program.display());
     program
-}
-
-fn kills(default: u64) -> u64 {
-    std::env::var("LIVOS_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(default)
 }
 
 /// Lets processes work, each for a while, and kills them. `place` is a file or an address.
@@ -140,7 +142,7 @@ async fn settle(queue: &dyn Queue, book: &Book, kills: u64) {
 #[tokio::test]
 async fn no_kill_loses_an_acknowledged_job_or_does_one_twice() {
     let folder = tempfile::tempdir().unwrap();
-    let (file, kills) = (folder.path().join("livos.redb"), kills(KILLS));
+    let (file, kills) = (folder.path().join("livos.redb"), matrix(KILLS));
     let book = work_and_be_killed(file.as_os_str(), kills);
     let file = Embedded::open(&file, EmbeddedConfig::default()).unwrap();
     settle(&EmbeddedQueue::new(file, QueueConfig::default()), &book, kills).await;
@@ -173,7 +175,7 @@ mod with_redis {
     async fn no_kill_of_a_worker_loses_an_acknowledged_job_or_does_one_twice() {
         let folder = tempfile::tempdir().unwrap();
         let server = RedisServer::start(folder.path(), &RedisServer::DURABLE);
-        let kills = kills(KILLS_WITH_REDIS);
+        let kills = matrix(KILLS_WITH_REDIS);
         let book = work_and_be_killed(OsStr::new(server.url().expose()), kills);
         settle(&queue(&server), &book, kills).await;
     }

@@ -18,12 +18,13 @@ use std::{
 use livos_core::{
     embedded::{Embedded, EmbeddedConfig},
     queue::{EmbeddedQueue, Intake, QueueConfig},
+    testing::matrix,
 };
 use livos_twins::discord::{ANNA, Config, Discord};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 
-/// Kills between each two steps, and three at random instants for every seven of them. More with
-/// `LIVOS_KILLS`, which counts all kills.
+/// Kills between each two steps, and three at random instants for every seven of them, in the whole
+/// matrix.
 const ROUNDS: u64 = 12;
 const STEPS: [&str; 7] = ["dispatched", "advanced", "counting", "counted", "leased", "acking", "acked"];
 const AT_RANDOM: u64 = 3;
@@ -276,9 +277,8 @@ async fn no_kill_loses_a_message_or_makes_two_jobs_of_it() {
         runs: 0,
         forgotten: 0,
     };
-    let asked = std::env::var("LIVOS_KILLS").ok().and_then(|kills| kills.parse::<u64>().ok());
     let round = STEPS.len() as u64 + AT_RANDOM;
-    let rounds = asked.map_or(ROUNDS, |kills| kills.div_ceil(round));
+    let rounds = matrix(ROUNDS);
     tokio::task::spawn_blocking(move || {
         ordeal.introduce();
         for _ in 0..rounds {

@@ -22,6 +22,7 @@ use std::{
 use livos_core::{
     embedded::{Embedded, EmbeddedConfig},
     queue::{DeadLetters, EmbeddedQueue, QueueConfig, Work},
+    testing::matrix,
     time::{Clock, SystemClock},
 };
 use livos_twins::{
@@ -30,7 +31,7 @@ use livos_twins::{
 };
 use tokio::net::TcpListener;
 
-/// Kills at each step, and as many more at any instant. More with `LIVOS_KILLS`.
+/// Kills at each step, and half as many more at any instant, in the whole matrix.
 const KILLS: u64 = 10;
 const STEPS: [&str; 9] =
     ["polling", "polled", "advancing", "advanced", "leased", "sending", "sent", "acking", "acked"];
@@ -167,7 +168,7 @@ impl Quiet {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_kill_loses_an_update_makes_two_jobs_of_it_or_answers_it_twice() {
-    let kills = std::env::var("LIVOS_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(KILLS);
+    let kills = matrix(KILLS);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("livos.redb");
     let twin = Telegram::new(Config { floods: false, ..Config::default() });
@@ -244,5 +245,6 @@ async fn no_kill_loses_an_update_makes_two_jobs_of_it_or_answers_it_twice() {
         book.doubts,
     );
     assert!(silent <= book.doubts + left.len() as u64, "an answer is missing that was not being sent");
-    assert!(runs >= 100 && updates > 100, "{runs} kills and {updates} updates show nothing");
+    let steps = kills as usize * STEPS.len();
+    assert!(runs as usize > steps && updates > steps, "{runs} kills and {updates} updates show nothing");
 }

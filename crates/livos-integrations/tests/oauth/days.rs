@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use livos_core::time::Timestamp;
+use livos_core::{testing::matrix, time::Timestamp};
 use livos_integrations::oauth::{Alert, GrantState};
 use livos_twins::{
     Fault, Refusal, Target, Twin as _, When,
@@ -63,11 +63,12 @@ async fn mishap(world: &World, processes: &mut [Process; 2], random: &mut SmallR
     }
 }
 
+/// The whole matrix; one month takes some seconds.
+const MONTHS: u64 = 5;
+
 #[tokio::test(start_paused = true)]
 async fn thirty_days_of_bad_luck_lose_no_grant_and_alarm_nobody() {
-    // One month takes some seconds; `LIVOS_MONTHS=50` tries more of them.
-    let months = std::env::var("LIVOS_MONTHS").ok().and_then(|months| months.parse().ok()).unwrap_or(1);
-    for seed in 0..months {
+    for seed in 0..matrix(MONTHS) {
         let mut random = SmallRng::seed_from_u64(seed);
         let world = World::new(Config { seed, ..Config::default() });
         let mut processes = [world.process(), world.process()];

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use proptest::prelude::*;
 
 use super::*;
+use crate::testing::matrix;
 
 /// A step of a history. Numbers pick among what is there.
 #[derive(Debug, Clone)]
@@ -263,8 +264,7 @@ fn any_history_of_the_queue_in_redis_is_that_of_the_model() {
     let _inside = runtime.enter();
     let redis = Redis::new(RedisConfig::new(server.url())).unwrap();
     let number = std::cell::Cell::new(0);
-    let mut runner =
-        proptest::test_runner::TestRunner::new(ProptestConfig { cases: 1000, ..ProptestConfig::default() });
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(matrix(1000) as u32));
     let histories = prop::collection::vec(step(), 1..60);
     let played = runner.run(&histories, |steps| {
         number.set(number.get() + 1);
@@ -276,7 +276,7 @@ fn any_history_of_the_queue_in_redis_is_that_of_the_model() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::with_cases(matrix(1000) as u32))]
 
     #[test]
     fn any_history_of_the_embedded_queue_is_that_of_the_model(steps in prop::collection::vec(step(), 1..60)) {
@@ -291,8 +291,7 @@ proptest! {
 fn any_history_of_the_queue_in_a_file_is_that_of_the_model() {
     let (folder, number) = (crate::embedded::fast_folder(), std::cell::Cell::new(0));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    let mut runner =
-        proptest::test_runner::TestRunner::new(ProptestConfig { cases: 1000, ..ProptestConfig::default() });
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(matrix(1000) as u32));
     let played = runner.run(&prop::collection::vec(step(), 1..60), |steps| {
         number.set(number.get() + 1);
         let path = folder.path().join(format!("{}.redb", number.get()));

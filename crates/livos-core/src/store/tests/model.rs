@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proptest::{prelude::*, test_runner::TestRunner};
 
 use super::*;
+use crate::testing::matrix;
 
 /// A step of a history.
 #[derive(Debug, Clone)]
@@ -174,12 +175,13 @@ async fn play(store: &dyn Store, steps: Vec<Step>) {
     }
 }
 
-const HISTORIES: u32 = 1000;
+/// The whole matrix.
+const HISTORIES: u64 = 1000;
 
 /// Plays histories to stores that `make` makes. Only what frees by the clock of its callers is told
 /// to.
 fn check(runtime: &tokio::runtime::Runtime, make: impl Fn() -> Arc<dyn Store>, collects: bool) {
-    let mut runner = TestRunner::new(ProptestConfig { cases: HISTORIES, ..ProptestConfig::default() });
+    let mut runner = TestRunner::new(ProptestConfig::with_cases(matrix(HISTORIES) as u32));
     let histories = prop::collection::vec(step(), 1..50).prop_map(move |mut steps| {
         steps.retain(|step| collects || !matches!(step, Step::Collect));
         steps

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::usage::archive::StoreArchive;
+use crate::{testing::matrix, usage::archive::StoreArchive};
 
 /// A step of a history. Numbers pick among what is there.
 #[derive(Debug, Clone)]
@@ -213,8 +213,7 @@ fn any_history_of_usage_in_redis_is_that_of_the_model() {
     let _inside = runtime.enter();
     let redis = Redis::new(RedisConfig::new(server.url())).unwrap();
     let number = std::cell::Cell::new(0);
-    let mut runner =
-        proptest::test_runner::TestRunner::new(ProptestConfig { cases: 100, ..ProptestConfig::default() });
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(matrix(100) as u32));
     let histories = prop::collection::vec(step(), 1..40);
     let played = runner.run(&histories, |steps| {
         number.set(number.get() + 1);
@@ -232,7 +231,7 @@ fn play_in(store: Arc<dyn Store>, steps: Vec<Step>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::with_cases(matrix(100) as u32))]
 
     #[test]
     fn any_history_of_usage_in_the_embedded_store_is_that_of_the_model(steps in prop::collection::vec(step(), 1..60)) {
@@ -241,7 +240,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::with_cases(matrix(1500) as u32))]
 
     #[test]
     fn any_history_of_usage_is_that_of_the_model(steps in prop::collection::vec(step(), 1..80)) {

@@ -4,6 +4,7 @@ mod bench;
 mod fuzz;
 mod house_report;
 mod packages;
+mod progress;
 mod sh;
 mod test;
 mod tools;
@@ -20,7 +21,7 @@ cargo xtask <command>
   check            format, lints, documentation and the tidy test: what to run before a commit
   bench [NAME ..]  the measured claims, printed as tables (`bench list` names them)
   fuzz [--seconds N] [TARGET ..]
-                   every fuzz target for N seconds, 20 where nothing is said (`fuzz list` names them)
+                   a fixed number of runs of every fuzz target, or N seconds at random (`fuzz list`)
   house [--root DIR ..] [--details]
                    sizes, circles, names and prose as a table, with a column for each checkout
   web [types]      build the web client; `types` writes its protocol types from the Rust types

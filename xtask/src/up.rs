@@ -1,39 +1,63 @@
 //! `cargo xtask up`: from a fresh clone to a running deployment.
 
-use std::process::Command;
+use std::{net::ToSocketAddrs, path::Path, process::Command};
 
 use crate::{
     packages::{self, Outcome},
+    progress,
     sh::{self, Result, say},
     web,
 };
 
+/// The arguments of the server that take a value. Others go to it as they are, for `--help`.
+const WITH_VALUE: [&str; 2] = ["--config", "--listen"];
+
 /// Builds what is missing and becomes the server.
 pub fn run(args: &[String]) -> Result {
+    let args = args.strip_prefix(&["--".to_owned()]).unwrap_or(args);
+    check(args)?;
     speech();
     if let Err(failure) = web::build() {
         say(&format!("The web client could not be built ({failure}); the server starts without it."));
     }
-    sh::run(
-        "server: build (release)",
-        &mut sh::cargo(&["build", "--quiet", "--release", "-p", "livos-vps"]),
-    )?;
-    let binary = sh::target().join("release/livos-vps");
-    let args = args.strip_prefix(&["--".to_owned()]).unwrap_or(args);
-    become_server(Command::new(&binary).args(args))
+    say("==> server: release build, some minutes the first time");
+    progress::build("livos-vps", &["--release"])?;
+    become_server(Command::new(sh::target().join("release/livos-vps")).args(args))
 }
 
-/// The demo hears and speaks with these packages; without them it falls back to a script and tones.
+/// Refuses now what the server would refuse after a build of minutes.
+fn check(args: &[String]) -> Result {
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        let (name, value) = match arg.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (arg.as_str(), None),
+        };
+        if ["--help", "-h", "--version", "-V"].contains(&name) {
+            continue;
+        }
+        if !WITH_VALUE.contains(&name) {
+            return Err(format!("livos-vps has no argument {name}; it knows {}", WITH_VALUE.join(" and ")));
+        }
+        let value = value.or_else(|| args.next().cloned()).ok_or_else(|| format!("{name} needs a value"))?;
+        match name {
+            "--config" if !Path::new(&value).is_file() => return Err(format!("there is no file {value}")),
+            "--listen" if value.to_socket_addrs().is_err() => {
+                return Err(format!("{value} is not an address and port, like 127.0.0.1:8420"));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The demo hears and speaks with these packages; without them it uses a script and tones.
 fn speech() {
     match packages::ensure(packages::SPEECH) {
         Ok(Outcome::Present) => {}
-        Ok(Outcome::Missing(line)) => {
-            say(
-                "The simulated providers can hear and speak real words with three small packages; to get them, run:",
-            );
-            say(&format!("  {line}"));
-            say("Without them the demo answers a scripted transcript in tones.");
-        }
+        Ok(Outcome::Missing(line)) => say(&format!(
+            "The simulated providers answer a script in tones. To let them hear and speak, run: {line}"
+        )),
         Err(failure) => say(&format!(
             "The speech packages could not be installed ({failure}); the demo uses a script and tones."
         )),
@@ -50,4 +74,45 @@ fn become_server(command: &mut Command) -> Result {
 #[cfg(not(unix))]
 fn become_server(command: &mut Command) -> Result {
     sh::run("server", command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_args(args: &[&str], refused: Option<&str>) {
+        let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        let failure = check(&args).err();
+        assert_eq!(failure.is_some(), refused.is_some(), "{args:?}: {failure:?}");
+        assert!(failure.unwrap_or_default().contains(refused.unwrap_or_default()), "{args:?}");
+    }
+
+    #[test]
+    fn wrong_arguments_are_refused_before_the_build() {
+        check_args(&[], None);
+        check_args(&["--help"], None);
+        check_args(&["--listen", "127.0.0.1:0", "--config=Cargo.toml"], None);
+        check_args(&["--port", "80"], Some("no argument --port"));
+        check_args(&["--listen"], Some("needs a value"));
+        check_args(&["--listen", "80"], Some("not an address"));
+        check_args(&["--config", "/nowhere/livos.toml"], Some("no file /nowhere"));
+    }
+
+    /// A new argument of the server is added to the check.
+    #[test]
+    fn the_arguments_are_those_of_the_server() {
+        let main = std::fs::read_to_string(sh::root().join("examples/vps/src/main.rs")).unwrap();
+        let file = syn::parse_file(&main).unwrap();
+        let args = file.items.iter().find_map(|item| match item {
+            syn::Item::Struct(item) if item.ident == "Args" => Some(&item.fields),
+            _ => None,
+        });
+        let names: Vec<String> = args
+            .unwrap()
+            .iter()
+            .map(|field| format!("--{}", field.ident.as_ref().unwrap().to_string().replace('_', "-")))
+            .collect();
+        assert_eq!(names, WITH_VALUE);
+    }
 }

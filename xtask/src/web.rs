@@ -1,7 +1,12 @@
 //! The web client: npm ci, then Vite; and its protocol types, which are generated from the Rust
 //! types.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use walkdir::WalkDir;
 
 use crate::sh::{self, Result, say};
 
@@ -13,7 +18,7 @@ pub fn source() -> PathBuf {
     sh::root().join("examples/vps/web")
 }
 
-/// Builds the client where Node.js is present; answers whether it did.
+/// Builds the client if Node.js is there, and returns whether it is.
 pub fn build() -> Result<bool> {
     if !node_present() {
         say(&format!(
@@ -22,8 +27,34 @@ pub fn build() -> Result<bool> {
         return Ok(false);
     }
     install()?;
-    npm("web client: build", &["run", "--silent", "build"])?;
+    let built = sh::target().join("web-dist");
+    let out = built.display().to_string();
+    let vite = ["run", "--silent", "build", "--", "--emptyOutDir", "--outDir", &out];
+    npm("web client: build", &vite)?;
+    update(&built, &source().join("dist")).map_err(|error| format!("dist: {error}"))?;
     Ok(true)
+}
+
+/// Makes `to` the same as `from`, and writes only what differs: cargo builds the server again for
+/// each file of the client that is newer than the last build, whatever is in it.
+fn update(from: &Path, to: &Path) -> std::io::Result<()> {
+    for path in files(from) {
+        let (new, file) = (fs::read(from.join(&path))?, to.join(&path));
+        if !fs::read(&file).is_ok_and(|old| old == new) {
+            fs::create_dir_all(file.parent().unwrap_or(to))?;
+            fs::write(&file, new)?;
+        }
+    }
+    files(to)
+        .iter()
+        .filter(|path| !from.join(path).is_file())
+        .try_for_each(|path| fs::remove_file(to.join(path)))
+}
+
+/// The files below a folder, relative to it.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = WalkDir::new(folder).into_iter().flatten().filter(|entry| entry.file_type().is_file());
+    entries.filter_map(|entry| Some(entry.path().strip_prefix(folder).ok()?.to_owned())).collect()
 }
 
 /// Type check and unit tests of the client.
@@ -86,4 +117,28 @@ fn types(extra: &[&str]) -> Result {
         "--",
     ]);
     sh::run("web client: protocol types", cargo.arg(file).args(extra))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_differs_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        fs::create_dir_all(from.join("assets")).unwrap();
+        fs::write(from.join("index.html"), "1").unwrap();
+        fs::write(from.join("assets/a.js"), "1").unwrap();
+        update(&from, &to).unwrap();
+        let written = fs::metadata(to.join("index.html")).unwrap().modified().unwrap();
+        fs::write(from.join("assets/b.js"), "2").unwrap();
+        fs::remove_file(from.join("assets/a.js")).unwrap();
+        update(&from, &to).unwrap();
+        assert_eq!(files(&to), files(&from));
+        assert_eq!(fs::metadata(to.join("index.html")).unwrap().modified().unwrap(), written);
+        fs::write(from.join("index.html"), "3").unwrap();
+        update(&from, &to).unwrap();
+        assert_eq!(fs::read(to.join("index.html")).unwrap(), b"3");
+    }
 }

@@ -8,21 +8,32 @@ use xtask::house::{
     shape::{Sized, largest, percentile},
 };
 
-use crate::sh::{self, Result};
+use crate::{
+    house_crates::{self, Plan},
+    sh::{self, Result},
+};
 
-/// `[--root DIR ..] [--details]`; this checkout if no root is named.
+/// `[--root DIR ..] [--details]`; this checkout if no root is named. With `--crates` instead
+/// `[--only CRATE] [--count]`: what a user of each crate builds.
 pub fn run(args: &[String]) -> Result {
-    let (mut roots, mut details) = (Vec::new(), false);
+    let (mut roots, mut details, mut crates, mut only, mut build) = (Vec::new(), false, false, None, true);
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--root" => roots.push(PathBuf::from(args.next().ok_or("--root takes a folder")?)),
             "--details" => details = true,
+            "--crates" => crates = true,
+            "--only" => only = Some(args.next().ok_or("--only takes the name of a crate")?.clone()),
+            "--count" => build = false,
             other => return Err(format!("house does not know {other}")),
         }
     }
     if roots.is_empty() {
         roots.push(sh::root());
+    }
+    if crates {
+        let plans = roots.into_iter().map(|root| Plan { root, only: only.clone(), build });
+        return plans.into_iter().try_for_each(|plan| house_crates::table(&plan, print));
     }
     let houses: Vec<House> = roots.iter().map(|root| House::read(root)).collect::<Result<_>>()?;
     let mut lines = vec![row("", roots.iter().map(|root| root.display().to_string()).collect())];

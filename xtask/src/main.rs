@@ -2,7 +2,9 @@
 
 mod bench;
 mod fuzz;
+mod house_crates;
 mod house_report;
+mod mutants;
 mod packages;
 mod progress;
 mod sh;
@@ -22,8 +24,11 @@ cargo xtask <command>
   bench [NAME ..]  the measured claims, printed as tables (`bench list` names them)
   fuzz [--seconds N] [TARGET ..]
                    a fixed number of runs of every fuzz target, or N seconds at random (`fuzz list`)
+  mutants [BASE]   mutations of what changed since BASE, main if none is named
   house [--root DIR ..] [--details]
                    sizes, circles, names and prose as a table, with a column for each checkout
+  house --crates [--root DIR] [--only CRATE] [--count]
+                   crates, seconds and size of a clean build for each feature set; --count does not build
   web [types]      build the web client; `types` writes its protocol types from the Rust types
 ";
 
@@ -37,6 +42,7 @@ fn main() -> ExitCode {
         Some("bench") => bench::run(rest),
         Some("fuzz") => fuzz::run(rest),
         Some("house") => house_report::run(rest),
+        Some("mutants") => mutants::run(rest),
         Some("web") if rest.first().is_some_and(|arg| arg == "types") => web::write_types(),
         Some("web") => web::build().map(|_| ()),
         _ => {

@@ -90,7 +90,8 @@ impl Prose {
 /// The libraries and programs: the folder of the package, and the file that its modules begin in.
 fn crate_roots(sources: &Sources) -> Vec<(String, PathBuf)> {
     let is_root = |file: &Path| {
-        let program = file.parent().is_some_and(|folder| folder.ends_with("src/bin"));
+        let folder = |file: &Path| file.parent().is_some_and(|folder| folder.ends_with("src/bin"));
+        let program = folder(file) || (file.ends_with("main.rs") && file.parent().is_some_and(folder));
         program || file.ends_with("src/lib.rs") || file.ends_with("src/main.rs")
     };
     let roots = sources.keys().filter(|file| is_root(file));

@@ -1,4 +1,7 @@
-//! `cargo xtask fuzz`: every target of `fuzz/` for some seconds, from the committed corpus on.
+//! `cargo xtask fuzz`: every target of `fuzz/`, from the committed corpus.
+//!
+//! By default each target does a fixed number of runs with a fixed seed, so that a change is judged
+//! by the same inputs each time. `--seconds N` searches at random and keeps what it finds.
 
 use std::{
     fs::{self, File},
@@ -6,6 +9,7 @@ use std::{
     process::{Command, Stdio},
     sync::Mutex,
     thread,
+    time::Instant,
 };
 
 use crate::{
@@ -14,38 +18,58 @@ use crate::{
     tools,
 };
 
-/// The release of cargo-fuzz that is built where none is installed.
+/// The release of cargo-fuzz that is built if none is installed.
 const CARGO_FUZZ: &str = "0.13.2";
 /// A single input that takes this long hangs.
 const HANG_SECONDS: u32 = 10;
-/// Where memory has grown to this, something grows without bound: a target stays below 100 MiB.
+/// A target stays below 100 MiB; more than this is growth without a bound.
 const MAX_MEMORY_MB: u32 = 600;
-/// The longest input.
+/// The longest input, in bytes.
 const MAX_INPUT: u32 = 8192;
+/// The seed of the fixed runs. Any number does, as long as it stays.
+const SEED: u32 = 1;
 
-/// `[--seconds N] [TARGET ..]`; 20 s each, and all targets, where nothing is said.
+/// Runs of a target that is not in [`RUNS`]: about 5 s of the median target on one core.
+const DEFAULT_RUNS: u32 = 20_000;
+/// Runs of the targets that are much slower or faster, so that each takes about 5 s.
+const RUNS: &[(&str, u32)] = &[];
+
+/// How long a target runs.
+#[derive(Clone, Copy)]
+enum Effort {
+    /// The same inputs each time, from the committed corpus alone.
+    Fixed,
+    /// So many seconds with a random seed; what is found becomes the start of the next search.
+    Search(u32),
+}
+
+/// `[--seconds N] [TARGET ..]`; all targets if none is named.
 pub fn run(args: &[String]) -> Result {
-    let mut seconds = 20;
+    let mut effort = Effort::Fixed;
     let mut wanted = Vec::new();
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--seconds" => {
                 let number = args.next().and_then(|number| number.parse().ok());
-                seconds = number.ok_or("--seconds takes a whole number")?;
+                effort = Effort::Search(number.ok_or("--seconds takes a whole number")?);
             }
             name => wanted.push(name.to_owned()),
         }
     }
     let targets = targets()?;
     if wanted.first().is_some_and(|name| name == "list") {
-        targets.iter().for_each(|name| say(name));
+        targets.iter().for_each(|name| say(&format!("{name:24} {} runs", runs(name))));
         return Ok(());
     }
     if let Some(unknown) = wanted.iter().find(|name| !targets.contains(name)) {
         return Err(format!("there is no target {unknown}; `cargo xtask fuzz list` names them"));
     }
-    fuzz(if wanted.is_empty() { targets } else { wanted }, seconds)
+    fuzz(if wanted.is_empty() { targets } else { wanted }, effort)
+}
+
+fn runs(target: &str) -> u32 {
+    RUNS.iter().find(|(name, _)| *name == target).map_or(DEFAULT_RUNS, |(_, runs)| *runs)
 }
 
 fn targets() -> Result<Vec<String>> {
@@ -60,26 +84,23 @@ fn targets() -> Result<Vec<String>> {
     Ok(names)
 }
 
-fn fuzz(targets: Vec<String>, seconds: u32) -> Result {
+fn fuzz(targets: Vec<String>, effort: Effort) -> Result {
     packages::require(packages::FUZZ)?;
     let work = sh::target().join("fuzz");
-    // `--release` leaves checks to the profile, which has them everywhere but in a parser whose own
-    // assertions a stranger can fail. Coverage comes from the compiler's own passes; memory errors
-    // are ruled out, since unsafe code is forbidden. The names of the passes are not stable.
-    let mut build =
-        tools::command("cargo-fuzz", CARGO_FUZZ, &["fuzz", "build", "--release", "--sanitizer", "none"])?;
-    build.env("RUSTC_BOOTSTRAP", "1").env_remove("CARGO_TARGET_DIR").arg("--target-dir").arg(&work);
-    sh::run("fuzz targets", &mut build)?;
-
+    build(&work)?;
     let programs = work.join(host()?).join("release");
     let workers = thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    say(&format!("==> {} fuzz targets, {seconds} s each, {workers} at a time", targets.len()));
+    let each = match effort {
+        Effort::Fixed => "a fixed number of runs".to_owned(),
+        Effort::Search(seconds) => format!("{seconds} s each"),
+    };
+    say(&format!("==> {} fuzz targets, {each}, {workers} at a time", targets.len()));
     let (left, failed) = (Mutex::new(targets), Mutex::new(Vec::new()));
     thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| {
                 while let Some(name) = left.lock().ok().and_then(|mut left| left.pop()) {
-                    match one(&work, &programs, &name, seconds) {
+                    match one(&work, &programs, &name, effort) {
                         Ok(summary) => say(&format!("    {name}: {summary}")),
                         Err(failure) => {
                             say(&format!("    {name}: FAILED\n{failure}"));
@@ -94,7 +115,18 @@ fn fuzz(targets: Vec<String>, seconds: u32) -> Result {
     if failed.is_empty() { Ok(()) } else { Err(format!("fuzz targets failed: {}", failed.join(", "))) }
 }
 
-/// The machine that the compiler builds for, which is where cargo-fuzz puts the programs.
+/// Builds every target. `--release` leaves the checks to the profile, which turns them on everywhere
+/// except in a parser whose own assertions a stranger can fail. Coverage comes from the compiler's
+/// own passes, whose names are not stable; memory errors are ruled out, since unsafe code is
+/// forbidden.
+fn build(work: &Path) -> Result {
+    let args = ["fuzz", "build", "--release", "--sanitizer", "none"];
+    let mut build = tools::command("cargo-fuzz", CARGO_FUZZ, &args)?;
+    build.env("RUSTC_BOOTSTRAP", "1").env_remove("CARGO_TARGET_DIR").arg("--target-dir").arg(work);
+    sh::run("fuzz targets", &mut build)
+}
+
+/// The host triple, which is the folder that cargo-fuzz puts the programs in.
 fn host() -> Result<String> {
     let output = sh::command("rustc", &["-vV"]).output().map_err(|error| format!("rustc: {error}"))?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -102,21 +134,15 @@ fn host() -> Result<String> {
     host.map(str::to_owned).ok_or_else(|| "rustc does not name its host".into())
 }
 
-/// Runs one target; what it found is written to a log, whose end is the failure.
-fn one(work: &Path, programs: &Path, name: &str, seconds: u32) -> Result<String> {
-    let folder = |kind: &str| -> Result<PathBuf> {
-        let folder = work.join(kind).join(name);
-        fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        Ok(folder)
-    };
-    let (found, artifacts) = (folder("corpus")?, folder("artifacts")?);
+/// Runs one target; its output goes to a log, whose end is the failure.
+fn one(work: &Path, programs: &Path, name: &str, effort: Effort) -> Result<String> {
     let log = work.join(format!("{name}.log"));
     let output = File::create(&log).map_err(|error| format!("{}: {error}", log.display()))?;
     let mut command = Command::new(programs.join(name));
+    let artifacts = folder(work, "artifacts", name)?;
     command
-        .arg(&found)
+        .args(effort_arguments(work, name, effort)?)
         .arg(format!("-artifact_prefix={}/", artifacts.display()))
-        .arg(format!("-max_total_time={seconds}"))
         .arg(format!("-timeout={HANG_SECONDS}"))
         .arg(format!("-rss_limit_mb={MAX_MEMORY_MB}"))
         .arg(format!("-max_len={MAX_INPUT}"))
@@ -125,21 +151,45 @@ fn one(work: &Path, programs: &Path, name: &str, seconds: u32) -> Result<String>
     if seeds.is_dir() {
         command.arg(seeds);
     }
+    let started = Instant::now();
     let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(output).status();
     let status = status.map_err(|error| format!("{name}: {error}"))?;
     let said = fs::read_to_string(&log).unwrap_or_default();
-    let stat = |name: &str| {
-        let line = said.lines().rev().find_map(|line| line.strip_prefix(&format!("stat::{name}:")));
-        line.map_or("?", str::trim).to_owned()
-    };
     if status.success() {
-        return Ok(format!(
-            "{} inputs, {} MiB at most",
-            stat("number_of_executed_units"),
-            stat("peak_rss_mb")
-        ));
+        let (inputs, memory) = (stat(&said, "number_of_executed_units"), stat(&said, "peak_rss_mb"));
+        let seconds = started.elapsed().as_secs_f32();
+        return Ok(format!("{inputs} inputs in {seconds:.1} s, {memory} MiB at most"));
     }
     Err(failure(&said))
+}
+
+/// The folder that new inputs go to, then the arguments. Fixed runs begin without the inputs of
+/// earlier runs, or they would not be the same on two machines.
+fn effort_arguments(work: &Path, name: &str, effort: Effort) -> Result<Vec<String>> {
+    Ok(match effort {
+        Effort::Fixed => {
+            let found = work.join("fixed").join(name);
+            let _ = fs::remove_dir_all(&found);
+            let found = folder(work, "fixed", name)?;
+            vec![found.display().to_string(), format!("-seed={SEED}"), format!("-runs={}", runs(name))]
+        }
+        Effort::Search(seconds) => {
+            let found = folder(work, "corpus", name)?;
+            vec![found.display().to_string(), format!("-max_total_time={seconds}")]
+        }
+    })
+}
+
+fn folder(work: &Path, kind: &str, name: &str) -> Result<PathBuf> {
+    let folder = work.join(kind).join(name);
+    fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    Ok(folder)
+}
+
+/// One of libFuzzer's final statistics.
+fn stat(said: &str, name: &str) -> String {
+    let line = said.lines().rev().find_map(|line| line.strip_prefix(&format!("stat::{name}:")));
+    line.map_or("?", str::trim).to_owned()
 }
 
 /// What a log says of a failure: what panicked, without the frames below it, and the input.

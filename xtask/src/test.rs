@@ -15,8 +15,9 @@ use crate::{
     tools, web,
 };
 
-/// The release of cargo-deny that is built where none is installed.
+/// The releases of tools that are built if none is installed.
 const CARGO_DENY: &str = "0.20.2";
+const CARGO_HACK: &str = "0.6.46";
 const CRATES: [&str; 4] = ["livos-core", "livos-voice", "livos-agent", "livos-integrations"];
 
 type Step = (&'static str, &'static str, fn() -> Result);
@@ -39,7 +40,7 @@ const STEPS: &[Step] = &[
     ("package", "crates as they would be published", package),
     ("sdk", "the vendors' SDKs against the twins", sdk),
     ("browser", "`up`, and the page in a real Chromium", browser),
-    ("fuzz", "every fuzz target for 20 s", || crate::fuzz::run(&[])),
+    ("fuzz", "a fixed number of runs of every fuzz target", || crate::fuzz::run(&[])),
 ];
 
 /// Runs the steps that are named, or all.
@@ -91,13 +92,25 @@ fn doc() -> Result {
     sh::run("documentation", doc.env("RUSTDOCFLAGS", "-D warnings"))
 }
 
-/// The backends that need a server, which the tests start themselves, and traces for a collector
-/// that they play.
+/// The backends of a server, which the tests start themselves, and traces, whose collector the tests
+/// play.
 const FEATURES: &str = "livos-core/redis,livos-core/postgres,livos-core/test-util,livos-vps/otel";
 
 fn unit() -> Result {
     let runner: &[&str] = if sh::has("cargo-nextest", "--version") {
-        &["nextest", "run", "--workspace", "--features", FEATURES, "--config-file", ".ci/nextest.toml"]
+        // A whole matrix takes longer than a test that hangs may.
+        let profile = if std::env::var_os("LIVOS_MATRIX").is_some() { "long" } else { "default" };
+        &[
+            "nextest",
+            "run",
+            "--workspace",
+            "--features",
+            FEATURES,
+            "--config-file",
+            ".ci/nextest.toml",
+            "--profile",
+            profile,
+        ]
     } else {
         &["test", "--workspace", "--features", FEATURES, "--lib", "--bins", "--tests", "--examples"]
     };
@@ -106,21 +119,14 @@ fn unit() -> Result {
     sh::run("unit and integration tests", tests.env("LIVOS_REQUIRE_SPEECH", "1"))
 }
 
+/// Each feature of each crate alone, none, the default ones, and all.
 fn features() -> Result {
-    let alone: &[&[&str]] = &[
-        &["-p", "livos-core", "--no-default-features"],
-        &["-p", "livos-core", "--features", "test-util"],
-        &["-p", "livos-core", "--features", "redis"],
-        &["-p", "livos-core", "--features", "postgres"],
-        &["-p", "livos-voice", "--no-default-features"],
-        &["-p", "livos-voice", "--no-default-features", "--features", "silero"],
-        &["-p", "livos-voice", "--no-default-features", "--features", "ts"],
-        &["-p", "livos-agent", "--no-default-features"],
-        &["-p", "livos-integrations", "--no-default-features"],
-    ];
-    alone.iter().try_for_each(|args| {
-        cargo(&format!("check {}", args.join(" ")), &[&["check", "--quiet", "--lib"], *args].concat())
-    })
+    let args = ["hack", "check", "--quiet", "--lib", "--feature-powerset", "--depth", "1"];
+    let mut hack = tools::command("cargo-hack", CARGO_HACK, &args)?;
+    CRATES.iter().for_each(|name| {
+        hack.args(["-p", name]);
+    });
+    sh::run("each feature alone", &mut hack)
 }
 
 fn deny() -> Result {

@@ -42,7 +42,7 @@ const BENCHES: &[Bench] = &[
     ),
 ];
 
-/// Runs the benches that are named, or all; what follows `--` goes to the one that is named.
+/// Runs the named benches, or all of them. Arguments after `--` go to each bench.
 pub fn run(args: &[String]) -> Result {
     let (names, extra) = match args.iter().position(|arg| arg == "--") {
         Some(at) => (&args[..at], &args[at + 1..]),
@@ -74,7 +74,7 @@ pub fn run(args: &[String]) -> Result {
     Ok(())
 }
 
-/// BullMQ as its lock file names it, for the comparison; without Node.js its column stays empty.
+/// Installs BullMQ in its locked version, for the comparison. Without Node.js its column is empty.
 fn peer() -> Result {
     if !sh::has("npm", "--version") {
         say("npm was not found: BullMQ is not measured.");

@@ -1,14 +1,13 @@
-//! Debian packages that the demo and the tests use, installed where that is allowed and named where
-//! it is not.
+//! Debian packages that the demo and the tests use: installed if that is allowed, otherwise named.
 
 use std::{path::Path, process::Command};
 
 use crate::sh::{self, Result, say};
 
-/// Hears and speaks in the demo: offline recognition and a voice, for the simulated providers.
+/// Offline speech recognition and a voice, with which the simulated providers hear and speak.
 pub const SPEECH: &[&str] = &["pocketsphinx", "pocketsphinx-en-us", "flite", "opus-tools"];
-/// What the tests also need: a browser, real speech, a Redis and a PostgreSQL server, and
-/// what the vendors' own SDKs run on.
+/// What the tests also need: a browser, real speech, a Redis and a PostgreSQL server, and Python
+/// for the vendors' SDKs.
 pub const TEST: &[&str] = &[
     "chromium",
     "pocketsphinx",
@@ -23,19 +22,18 @@ pub const TEST: &[&str] = &[
     "redis-server",
 ];
 
-/// What the fuzzer's own library is built with.
+/// The compiler of the fuzzer's own library.
 pub const FUZZ: &[&str] = &["g++"];
 
-/// What became of a request for packages.
+/// The result of a request for packages.
 pub enum Outcome {
-    /// All of them are there.
+    /// All of them are installed.
     Present,
-    /// They are not, and we may not install them; this is the command that would.
+    /// Some are missing and we may not install them. This command would.
     Missing(String),
 }
 
-/// Makes sure that `packages` are installed: as root on Debian or Ubuntu (or with passwordless
-/// sudo), by apt-get.
+/// Installs what is missing of `packages` by apt-get, if we are root or have passwordless sudo.
 pub fn ensure(packages: &[&str]) -> Result<Outcome> {
     let missing: Vec<&str> = packages.iter().copied().filter(|package| !installed(package)).collect();
     if missing.is_empty() {
@@ -53,7 +51,7 @@ pub fn ensure(packages: &[&str]) -> Result<Outcome> {
     Ok(Outcome::Present)
 }
 
-/// Like [`ensure`], for what cannot be done without.
+/// Like [`ensure`], but it is an error if a package stays missing.
 pub fn require(packages: &[&str]) -> Result {
     match ensure(packages)? {
         Outcome::Present => Ok(()),
@@ -64,8 +62,7 @@ pub fn require(packages: &[&str]) -> Result {
 }
 
 fn installed(package: &str) -> bool {
-    // A machine with a Python of its own, outside the package system, has what we need from these
-    // two.
+    // A Python from outside the package system will do if it has these two modules.
     if package.starts_with("python3") {
         return sh::has("python3", "-V")
             && sh::command("python3", &["-c", "import venv, ensurepip"]).status().is_ok_and(|s| s.success());
@@ -74,7 +71,7 @@ fn installed(package: &str) -> bool {
         .is_some_and(|status| status == "installed")
 }
 
-/// The words before `apt-get`, when we may run it.
+/// The words before `apt-get`; `None` if we may not run it.
 fn privilege() -> Option<&'static [&'static str]> {
     if sh::first_line("id", &["-u"]).is_some_and(|uid| uid == "0") {
         return Some(&[]);

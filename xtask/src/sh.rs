@@ -10,7 +10,7 @@ use std::{
 /// A failure in words for a person.
 pub type Result<T = ()> = std::result::Result<T, String>;
 
-/// Prints a line to standard error; a closed standard error is nobody's problem.
+/// Prints a line to standard error, and ignores a closed one.
 pub fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
@@ -21,7 +21,7 @@ pub fn root() -> PathBuf {
     xtask.parent().unwrap_or(xtask).to_owned()
 }
 
-/// Where cargo puts what it builds.
+/// The target folder of cargo.
 pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
@@ -33,7 +33,7 @@ pub fn command(program: &str, args: &[&str]) -> Command {
     command
 }
 
-/// The cargo that runs us.
+/// A command of the cargo that runs us.
 pub fn cargo(args: &[&str]) -> Command {
     command(&std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()), args)
 }
@@ -52,13 +52,13 @@ pub fn run(what: &str, command: &mut Command) -> Result {
     Ok(())
 }
 
-/// Whether a program is on the PATH and answers `probe`.
+/// Whether a program is on the PATH and succeeds with the argument `probe`.
 pub fn has(program: &str, probe: &str) -> bool {
     let mut command = command(program, &[probe]);
     command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
-/// The first line of what a command prints, when it succeeds.
+/// The first line that a command prints, if it succeeds.
 pub fn first_line(program: &str, args: &[&str]) -> Option<String> {
     let output = command(program, args).stderr(Stdio::null()).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;

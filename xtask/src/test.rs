@@ -43,7 +43,7 @@ const STEPS: &[Step] = &[
     ("fuzz", "a fixed number of runs of every fuzz target", || crate::fuzz::run(&[])),
 ];
 
-/// Runs the steps that are named, or all.
+/// Runs the named steps, or all of them.
 pub fn run(names: &[String]) -> Result {
     if names.first().is_some_and(|name| name == "list") {
         STEPS.iter().for_each(|(name, what, _)| say(&format!("{name:10} {what}")));
@@ -115,7 +115,7 @@ fn unit() -> Result {
         &["test", "--workspace", "--features", FEATURES, "--lib", "--bins", "--tests", "--examples"]
     };
     let mut tests = sh::cargo(runner);
-    // The speech packages were installed above: tests that use them must not fall back.
+    // The step `packages` installed the speech packages: tests that use them must not fall back.
     sh::run("unit and integration tests", tests.env("LIVOS_REQUIRE_SPEECH", "1"))
 }
 
@@ -130,8 +130,8 @@ fn features() -> Result {
 }
 
 fn deny() -> Result {
-    // The advisory database is fetched from the network and changes by the hour; a release checks
-    // it, a test run does not.
+    // Advisories change by the hour, so the same code would pass today and fail tomorrow. A release
+    // checks them.
     let args = ["--log-level", "error", "check", "bans", "licenses", "sources"];
     sh::run("licences, sources and banned crates", &mut tools::command("cargo-deny", CARGO_DENY, &args)?)
 }
@@ -145,9 +145,9 @@ fn package() -> Result {
     sh::run("crates as they would be published", &mut package)
 }
 
-/// Cargo verifies our crates against each other through a registry in the target folder, and
-/// unpacks what it finds there into its home, once for each version. Until a version is published
-/// its content changes, so what was unpacked for an earlier run must not be taken for today's.
+/// Cargo verifies our crates against each other through a registry in the target folder, and unpacks
+/// each version once into its home. Until a version is published its content changes, so what an
+/// earlier run unpacked must be deleted.
 fn forget_packages() -> Result {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")));
@@ -194,8 +194,8 @@ fn sdk() -> Result {
     )
 }
 
-/// Starts the deployment with `up` as a person would, reads the login link it prints, and lets the
-/// browser test at it.
+/// Starts the deployment with `up` as a person would, reads the login link that it prints, and runs
+/// the browser test against it.
 fn browser() -> Result {
     let wav = sh::target().join("browser-test.wav");
     speech_file(&wav)?;
@@ -206,7 +206,7 @@ fn browser() -> Result {
     sh::run("the page in a real Chromium", &mut test)
 }
 
-/// A sentence of real speech between silences, in the format that Chromium takes for a microphone.
+/// A sentence of real speech between silences, in the format of Chromium's simulated microphone.
 fn speech_file(wav: &std::path::Path) -> Result {
     let spoken = wav.with_extension("spoken.wav");
     let sentence = "please tell me a long story about the sea";
@@ -237,7 +237,7 @@ impl Deployment {
         Ok(Self { child, lines: BufReader::new(stdout).lines() })
     }
 
-    /// The URL in the one line that the server prints.
+    /// The URL that the server prints.
     fn login_link(&mut self) -> Result<String> {
         for line in self.lines.by_ref() {
             let line = line.map_err(|error| format!("cargo xtask up: {error}"))?;
@@ -251,8 +251,8 @@ impl Deployment {
 
 impl Drop for Deployment {
     fn drop(&mut self) {
-        // SIGTERM first: the drain is part of what is tested. A server that ignores it is killed
-        // after its bound.
+        // SIGTERM first, because the drain is part of the test. A server that does not end in time
+        // is killed.
         let _ = sh::command("kill", &["-TERM", &self.child.id().to_string()]).status();
         let until = Instant::now() + std::time::Duration::from_secs(15);
         while Instant::now() < until {

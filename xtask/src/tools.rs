@@ -1,10 +1,10 @@
-//! Cargo subcommands that are built from their sources where none is installed.
+//! Cargo subcommands, built from their sources if they are not installed.
 
 use std::process::Command;
 
 use crate::sh::{self, Result};
 
-/// A command of `name`, which is built in this version when it is not on the PATH.
+/// A command of `name`, which is built in this version if it is not on the PATH.
 pub fn command(name: &str, version: &str, args: &[&str]) -> Result<Command> {
     let tools = sh::target().join("tools");
     if !sh::has(name, "--version") && !tools.join("bin").join(name).exists() {

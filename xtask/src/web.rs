@@ -1,5 +1,4 @@
-//! The web client: npm ci, then Vite; and its protocol types, which are generated from the Rust
-//! types.
+//! The web client: npm ci, then Vite, and its protocol types, generated from the Rust types.
 
 use std::{
     fs,
@@ -13,7 +12,7 @@ use crate::sh::{self, Result, say};
 /// The first Node.js release that the client builds with.
 const MIN_NODE: u32 = 20;
 
-/// Where the client's source is.
+/// The folder of the client's source.
 pub fn source() -> PathBuf {
     sh::root().join("examples/vps/web")
 }

@@ -115,10 +115,10 @@ fn fuzz(targets: Vec<String>, effort: Effort) -> Result {
     if failed.is_empty() { Ok(()) } else { Err(format!("fuzz targets failed: {}", failed.join(", "))) }
 }
 
-/// Builds every target. `--release` leaves the checks to the profile, which turns them on everywhere
-/// except in a parser whose own assertions a stranger can fail. Coverage comes from the compiler's
-/// own passes, whose names are not stable; memory errors are ruled out, since unsafe code is
-/// forbidden.
+/// Builds every target. `--release` leaves the checks to the profile, which turns them on
+/// everywhere except in a parser whose own assertions a stranger can fail. Coverage comes from the
+/// compiler's own passes, whose names are not stable; memory errors are ruled out, since unsafe
+/// code is forbidden.
 fn build(work: &Path) -> Result {
     let args = ["fuzz", "build", "--release", "--sanitizer", "none"];
     let mut build = tools::command("cargo-fuzz", CARGO_FUZZ, &args)?;

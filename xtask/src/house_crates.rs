@@ -1,5 +1,5 @@
-//! `cargo xtask house --crates`: what a user of each crate builds, per feature set, with two well-known
-//! crates measured in the same run.
+//! `cargo xtask house --crates`: what a user of each crate builds, per feature set, and two
+//! well-known crates measured in the same run.
 //!
 //! Each row is a scratch project with one dependency, built from nothing by the default profile.
 

@@ -1,5 +1,5 @@
-//! `cargo xtask mutants [BASE]`: mutations of the lines that differ from another commit, each of which
-//! some test should notice.
+//! `cargo xtask mutants [BASE]`: mutations of the lines that differ from another commit, each of
+//! which some test should notice.
 
 use std::fs;
 

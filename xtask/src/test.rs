@@ -92,8 +92,8 @@ fn doc() -> Result {
     sh::run("documentation", doc.env("RUSTDOCFLAGS", "-D warnings"))
 }
 
-/// The backends of a server, which the tests start themselves, and traces, whose collector the tests
-/// play.
+/// The backends of a server, which the tests start themselves, and traces, whose collector the
+/// tests play.
 const FEATURES: &str = "livos-core/redis,livos-core/postgres,livos-core/test-util,livos-vps/otel";
 
 fn unit() -> Result {
@@ -145,9 +145,9 @@ fn package() -> Result {
     sh::run("crates as they would be published", &mut package)
 }
 
-/// Cargo verifies our crates against each other through a registry in the target folder, and unpacks
-/// each version once into its home. Until a version is published its content changes, so what an
-/// earlier run unpacked must be deleted.
+/// Cargo verifies our crates against each other through a registry in the target folder, and
+/// unpacks each version once into its home. Until a version is published its content changes, so
+/// what an earlier run unpacked must be deleted.
 fn forget_packages() -> Result {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")));

@@ -29,7 +29,6 @@ const MAX_REQUIRED_METHODS: usize = 7;
 type Known = &'static [(&'static str, usize)];
 
 const LONG_FILES: Known = &[
-    ("benches/", 1),
     ("crates/livos-core/", 3),
     ("crates/livos-integrations/", 4),
     ("crates/livos-voice/", 4),
@@ -45,14 +44,11 @@ const CIRCLES: Known = &[
 const SHARED_NAMES: Known = &[("crates/livos-core", 1), ("crates/livos-integrations", 13)];
 const WIDE_COMMENTS: Known = &[];
 const WORDS: Known = &[
-    ("benches/", 2),
     ("crates/livos-agent/", 5),
     ("crates/livos-core/", 98),
     ("crates/livos-integrations/", 52),
     ("crates/livos-voice/", 13),
     ("examples/", 25),
-    ("fuzz/", 1),
-    ("README.md", 2),
 ];
 
 fn root() -> PathBuf {

@@ -43,7 +43,7 @@ where
         }
     }
     writeln!(out)?;
-    // The history keeps what was shown, which after an interruption is less than what was generated.
+    // The history keeps what was shown: less than what was generated after an interruption.
     reply.heard(Heard { text: shown, complete: true });
     Ok(())
 }

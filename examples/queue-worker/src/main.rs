@@ -5,7 +5,7 @@
 //! until Ctrl-C, and prints what it does. Kill it in the middle and start it again: it goes on. The
 //! same text within an hour is the same job.
 
-use std::{convert::Infallible, path::Path, sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use livos_core::{
     drain::{Drain, Termination},
@@ -22,9 +22,8 @@ const TASK: JobKind = JobKind::from_static("task");
 /// How long the same text is the same job.
 const SAME_JOB: Duration = Duration::from_secs(3600);
 
-fn open(file: &Path) -> Result<Arc<dyn Queue>, BoxError> {
-    let file = Embedded::open(file, EmbeddedConfig::default())?;
-    Ok(Arc::new(EmbeddedQueue::new(file, QueueConfig::default())))
+fn queue(file: &Embedded) -> Arc<dyn Queue> {
+    Arc::new(EmbeddedQueue::new(file.clone(), QueueConfig::default()))
 }
 
 /// Enqueues a job; when this returns `true` it is on the disk. `false`: it was there already.
@@ -62,7 +61,7 @@ where
 async fn main() -> Result<(), BoxError> {
     let mut arguments = std::env::args().skip(1);
     let file = arguments.next().ok_or("usage: queue-worker FILE [TEXT ..]")?;
-    let queue = open(Path::new(&file))?;
+    let queue = queue(&Embedded::open(file, EmbeddedConfig::default())?);
     for text in arguments {
         let news = if enqueue(&*queue, &text).await? { "enqueued" } else { "known" };
         print(&format!("{news}: {text}"));
@@ -88,13 +87,15 @@ mod tests {
     async fn a_job_outlives_its_process_and_is_done_once() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("jobs.redb");
-        let queue = open(&file).unwrap();
-        assert!(enqueue(&*queue, "water the plants").await.unwrap());
-        assert!(!enqueue(&*queue, "water the plants").await.unwrap());
-        assert!(enqueue(&*queue, "call Anna").await.unwrap());
-        drop(queue);
+        let open = || Embedded::open(&file, EmbeddedConfig::default()).unwrap();
+        let first = open();
+        let jobs = queue(&first);
+        assert!(enqueue(&*jobs, "water the plants").await.unwrap());
+        assert!(!enqueue(&*jobs, "water the plants").await.unwrap());
+        assert!(enqueue(&*jobs, "call Anna").await.unwrap());
+        first.close().await;
 
-        let queue = open(&file).unwrap();
+        let queue = queue(&open());
         let (done, mut seen) = tokio::sync::mpsc::unbounded_channel();
         let note = service_fn(move |lease: Lease| {
             let noted = done.send(String::from_utf8_lossy(&lease.payload).into_owned());

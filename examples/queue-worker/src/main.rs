@@ -11,7 +11,7 @@ use livos_core::{
     drain::{Drain, Termination},
     embedded::{Embedded, EmbeddedConfig},
     queue::{
-        EmbeddedQueue, Enqueued, JobKind, Lease, NewJob, Outcome, Queue, QueueConfig, Worker, WorkerConfig,
+        EmbeddedQueue, Enqueued, Job, JobKind, NewJob, Outcome, Queue, QueueConfig, Worker, WorkerConfig,
     },
     time::{Clock, SystemClock},
 };
@@ -37,19 +37,19 @@ async fn enqueue(queue: &dyn Queue, text: &str) -> Result<bool, BoxError> {
 }
 
 /// Works on one job. An attempt may come twice, so an effect should be idempotent by the job's id.
-async fn work(lease: Lease) -> Result<Outcome, Infallible> {
-    let Ok(text) = std::str::from_utf8(&lease.payload) else {
+async fn work(job: Job) -> Result<Outcome, Infallible> {
+    let Ok(text) = std::str::from_utf8(&job.payload) else {
         return Ok(Outcome::Dead { reason: "the payload is not text".into() });
     };
     tokio::time::sleep(Duration::from_secs(1)).await;
-    print(&format!("{} (attempt {}): {text}", lease.id, lease.attempt));
+    print(&format!("{} (attempt {}): {text}", job.id, job.attempt));
     Ok(Outcome::Done)
 }
 
 /// A worker that finishes what it has begun when `drain` begins.
 fn worker<S>(queue: Arc<dyn Queue>, service: S) -> Worker<S, SystemClock>
 where
-    S: Service<Lease, Response = Outcome, Error = Infallible> + Clone + Send + 'static,
+    S: Service<Job, Response = Outcome, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
     let mut config = WorkerConfig::default();
@@ -97,8 +97,8 @@ mod tests {
 
         let queue = queue(&open());
         let (done, mut seen) = tokio::sync::mpsc::unbounded_channel();
-        let note = service_fn(move |lease: Lease| {
-            let noted = done.send(String::from_utf8_lossy(&lease.payload).into_owned());
+        let note = service_fn(move |job: Job| {
+            let noted = done.send(String::from_utf8_lossy(&job.payload).into_owned());
             std::future::ready(Ok(match noted {
                 Ok(()) => Outcome::Done,
                 Err(error) => Outcome::Dead { reason: error.to_string() },

@@ -22,7 +22,7 @@ use bytes::Bytes;
 pub(crate) use self::guard::GUARDS;
 pub use self::{
     embedded::EmbeddedStore,
-    guard::{Claim, Guard},
+    guard::{Claim, Guard, Tenure, Waiting},
     janitor::{Report, sweep},
     key::{Away, AwayReads, AwayWrites, Family, InvalidKey, Key, Lifetime},
 };

@@ -1,17 +1,13 @@
-//! One holder at a time, over all processes that share a store.
-//!
-//! Two pollers of one bot, or two gateways of one token, throw each other out for ever. A guard is
-//! a lease on the right to be the one: it is claimed, kept by claiming it again, and taken over
-//! once its time is over. Its fence grows with every holder, so that one that slept through the end
-//! of its time can be refused by whatever it then writes to, such as
-//! [`Queue::advance`](crate::queue::Queue::advance).
+//! Claiming, keeping and releasing, one call at a time.
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Family, InvalidKey, Key, Lifetime, Put, Store, StoreError};
-use crate::time::Timestamp;
+use crate::{
+    store::{Family, InvalidKey, Key, Lifetime, Put, Store, StoreError},
+    time::Timestamp,
+};
 
 pub(crate) const GUARDS: Family = Family::new(
     "guard",
@@ -79,6 +75,10 @@ impl Guard {
         lifetime: Duration,
     ) -> Result<Self, InvalidKey> {
         Ok(Self { store, key: GUARDS.key(name)?, holder: holder.into(), lifetime })
+    }
+
+    pub(super) fn key(&self) -> &Key {
+        &self.key
     }
 
     /// For how long a claim holds.

@@ -188,7 +188,7 @@ fn nothing_starts_where_nothing_is_configured_and_a_setting_without_effect_is_re
     assert_eq!(server.authorized("GET", "/v1/pairing", &[], "").status, 404);
     server.stop();
     for (config, expected) in [
-        ("[telegram]\nallow = [\"7\"]\n", "telegram.allow: is only read where policy is \"allow_list\""),
+        ("[telegram]\nallow = [\"7\"]\n", "telegram.allow: is only read if policy is \"allow_list\""),
         ("[discord]\npolicy = \"opne\"\n", "line 2: "),
         ("[telegram]\ntokn = \"4242:secret-secret\"\n", "the nearest known one is `token`"),
         ("[telegram]\ntoken = \"secret-secret\"\n", "the token is not of the form"),

@@ -120,11 +120,11 @@ fn the_keys_of_secrets_are_made_once_and_read_from_where_only_their_owner_looks(
     let newest =
         |log: String| log.lines().find_map(|line| Some(line.split_once("newest=")?.1.to_owned())).unwrap();
     let made = Server::start_with("", &store).stop();
-    assert!(made.contains("a key for secrets is made"), "{made}");
+    assert!(made.contains("a key for secrets is created"), "{made}");
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&keys), 0o600);
     let again = Server::start_with("", &store).stop();
-    assert!(!again.contains("is made"), "{again}");
+    assert!(!again.contains("is created"), "{again}");
     assert_eq!(newest(made), newest(again));
     fs::set_permissions(&keys, fs::Permissions::from_mode(0o644)).unwrap();
     let exposed = refusal(&file, &[]);

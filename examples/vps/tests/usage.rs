@@ -193,7 +193,7 @@ fn a_voice_without_a_budget_is_told_so() {
 #[test]
 fn what_is_wrong_in_its_configuration_is_named() {
     for (text, environment, needles) in [
-        ("[usage]\nzone = \"Berlin\"", None, &["usage.zone", "Berlin", "Europe/Berlin"][..]),
+        ("[usage]\nzone = \"Berlin\"", None, &["line 2", "Berlin", "Europe/Berlin"][..]),
         ("[usage.prices.models.\"x\"]\nimput = 1", None, &["imput", "input", "line 2"]),
         ("[usage.prices]\nvoice = 1", None, &["voice", "text_to_speech"]),
         ("[budget]\nwarn_percent = 101", None, &["budget.warn_percent"]),

@@ -1,20 +1,29 @@
 //! Values as people write them.
 
-use std::time::Duration;
+use std::{fmt::Display, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Deserializer, de};
 
-/// A duration as people write it: `"250ms"`, `"10s"`, `"5m"`.
-pub(super) fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+/// Deserializes a duration as people write it: `"250ms"`, `"10s"`, `"5m"`.
+pub fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(from)?;
     parse_duration(&text).ok_or_else(|| {
         de::Error::custom("a duration is a number and `ms`, `s`, `m` or `h`, such as \"250ms\"")
     })
 }
 
-/// The same, where it may be left out.
-pub(super) fn optional_duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+/// Deserializes a duration that may be absent.
+pub fn optional_duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
     duration(from).map(Some)
+}
+
+/// Deserializes a text into anything that can be parsed from one.
+pub fn parsed<'de, D: Deserializer<'de>, T>(from: D) -> Result<T, D::Error>
+where
+    T: FromStr,
+    T::Err: Display,
+{
+    String::deserialize(from)?.parse().map_err(de::Error::custom)
 }
 
 fn parse_duration(text: &str) -> Option<Duration> {

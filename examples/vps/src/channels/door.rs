@@ -1,0 +1,161 @@
+//! What stands between a chat app and the agent.
+//!
+//! Anyone who is let in by the channel's policy talks to the agent. A stranger in private is told
+//! how to pair, at most once an hour, and pairs by sending a code that was issued. All others get
+//! no answer.
+
+use std::{sync::Arc, time::Duration};
+
+use livos_core::{
+    conversation::{Inbound, Reply, ReplyError, ReplyErrorKind},
+    queue::{Job, Outcome},
+    store::{Family, Lifetime, Put},
+    time::{Clock, SystemClock},
+};
+use livos_integrations::{
+    pairing::{Access, Arrival, ChannelName, PairingCode, PairingState, Sender},
+    sender::{DeliverConfig, Outbox, deliver},
+};
+use tower::{BoxError, ServiceExt};
+
+use super::{
+    app::{ChatApp, Said},
+    desk::Desk,
+    notes::{Heard, Notes, VoiceNote},
+    sentence::sentence,
+    texts::PAIRED,
+};
+use crate::providers::Responder;
+
+/// How often a stranger is told how to pair. An hour: a person who reads it once knows, and a
+/// program that writes on is not worth an answer.
+const TELL_EVERY: Duration = Duration::from_secs(3600);
+/// Strangers who were told how to pair.
+pub const TOLD: Family = Family::new(
+    "pairing",
+    "told",
+    Lifetime::For(TELL_EVERY),
+    "a stranger was told how to pair, and by which job",
+);
+/// All that a stranger is told: nothing about whose server this is.
+const HOW_TO_PAIR: &str =
+    "I don't know you yet. If you were given a pairing code, such as K7MP-2XWD, send it here.";
+
+/// What whoever is let in is told by `/help`, and by `/start`, which Telegram sends when somebody
+/// opens the chat.
+const HELP: &str = "Write to me, or send me a voice note, and I answer. In a group, mention me or answer one of my messages.";
+/// What stands between an app and the agent.
+pub struct Door {
+    /// The channel's name.
+    pub channel: ChannelName,
+    /// The chat app.
+    pub app: Arc<dyn ChatApp>,
+    /// Who is paired.
+    pub desk: Desk,
+    /// What was already sent of each answer.
+    pub outbox: Outbox,
+    /// The agent.
+    pub responder: Responder,
+    /// Hears voice notes.
+    pub notes: Notes,
+}
+
+/// What a message is answered with.
+enum Answer {
+    Agent(Box<Inbound>),
+    Redeem(PairingCode),
+    Sentence(&'static str),
+}
+
+impl Door {
+    /// Decides about one message, and answers it.
+    pub async fn work(self: Arc<Self>, lease: Job) -> Result<Outcome, BoxError> {
+        let mut said = match self.app.read(&lease).await {
+            Ok(Some(said)) => said,
+            Ok(None) => return Ok(Outcome::Done),
+            Err(outcome) => return Ok(outcome),
+        };
+        let sender = Sender::new(self.channel.clone(), said.sender.as_str())?;
+        let state = self.desk.state().await?;
+        let arrival = Arrival { sender: &sender, group: said.group.as_deref(), mentioned: said.mentioned };
+        let access = self.app.policy().decide(&state, arrival);
+        let Some(answer) = self.answer(access, &state, &sender, &said, &lease).await? else {
+            return Ok(Outcome::Done);
+        };
+        let note = said.note.take();
+        // Asked only where no earlier attempt got the whole answer: a code is not redeemed twice,
+        // and a voice note not heard again.
+        let ask = || async {
+            match answer {
+                Answer::Agent(inbound) => self.ask(*inbound, note).await,
+                Answer::Sentence(text) => Ok(sentence(text.to_owned())),
+                Answer::Redeem(code) => {
+                    let told = self.desk.redeem(sender.clone(), said.label.clone(), code).await;
+                    told.map(sentence).map_err(|error| {
+                        ReplyError::new(ReplyErrorKind::Unavailable, "the code could not be checked")
+                            .with_source(error)
+                    })
+                }
+            }
+        };
+        let delivered = deliver(&*said.outlet, &self.outbox, &said.name, DeliverConfig::default(), ask).await;
+        Ok(delivered.map_or_else(|error| error.outcome(), |()| Outcome::Done))
+    }
+
+    async fn ask(&self, mut inbound: Inbound, note: Option<VoiceNote>) -> Result<Reply, ReplyError> {
+        if let Some(note) = note {
+            match self.notes.hear(note, &inbound.user).await? {
+                Heard::Words(words) if inbound.text.trim().is_empty() => inbound.text = words,
+                Heard::Words(words) => inbound.text = format!("{}\n\n{words}", inbound.text),
+                Heard::Nothing(why) => return Ok(sentence(why.to_owned())),
+            }
+        }
+        self.responder.clone().oneshot(inbound).await
+    }
+
+    /// What the message is answered with; nothing where it is not.
+    async fn answer(
+        &self,
+        access: Access,
+        state: &PairingState,
+        sender: &Sender,
+        said: &Said,
+        lease: &Job,
+    ) -> Result<Option<Answer>, BoxError> {
+        let code = PairingCode::parse(&said.inbound.text);
+        let (outcome, answer) = match (access, code) {
+            (Access::Ignored, _) => ("ignored", None),
+            // An earlier attempt redeemed it, and ended before it said so.
+            (Access::Granted(_), Some(_)) if lease.attempt > 1 && paired_since(state, sender, lease) => {
+                ("paired", Some(Answer::Sentence(PAIRED)))
+            }
+            (Access::Granted(_), _) if said.asks_for_help => ("granted", Some(Answer::Sentence(HELP))),
+            (Access::Granted(speaker), _) => {
+                ("granted", Some(Answer::Agent(Box::new(said.inbound.clone().from_speaker(speaker)))))
+            }
+            (Access::NeedsPairing, Some(code)) => ("code", Some(Answer::Redeem(code))),
+            (Access::NeedsPairing, None) => {
+                let tell = self.tells(sender, &said.name).await?;
+                ("stranger", tell.then_some(Answer::Sentence(HOW_TO_PAIR)))
+            }
+        };
+        metrics::counter!("livos_chat_messages_total", "channel" => self.app.name(), "access" => outcome)
+            .increment(1);
+        Ok(answer)
+    }
+
+    /// Whether this job is the one that tells the sender how to pair in this hour. The first one
+    /// is, and a further attempt of it.
+    async fn tells(&self, sender: &Sender, job: &str) -> Result<bool, BoxError> {
+        let (now, key) = (SystemClock.now(), TOLD.key(&sender.to_string())?);
+        let store = self.desk.store();
+        Ok(match store.put_if(now, &key, job.to_owned().into(), None).await? {
+            Put::Written(_) => true,
+            Put::Conflict(_) => store.get(now, &key).await?.is_some_and(|told| told.value == job.as_bytes()),
+        })
+    }
+}
+
+fn paired_since(state: &PairingState, sender: &Sender, lease: &Job) -> bool {
+    state.devices().iter().any(|device| device.sender == *sender && device.since >= lease.enqueued_at)
+}

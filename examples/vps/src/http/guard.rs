@@ -1,0 +1,113 @@
+//! The check in front of protected routes: a credential, and for requests that a browser sends by
+//! itself also the `Origin`.
+
+use std::{sync::Arc, time::Instant};
+
+use axum::{
+    Json,
+    extract::{Request, State},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, Method, StatusCode, header};
+use serde_json::json;
+
+use super::{
+    assets,
+    auth::{Auth, Credential},
+    config::ServerSection,
+};
+
+/// Who may use the protected routes. Cloning shares it.
+#[derive(Clone)]
+pub struct Access {
+    /// Knows the credentials.
+    pub auth: Arc<Auth>,
+    /// Origins that may use the session cookie, in addition to the address of the request.
+    pub origins: Arc<[String]>,
+}
+
+impl Access {
+    /// As the section configures it.
+    pub fn new(server: &ServerSection) -> Self {
+        let auth = Auth::new(server.token.as_ref(), server.is_https());
+        Self { auth: Arc::new(auth), origins: server.origins().into() }
+    }
+}
+
+/// Lets a request through if it carries a credential and, if it could change something, comes from
+/// an allowed origin.
+pub async fn authenticate(State(access): State<Access>, request: Request, next: Next) -> Response {
+    let Some(credential) = access.auth.check(request.headers(), Instant::now()) else {
+        return unauthorized(&request);
+    };
+    if changes_state(&request) && !origin_allowed(request.headers(), credential, &access.origins) {
+        let message =
+            "this origin may not do that; allowed are public_url and allowed_origins under [server]";
+        let body = Json(json!({ "kind": "rejected", "message": message }));
+        return (StatusCode::FORBIDDEN, body).into_response();
+    }
+    next.run(request).await
+}
+
+/// Whether a page of another site could do harm with this request although it can't read the
+/// answer. A WebSocket begins with a GET, and is open to both directions afterwards.
+fn changes_state(request: &Request) -> bool {
+    let is_safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    !is_safe || request.headers().contains_key(header::UPGRADE)
+}
+
+/// Whether the request comes from the page's own origin, or from one that the operator named.
+///
+/// A browser sends `Origin` with each WebSocket and with each request that changes something. A
+/// program with the bearer token need not send it.
+fn origin_allowed(headers: &HeaderMap, credential: Credential, allowed: &[String]) -> bool {
+    let Some(origin) = headers.get(header::ORIGIN) else { return credential == Credential::Bearer };
+    let Ok(origin) = origin.to_str() else { return false };
+    if allowed.iter().any(|one| one.trim_end_matches('/').eq_ignore_ascii_case(origin)) {
+        return true;
+    }
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let authority = origin.split_once("://").map(|(_, authority)| authority);
+    matches!((authority, host), (Some(a), Some(b)) if a.eq_ignore_ascii_case(b))
+}
+
+fn unauthorized(request: &Request) -> Response {
+    let accept = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    if request.method() == Method::GET && accept.is_some_and(|accept| accept.contains("text/html")) {
+        return assets::page(
+            StatusCode::UNAUTHORIZED,
+            "Please log in",
+            "Open the login link that the server printed when it started. It works once and sets a cookie in this browser.",
+        );
+    }
+    let body = Json(json!({ "kind": "rejected", "message": "a session cookie or bearer token is needed" }));
+    (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], body).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn another_page_may_not_use_the_cookie() {
+        let own = headers(&[("host", "127.0.0.1:8420"), ("origin", "http://127.0.0.1:8420")]);
+        let other = headers(&[("host", "127.0.0.1:8420"), ("origin", "https://evil.example")]);
+        let none = headers(&[("host", "127.0.0.1:8420")]);
+        let named = vec!["https://voice.example/".to_owned()];
+        assert!(origin_allowed(&own, Credential::Cookie, &[]));
+        assert!(!origin_allowed(&other, Credential::Cookie, &[]));
+        assert!(!origin_allowed(&other, Credential::Bearer, &[]));
+        assert!(!origin_allowed(&none, Credential::Cookie, &[]));
+        assert!(origin_allowed(&none, Credential::Bearer, &[]));
+        assert!(origin_allowed(
+            &headers(&[("host", "x"), ("origin", "https://voice.example")]),
+            Credential::Cookie,
+            &named
+        ));
+    }
+}

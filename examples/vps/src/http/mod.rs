@@ -1,0 +1,23 @@
+//! The HTTP server: who may talk to it, the routes that every deployment has, and the accept loop.
+
+mod assets;
+mod auth;
+mod client;
+mod config;
+mod guard;
+mod login;
+mod router;
+mod routes;
+mod serve;
+mod source;
+
+pub use self::{
+    assets::{MISSING, present},
+    client::{Https, client},
+    config::ServerSection,
+    guard::Access,
+    router::router,
+    routes::Routes,
+    serve::serve,
+    source::Source,
+};

@@ -1,4 +1,5 @@
-// Builds the client, and puts the files of the speech detector beside it: nothing is loaded from another server.
+// Builds the client together with the files of the speech detector, so that nothing is loaded from
+// another server.
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";

@@ -1,5 +1,6 @@
-// The page in a real Chromium, against a running server: `LIVOS_URL` is its login link, `LIVOS_WAV` what the microphone hears. Sound is blocked
-// until a gesture, as in a fresh browser. Ends with 'N passed, N failed'.
+// The page in a real Chromium, against a running server: `LIVOS_URL` is its login link, `LIVOS_WAV`
+// what the microphone hears. Sound is blocked until a gesture, as in a fresh browser.
+// Ends with 'N passed, N failed'.
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -95,7 +96,8 @@ await check("a spoken turn is heard, and its transcript is shown while it is spo
         analyser.getFloatTimeDomainData(block);
         const first = block.findIndex((value) => Math.abs(value) > 0.005);
         if (first >= 0) {
-          // The block ends now; what is in it sounded up to 256 samples ago, and leaves the speaker after the output's latency.
+          // The block ends now: its samples sounded up to 256 samples ago, and leave the speaker
+          // after the output's latency.
           const ago = ((256 - first) / context.sampleRate) * 1000;
           window.ear.heard = performance.now() - ago + (context.outputLatency || context.baseLatency || 0) * 1000;
           window.ear.armed = false;

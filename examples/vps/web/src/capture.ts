@@ -1,7 +1,8 @@
-// The microphone: 20 ms frames, of which the newest are kept for the moment in which the button goes down.
+// The microphone: 20 ms frames. The newest are kept, because people begin to speak as they press
+// the button.
 import workletUrl from "./capture.worklet.ts?worker&url";
 
-/** What was said just before the button went down; people begin to speak as they press. */
+/** Audio from just before the button went down; people begin to speak as they press. */
 const PRE_ROLL_FRAMES = 10;
 /** How long to wait for the last samples after the button went up. */
 const FLUSH_MS = 40;
@@ -26,7 +27,7 @@ export class Capture {
     };
   }
 
-  /** Asks for the microphone. 16 kHz where the browser can, else 48 kHz, which the server takes as well. */
+  /** Asks for the microphone. 16 kHz if the browser can, else 48 kHz; the server takes both. */
   static async open(): Promise<Capture> {
     const audio = { echoCancellation: true, noiseSuppression: true, autoGainControl: true, channelCount: 1 };
     const stream = await navigator.mediaDevices.getUserMedia({ audio });
@@ -42,14 +43,14 @@ export class Capture {
     return this.context.sampleRate;
   }
 
-  /** Sends what was just said and everything from now on to `sink`. */
+  /** Sends the kept audio and everything from now on to `sink`. */
   begin(sink: (frame: Int16Array) => void): void {
     for (const frame of this.preRoll) sink(frame);
     this.preRoll = [];
     this.sink = sink;
   }
 
-  /** Hands over the samples up to now, then nothing more. */
+  /** Sends the samples up to now, then nothing more. */
   async finish(): Promise<void> {
     await new Promise<void>((resolve) => {
       this.flushed = resolve;

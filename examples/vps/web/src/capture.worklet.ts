@@ -1,4 +1,4 @@
-// The microphone's side: 20 ms frames of 16-bit samples, and the rest of a frame at once when it is asked for.
+// The microphone's side: sends 20 ms frames of 16-bit samples, and an unfinished frame when asked.
 
 class CaptureProcessor extends AudioWorkletProcessor {
   private readonly length = Math.round(sampleRate * 0.02);

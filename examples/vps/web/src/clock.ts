@@ -1,4 +1,5 @@
-// Where the server's clock stands against ours, from pings: of all answers the one with the shortest way says it best.
+// The offset between the server's clock and ours, from pings. The answer with the shortest round
+// trip is the most accurate one.
 
 /** An offset older than this is measured again, because clocks drift. */
 const FRESH_MS = 60_000;
@@ -6,7 +7,7 @@ const FRESH_MS = 60_000;
 export class ServerClock {
   private best: { roundTrip: number; offset: number; at: number } | undefined;
 
-  /** A pong came: `sent` and `now` by our clock, `server` by the server's. */
+  /** Takes a pong: `sent` and `now` by our clock, `server` by the server's. */
   pong(sent: number, server: number, now: number): void {
     const roundTrip = now - sent;
     if (roundTrip < 0) return;
@@ -15,7 +16,7 @@ export class ServerClock {
     }
   }
 
-  /** A time of the server by our clock, once a pong has come. */
+  /** A time of the server by our clock; undefined until a pong has come. */
   toLocal(server: number): number | undefined {
     return this.best && server - this.best.offset;
   }

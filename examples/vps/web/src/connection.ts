@@ -1,4 +1,4 @@
-// The socket: one at a time, opened again with growing waits, and the same conversation each time.
+// The socket: one at a time, reconnected with exponential backoff into the same conversation.
 import type { ClientMessage, ServerMessage } from "./protocol";
 
 const FIRST_WAIT_MS = 500;
@@ -41,7 +41,7 @@ export class Connection {
     return this.ready;
   }
 
-  /** Sends now; a typed message waits for the connection, anything else would be late and is dropped. */
+  /** Sends now. A typed message waits for the connection; anything else is dropped. */
   send(message: ClientMessage): void {
     if (this.ready) this.socket?.send(JSON.stringify(message));
     else if (message.type === "text" && this.waiting.length < MAX_WAITING) this.waiting.push(message);

@@ -1,4 +1,5 @@
-// What the page shows of the conversation, as values: who said what, how far it was heard. No DOM, so that it can be tested.
+// What the page shows of the conversation, as values: who said what, and how much of it was heard.
+// No DOM, so that it can be tested.
 import type { PlacedWord } from "./protocol";
 
 export interface Line {
@@ -15,7 +16,7 @@ interface Spoken {
   line: Line;
   words: PlacedWord[];
   played: number;
-  /** The whole text, where the server sends it as text. */
+  /** The whole text, if the server sends it as text. */
   written: string;
 }
 
@@ -39,7 +40,7 @@ export class Conversation {
     this.user = this.add({ who: "user", text, interim: false, cut: false });
   }
 
-  /** The floor is nobody's or the agent's: what the user says next is a new line. */
+  /** The user's turn is over: what the user says next is a new line. */
   userDone(): void {
     if (this.user) this.user.interim = false;
     this.user = undefined;
@@ -55,7 +56,7 @@ export class Conversation {
     this.reveal(generation);
   }
 
-  /** Words from `at` on are void and come again. */
+  /** Drops the words from `at` on; they come again. */
   truncate(generation: number, at: number): void {
     const spoken = this.spoken.get(generation);
     if (spoken) spoken.words = spoken.words.filter((word) => word.start_ms < at);
@@ -69,7 +70,7 @@ export class Conversation {
     this.reveal(generation);
   }
 
-  /** The reply is over; what the server keeps of it is what stays. */
+  /** The reply is over; the page keeps what the server keeps of it. */
   end(generation: number, heard: string, complete: boolean): void {
     const spoken = this.spoken.get(generation);
     if (!spoken && !heard) return;

@@ -1,4 +1,5 @@
-// The open microphone's detector: Silero by @ricky0123/vad-web, loaded only when the switch is turned on, from our own server.
+// The open microphone's detector: Silero by @ricky0123/vad-web. It is loaded from our own
+// server when the switch is turned on.
 import { Speech, toPcm, type SpeechOutput } from "./speech";
 
 /** A running detector. */
@@ -6,7 +7,7 @@ export interface OpenMicrophone {
   stop(): Promise<void>;
 }
 
-/** Listens to `stream` and hands over speech, and nothing else. Throws when the detector cannot be loaded. */
+/** Listens to `stream` and passes on speech only. Throws if the detector can't be loaded. */
 export async function listen(
   stream: MediaStream,
   output: (output: SpeechOutput<Int16Array>) => void,

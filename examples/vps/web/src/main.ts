@@ -14,12 +14,12 @@ const OUTPUT_RATE = 24_000;
 const PING_MS = 5_000;
 /** How often the player's position goes to the server. */
 const PLAYOUT_MS = 250;
-/** The conversation goes on when the page is loaded again in this tab. */
+/** Where this tab keeps its conversation, so that a reload continues it. */
 const CONVERSATION_KEY = "livos-conversation";
 
 type WaterfallMessage = Extract<ServerMessage, { type: "waterfall" }>;
 
-/** One answer on its way to the listener. */
+/** The times of one answer, by our clock. */
 interface Answer {
   ended: number | undefined;
   arrived?: number;
@@ -28,7 +28,7 @@ interface Answer {
   shown?: boolean;
 }
 
-/** For tests and curious people: what the page has seen. Read only. */
+/** What the page has seen, for tests. Read only. */
 interface Hook {
   state: State;
   context: () => AudioContext | undefined;
@@ -84,7 +84,7 @@ class Client {
     waterfall: undefined,
   };
 
-  /** The user's gesture: sound is allowed from here on (P-03), and the microphone is asked for. */
+  /** Starts on the user's gesture: from here on the browser allows sound (P-03). */
   private async start(): Promise<void> {
     this.view.starting(true);
     this.player ??= await Player.open(OUTPUT_RATE, (event) => this.played(event));
@@ -94,13 +94,13 @@ class Client {
     } catch (error) {
       const refused = error instanceof DOMException && error.name === "NotAllowedError";
       this.view.notice(refused
-        ? "The microphone was refused. You can type, or allow it in the browser's settings and reload."
-        : "No microphone could be opened. You can type instead.");
+        ? "The browser did not allow the microphone. You can type, or allow it in the browser's settings and reload."
+        : "No microphone was found. You can type instead.");
     }
     this.view.started(this.capture !== undefined);
     this.connection.open();
     setInterval(() => this.ping(), PING_MS);
-    // A browser may suspend sound when it likes; any gesture brings it back.
+    // A browser may suspend sound at any time; a gesture resumes it.
     for (const gesture of ["pointerdown", "keydown"]) addEventListener(gesture, () => void this.player?.resume());
     this.player.context.onstatechange = () => this.soundState();
   }
@@ -121,8 +121,8 @@ class Client {
   private connectionState(state: "connecting" | "open" | "reconnecting" | "refused", detail: string): void {
     if (state === "refused") {
       this.view.notice(detail === "login"
-        ? "You are not logged in any more. Open the login link that the server prints when it starts."
-        : `The server closed the conversation: ${detail || "it gave no reason"}. Reload to try again.`);
+        ? "You are logged out. Open a new login link from the server."
+        : `The server ended the conversation: ${detail || "it gave no reason"}. Reload to try again.`);
     }
     if (state === "reconnecting" && this.speaking !== undefined) this.player?.send({ type: "end", generation: this.speaking });
     this.setState(state === "open" ? "idle" : state);
@@ -168,7 +168,7 @@ class Client {
         this.clientVad = true;
       } catch (error) {
         console.warn("the detector could not be loaded", error);
-        this.view.notice("The speech detector could not be loaded; the server detects speech instead, so the open microphone sends all it hears.");
+        this.view.notice("The speech detector could not be loaded. The server detects speech instead, so the open microphone sends everything it hears.");
         this.clientVad = false;
         this.capture.begin((frame) => this.sendAudio(frame));
       }
@@ -301,11 +301,11 @@ class Client {
 
   private soundState(): void {
     const held = this.player?.suspended === true;
-    this.view.notice(held ? "The browser holds the sound back. Press any key or touch the page to hear it." : "");
+    this.view.notice(held ? "The browser blocks sound. Press any key or touch the page to hear the answer." : "");
     if (held && this.speaking !== undefined) this.report(this.speaking, 0, "held");
   }
 
-  /** Once both the server's part and ours are known. */
+  /** Shows the waterfall once both the server's part and ours are known. */
   private showWaterfall(generation: number): void {
     const answer = this.answers.get(generation);
     const message = answer?.message;

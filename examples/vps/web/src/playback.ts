@@ -1,10 +1,12 @@
-// The player's bookkeeping, without the browser: what is queued, what has played, and of which generation. Runs inside the audio worklet.
+// The player's bookkeeping, without the browser: what is queued, what has played, and of which
+// generation. It runs inside the audio worklet.
 
 /** The most audio that is kept, in seconds. The server sends at most 30 s ahead. */
 const MAX_QUEUED_S = 60;
-/** Audio that must wait before the first sample plays: two messages, so that one late message is not heard. */
+/** Audio that must be queued before the first sample plays: two messages, so that one late message
+ * is not heard as a gap. */
 const START_S = 0.05;
-/** The same after the player ran dry: the network is worse than was thought. */
+/** The same after the player ran dry: the network is worse than expected. */
 const RESTART_S = 0.1;
 /** A sample louder than this is audible: about -46 dB. */
 const AUDIBLE = 0.005;
@@ -25,12 +27,12 @@ interface Segment {
 
 interface Answer {
   generation: number;
-  /** Samples that came, and that have played. */
+  /** Samples that arrived, and samples that have played. */
   received: number;
   played: number;
   started: boolean;
   audible: boolean;
-  /** All of it has come. */
+  /** Whether all of it has arrived. */
   complete: boolean;
 }
 
@@ -82,7 +84,7 @@ export class Playback {
     this.paused = false;
   }
 
-  /** Audio from `at` samples on is void and comes again. */
+  /** Drops the audio from `at` samples on; it comes again. */
   truncate(generation: number, at: number): void {
     if (this.answer?.generation !== generation || at >= this.answer.received) return;
     let excess = Math.min(this.answer.received - at, this.queued);
@@ -108,7 +110,7 @@ export class Playback {
     if (this.answer?.generation === generation) this.paused = false;
   }
 
-  /** Fills the next block of the speaker, and answers what happened in it. */
+  /** Fills the next block of the speaker, and returns what happened in it. */
   render(output: Float32Array): PlaybackEvent[] {
     this.events = [];
     output.fill(0);

@@ -1,4 +1,5 @@
-// The player: a queue in an audio worklet, and the time at which each thing was heard by the page's clock.
+// The player: a queue in an audio worklet. Its events carry the page's time at
+// which they were heard.
 import type { PlaybackEvent } from "./playback";
 import type { PlayerCommand } from "./player.worklet";
 import workletUrl from "./player.worklet.ts?worker&url";
@@ -25,7 +26,7 @@ export class Player {
     return player;
   }
 
-  /** True while the browser does not let sound out. What arrives is queued, within the player's bound. */
+  /** True while the browser blocks sound. Arriving audio is queued, within the player's bound. */
   get suspended(): boolean {
     return this.context.state !== "running";
   }

@@ -1,4 +1,4 @@
-// The speaker's side of the player: renders what the page hands over and reports when what was heard.
+// The speaker's side of the player: plays what the page sends, and reports what was heard when.
 import { Playback } from "./playback";
 
 export type PlayerCommand =

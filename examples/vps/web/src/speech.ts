@@ -1,4 +1,5 @@
-// From scores of the detector to speech and silence, and which frames leave the browser. Pure, so that it can be tested.
+// Turns the detector's scores into speech and silence, and decides which frames leave the browser.
+// Pure, so that it can be tested.
 
 /** A frame with at least this score begins speech; once begun, the lower one holds it. */
 const START = 0.5;

@@ -1,4 +1,4 @@
-// The page: shows values, and tells what the person does. It decides nothing.
+// The page: shows values, and reports what the person does. It decides nothing.
 import type { Line } from "./conversation";
 import { label, type Waterfall } from "./waterfall";
 
@@ -72,7 +72,7 @@ export class View {
     const isSpace = (event: KeyboardEvent) => event.code === "Space" && !isTextField(event.target);
     addEventListener("keydown", (event) => {
       if (!isSpace(event) || this.hold.offsetParent === null) return;
-      // Space on another button or the switch works that control.
+      // On another button or the switch, the space bar works that control.
       if (event.target instanceof HTMLElement && event.target !== this.hold && event.target.matches("button, input, summary")) return;
       event.preventDefault();
       if (!event.repeat) press();
@@ -83,7 +83,7 @@ export class View {
         release();
       }
     });
-    // A key that goes up in another window is never heard of here.
+    // This window gets no event for a key that is released in another one.
     addEventListener("blur", release);
   }
 

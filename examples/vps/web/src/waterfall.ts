@@ -1,4 +1,5 @@
-// One turn's silence, step by step: the server's parts with what only the client can see around them.
+// The delay of one turn, step by step: the server's parts, and around them what
+// only the client sees.
 import type { LatencyPart } from "./protocol";
 
 /** What a turn's waterfall is made of; all times by our clock, in ms. */
@@ -8,7 +9,7 @@ export interface TurnTimes {
   /** The server learned of it. */
   serverFrom: number;
   parts: LatencyPart[];
-  /** The sentence that the sound begins with, where the answer was late. */
+  /** The sentence that the audio begins with, if the answer was late. */
   opener?: string | undefined;
   /** The server handed the first audio to its socket. */
   serverSent: number;
@@ -38,19 +39,19 @@ export function waterfall(times: TurnTimes): Waterfall {
 
 /** The name of a step as people read it. */
 export function label(name: string, opener: string | undefined): string {
-  if (name === "ttft" && opener !== undefined) return `Model not there yet, so “${opener}”`;
+  if (name === "ttft" && opener !== undefined) return `Waiting for the model, so “${opener}”`;
   return LABELS[name] ?? name;
 }
 
 const LABELS: Record<string, string> = {
-  uplink: "Way to the server",
-  end_of_turn: "Waiting for you to finish",
+  uplink: "To the server",
+  end_of_turn: "Making sure you have finished",
   stt: "Speech to text",
   decide: "Deciding",
   ttft: "Model's first word",
   clause: "First clause",
   ttfb: "First sound",
   send: "Sending",
-  downlink: "Way back",
+  downlink: "From the server",
   playout: "Player",
 };

@@ -1,3 +1,4 @@
+#![cfg_attr(docsrs, feature(doc_cfg))]
 //! A streaming voice pipeline: microphone, voice activity detection, speech to text, responder,
 //! text to speech, speaker.
 //!
@@ -11,9 +12,11 @@
 //! [`transport::protocol`].
 
 pub mod audio;
+#[cfg(feature = "connect")]
 pub mod connect;
 pub mod connection;
 pub mod generation;
+#[cfg(any(feature = "cartesia", feature = "deepgram"))]
 pub mod line;
 pub mod meter;
 pub mod pipeline;

@@ -34,6 +34,7 @@ use tokio_tungstenite::{
 };
 
 pub use open::{Limits, OpenError};
+#[cfg(feature = "deepgram")]
 pub(crate) use open::{excerpt, retry_after, secrets_of};
 pub(crate) use outbox::Outbox;
 use socket::{Socket, SocketEvent};
@@ -59,7 +60,10 @@ pub(crate) struct LineConfig {
 #[derive(Debug)]
 pub(crate) enum LineEvent {
     /// An attempt to connect begins.
-    Connecting { attempt: u32 },
+    Connecting {
+        #[cfg_attr(not(feature = "cartesia"), allow(dead_code, reason = "only one client tells it"))]
+        attempt: u32,
+    },
     /// The next attempt comes after a wait.
     Waiting { attempt: u32, wait: Duration },
     /// The socket is open. The owner calls [`Line::connected`] once the provider is ready.

@@ -6,8 +6,12 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-use http::{HeaderMap, Request, StatusCode, header::RETRY_AFTER};
-use livos_core::{reconnect::ReconnectInput, secret::Secret};
+use http::{HeaderMap, Request, StatusCode};
+use livos_core::{
+    reconnect::ReconnectInput,
+    secret::Secret,
+    time::{Clock, SystemClock},
+};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{Error, client::IntoClientRequest, protocol::WebSocketConfig},
@@ -178,11 +182,10 @@ pub(crate) fn excerpt(body: &[u8], secrets: &[Secret]) -> String {
     short
 }
 
-/// The form in seconds only; the form with a date is for caches, and no provider of ours sends it.
+/// How long the provider asks to be left alone; an hour at most.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    const LONGEST: u64 = 3600;
-    let seconds: u64 = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds.min(LONGEST)))
+    const LONGEST: Duration = Duration::from_secs(3600);
+    livos_core::http::retry_after(headers, SystemClock.now()).map(|wait| wait.min(LONGEST))
 }
 
 #[cfg(test)]

@@ -42,6 +42,7 @@ impl<E> Outbox<E> {
     }
 
     /// Drops what nobody wants any more.
+    #[cfg_attr(not(feature = "cartesia"), allow(dead_code, reason = "only speech is interrupted"))]
     pub(crate) fn retain(&mut self, keep: impl FnMut(&E) -> bool) {
         self.waiting.retain(keep);
     }

@@ -6,6 +6,7 @@
 //! driver beside its own work, so that no task is spawned out of its sight; dropping the driver
 //! closes the connection.
 
+#[cfg(feature = "deepgram")]
 pub mod deepgram;
 pub mod recording;
 pub mod transcript;

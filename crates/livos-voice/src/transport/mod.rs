@@ -7,6 +7,9 @@
 pub mod clock;
 pub mod intake;
 pub mod protocol;
+#[cfg(feature = "websocket")]
+mod upgrade;
+#[cfg(feature = "websocket")]
 pub mod websocket;
 
 use std::task::{Context, Poll};
@@ -14,6 +17,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 use self::protocol::{ClientMessage, ErrorCode, ServerMessage};
+#[cfg(feature = "websocket")]
+pub use self::upgrade::{Upgrade, UpgradeError, UpgradedIo, upgrade};
 use crate::{audio::SampleRate, generation::Generation, turn::Mode};
 
 /// One listener.

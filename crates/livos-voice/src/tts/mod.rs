@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+#[cfg(feature = "cartesia")]
 pub mod cartesia;
 pub mod chunk;
 

@@ -12,10 +12,10 @@ use http::{
     HeaderValue, Method, Request, StatusCode, Uri,
     header::{CONTENT_TYPE, HOST},
 };
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::Full;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use livos_core::secret::Secret;
+use livos_core::{http::ResponseBody, secret::Secret};
 use serde::Deserialize;
 use tower::{Service, ServiceExt};
 
@@ -90,8 +90,8 @@ impl Recorded {
         let exchange = async {
             let response = sender.send_request(request).await.map_err(broken)?;
             let (head, body) = response.into_parts();
-            let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(TranscribeError::Broken)?;
-            Ok((head, body.to_bytes()))
+            let body = ResponseBody::new(body).read(MAX_ANSWER).await;
+            Ok((head, body.map_err(|error| TranscribeError::Broken(error.into()))?))
         };
         // The connection is polled here, so that no task outlives the call. Where it ends first,
         // what it brought is in memory, or the answer never comes whole and the exchange says so.

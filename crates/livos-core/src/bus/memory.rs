@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Bus, BusConfig, BusError, Subscription, Topic, check_payload, hub::Hub};
+use super::{Bus, BusConfig, BusError, Subscription, Topic, api::check_payload, hub::Hub};
 
 /// A [`Bus`] that reaches this process only. Cloning shares it; subscriptions end when the last
 /// clone is dropped.

@@ -22,7 +22,7 @@ use futures_core::Stream;
 use redis::aio::{PubSub, PubSubSink, PubSubStream};
 use tokio::{sync::Notify, time::MissedTickBehavior};
 
-use super::{Bus, BusConfig, BusError, Gap, Subscription, Topic, check_payload, hub::Hub};
+use super::{Bus, BusConfig, BusError, Gap, Subscription, Topic, api::check_payload, hub::Hub};
 use crate::{
     backoff::BackoffConfig,
     drain::DrainSignal,
@@ -59,6 +59,29 @@ impl Default for RedisBusConfig {
             reconnect: ReconnectConfig { backoff, ..ReconnectConfig::default() },
             probe: Duration::from_secs(5),
         }
+    }
+}
+
+impl RedisBusConfig {
+    /// Bounds the subscribers.
+    #[must_use]
+    pub fn with_bus(mut self, bus: BusConfig) -> Self {
+        self.bus = bus;
+        self
+    }
+
+    /// Connects and reconnects like this.
+    #[must_use]
+    pub fn with_reconnect(mut self, reconnect: ReconnectConfig) -> Self {
+        self.reconnect = reconnect;
+        self
+    }
+
+    /// Asks the listening connection this often whether it lives.
+    #[must_use]
+    pub fn with_probe(mut self, interval: Duration) -> Self {
+        self.probe = interval;
+        self
     }
 }
 

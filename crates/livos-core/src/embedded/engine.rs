@@ -40,6 +40,36 @@ impl Default for EmbeddedConfig {
     }
 }
 
+impl EmbeddedConfig {
+    /// This many operations may wait for the writer; at least one.
+    #[must_use]
+    pub fn with_waiting(mut self, operations: usize) -> Self {
+        self.waiting = operations.max(1);
+        self
+    }
+
+    /// At most this many operations in one commit; at least one.
+    #[must_use]
+    pub fn with_batch(mut self, operations: usize) -> Self {
+        self.batch = operations.max(1);
+        self
+    }
+
+    /// This many bytes for the page cache.
+    #[must_use]
+    pub fn with_cache(mut self, bytes: usize) -> Self {
+        self.cache = bytes;
+        self
+    }
+
+    /// Verifies every checksum when the file is opened, or only after a crash.
+    #[must_use]
+    pub fn with_verify(mut self, verify: bool) -> Self {
+        self.verify = verify;
+        self
+    }
+}
+
 /// The file, open. Cloning shares it; it is closed when the last clone is dropped.
 #[derive(Clone)]
 pub struct Embedded {

@@ -8,8 +8,8 @@ use super::{Advanced, Enqueued, JobKind};
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct QueueConfig {
-    /// Jobs beyond which [`Intake::enqueue`](super::Intake::enqueue) answers [`Enqueued::Full`]. 500: minutes of work for a
-    /// small server; more would only hide that it is behind.
+    /// Jobs beyond which [`Intake::enqueue`](super::Intake::enqueue) answers [`Enqueued::Full`].
+    /// 500: minutes of work for a small server; more would only hide that it is behind.
     pub refuse_at: u64,
     /// Jobs from which on an alert is logged and counted. 100.
     pub alert_at: u64,
@@ -24,6 +24,27 @@ impl Default for QueueConfig {
 }
 
 impl QueueConfig {
+    /// Refuses jobs when there are this many.
+    #[must_use]
+    pub fn with_refuse_at(mut self, jobs: u64) -> Self {
+        self.refuse_at = jobs;
+        self
+    }
+
+    /// Alerts when there are this many jobs.
+    #[must_use]
+    pub fn with_alert_at(mut self, jobs: u64) -> Self {
+        self.alert_at = jobs;
+        self
+    }
+
+    /// Bounds one kind.
+    #[must_use]
+    pub fn with_kind(mut self, kind: JobKind, policy: KindPolicy) -> Self {
+        self.kinds.insert(kind, policy);
+        self
+    }
+
     /// Tells logs and metrics what came of an enqueue, with the depth after it.
     pub(super) fn tell(&self, enqueued: Enqueued, kind: &JobKind, depth: u64) {
         metrics::gauge!("livos_queue_depth").set(depth as f64);

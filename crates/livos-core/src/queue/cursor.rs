@@ -59,7 +59,8 @@ impl Advance {
     }
 }
 
-/// What [`Intake::advance`](super::Intake::advance) came to. All of it is durable when it is answered.
+/// What [`Intake::advance`](super::Intake::advance) came to. All of it is durable when it is
+/// answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Advanced {
     /// The cursor stands behind so many of the steps: all, or those before the first job that found

@@ -191,7 +191,8 @@ pub enum InvalidJob {
     Schedule,
 }
 
-/// What [`Intake::enqueue`](super::Intake::enqueue) came to. All of it is durable when it is answered.
+/// What [`Intake::enqueue`](super::Intake::enqueue) came to. All of it is durable when it is
+/// answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Enqueued {
     /// It is in the queue.

@@ -33,9 +33,9 @@ pub trait Work: Send + Sync {
     /// Gives the job back.
     async fn nack(&self, now: Timestamp, lease: Lease, how: Nack) -> Result<(), LeaseError>;
 
-    /// Enqueues repeated jobs that are due, forgets dedupe keys whose retention is over, and repairs
-    /// leases from the future after the clock was set back. Answers how many jobs it enqueued. Any
-    /// process may call it at any time.
+    /// Enqueues repeated jobs that are due, forgets dedupe keys whose retention is over, and
+    /// repairs leases from the future after the clock was set back. Answers how many jobs it
+    /// enqueued. Any process may call it at any time.
     async fn tick(&self, now: Timestamp) -> Result<usize, QueueError>;
 
     /// When something is due next that rings no bell: a delayed job, an expiring lease, a repeated

@@ -41,6 +41,7 @@
 //! work with a replica does not change the table: it is written to after the answer was given.
 
 mod check;
+mod config;
 mod door;
 mod error;
 mod gate;
@@ -51,7 +52,8 @@ pub(crate) use gate::OfRedis;
 
 pub use self::{
     check::Memory,
+    config::RedisConfig,
     error::{RedisError, RedisErrorKind},
     gate::Gate,
-    pool::{Redis, RedisConfig},
+    pool::Redis,
 };

@@ -3,45 +3,14 @@
 use std::{
     fmt,
     sync::{Arc, atomic::Ordering},
-    time::Duration,
 };
 
 use redis::{FromRedisValue, aio::PubSub};
 
 use super::{
-    RedisError, RedisErrorKind,
+    RedisConfig, RedisError, RedisErrorKind,
     door::{Door, Line, Manager},
 };
-use crate::secret::Secret;
-
-/// Which server, and how patiently.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct RedisConfig {
-    /// `redis://[user][:password@]host[:port][/database]`, or `unix:///path`. Secret, because a
-    /// password may be in it.
-    pub url: Secret,
-    /// Connections for commands at most. 4: callers share them, so one is enough for most, and a
-    /// large answer should not hold up everybody.
-    pub connections: u32,
-    /// How long connecting may take. 1 s: a server on the same machine or in the same network.
-    pub connect_timeout: Duration,
-    /// How long an answer may take. 1 s: a server that is slower is as good as gone, and the
-    /// breaker should know.
-    pub response_timeout: Duration,
-}
-
-impl RedisConfig {
-    /// This server, with the default patience.
-    pub fn new(url: Secret) -> Self {
-        Self {
-            url,
-            connections: 4,
-            connect_timeout: Duration::from_secs(1),
-            response_timeout: Duration::from_secs(1),
-        }
-    }
-}
 
 /// A server. Cloning shares its connections.
 #[derive(Clone)]

@@ -63,6 +63,7 @@
 
 mod file;
 mod format;
+mod key_id;
 mod ring;
 mod store;
 #[cfg(test)]
@@ -71,6 +72,7 @@ mod tests;
 pub use self::{
     file::{KeyFile, KeyFileError},
     format::{MAX_SECRET, SealError},
-    ring::{KeyError, KeyId, KeyRing},
+    key_id::KeyId,
+    ring::{KeyError, KeyRing},
     store::{Resealed, SealedEntry, SealedError, SealedStore},
 };

@@ -6,19 +6,19 @@ use crate::time::Timestamp;
 
 /// What a sweep found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Report {
+pub struct SweepReport {
     /// Keys that were looked at.
     pub keys: u64,
     /// Keys that expired and were freed.
     pub freed: usize,
     /// Keys without a lifetime, of families that have one or that nobody knows; the first
-    /// [`Report::MOST`] of them.
+    /// [`SweepReport::MOST`] of them.
     pub immortal: Vec<String>,
     /// All of those.
     pub immortal_total: u64,
 }
 
-impl Report {
+impl SweepReport {
     /// The most keys that a report names.
     pub const MOST: usize = 100;
 }
@@ -27,14 +27,18 @@ impl Report {
 ///
 /// Works in pages, so other work goes on between them. What it finds is counted in
 /// `livos_store_immortal_keys` and logged.
-pub async fn sweep(store: &dyn Store, now: Timestamp, families: &[Family]) -> Result<Report, StoreError> {
+pub async fn sweep(
+    store: &dyn Store,
+    now: Timestamp,
+    families: &[Family],
+) -> Result<SweepReport, StoreError> {
     const PAGE: usize = 500;
     let forever: Vec<String> = families
         .iter()
         .filter(|family| matches!(family.lifetime(), Lifetime::Forever { .. }))
         .map(Family::prefix)
         .collect();
-    let mut report = Report::default();
+    let mut report = SweepReport::default();
     loop {
         let freed = store.collect(now, PAGE).await?;
         report.freed += freed;
@@ -50,7 +54,7 @@ pub async fn sweep(store: &dyn Store, now: Timestamp, families: &[Family]) -> Re
             let may = found.expires.is_some() || forever.iter().any(|prefix| found.key.starts_with(prefix));
             if !may {
                 report.immortal_total += 1;
-                if report.immortal.len() < Report::MOST {
+                if report.immortal.len() < SweepReport::MOST {
                     report.immortal.push(found.key.clone());
                 }
             }

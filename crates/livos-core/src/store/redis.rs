@@ -253,9 +253,4 @@ impl Store for RedisStore {
         }
         Ok(found)
     }
-
-    /// The server frees what expired by itself.
-    async fn collect(&self, _: Timestamp, _: usize) -> Result<usize, StoreError> {
-        Ok(0)
-    }
 }

@@ -92,8 +92,8 @@ impl<R: Read> View<'_, R> {
         Ok(due)
     }
 
-    /// Whether a tick has anything to change: a dedupe key to forget, a repeated job whose next time
-    /// is now or too far away, or a lease that begins in the future.
+    /// Whether a tick has anything to change: a dedupe key to forget, a repeated job whose next
+    /// time is now or too far away, or a lease that begins in the future.
     pub fn tick_is_due(&self) -> Result<bool, StorageError> {
         let forgettable = self.tables.rows(FORGETS, &[], None, 1)?;
         if forgettable.first().is_some_and(|(key, _)| number(key) <= milliseconds(self.now)) {

@@ -2,8 +2,8 @@
 
 use crate::store::Key;
 
-/// The keys of a queue in the order in which the scripts name them: part, how long it stays, what it
-/// holds.
+/// The keys of a queue in the order in which the scripts name them: part, how long it stays, what
+/// it holds.
 pub(super) const PARTS: [(&str, &str, &str); 13] = [
     ("jobs", "until the job is acked or discarded", "the state of each job"),
     ("payloads", "until the job is acked or discarded", "what is to be done"),

@@ -30,8 +30,8 @@ use crate::{
     time::Timestamp,
 };
 
-/// A [`Queue`](super::Queue) in a [`Redis`] server. Processes with the same name share it, and must have the same
-/// configuration.
+/// A [`Queue`](super::Queue) in a [`Redis`] server. Processes with the same name share it, and must
+/// have the same configuration.
 #[derive(Debug, Clone)]
 pub struct RedisQueue {
     redis: Redis,

@@ -22,7 +22,8 @@ struct DeadRow {
     d: f64,
 }
 
-/// What `LEASE` answers: id, kind, payload, attempt, most attempts, enqueued at, number of the lease.
+/// What `LEASE` answers: id, kind, payload, attempt, most attempts, enqueued at, number of the
+/// lease.
 pub(super) type LeaseRow = (u64, String, Vec<u8>, u32, u32, i64, u64);
 
 pub(super) fn lease(row: LeaseRow) -> Result<Lease, QueueError> {

@@ -47,6 +47,29 @@ impl Default for SpillConfig {
     }
 }
 
+impl SpillConfig {
+    /// The file takes at most this many jobs.
+    #[must_use]
+    pub fn with_most(mut self, jobs: u64) -> Self {
+        self.most = jobs;
+        self
+    }
+
+    /// Moves this many jobs a second when Redis is back.
+    #[must_use]
+    pub fn with_rate(mut self, jobs_a_second: f64) -> Self {
+        self.rate = jobs_a_second;
+        self
+    }
+
+    /// Asks Redis this often whether it is still the same.
+    #[must_use]
+    pub fn with_check_every(mut self, interval: Duration) -> Self {
+        self.check_every = interval;
+        self
+    }
+}
+
 /// How the queue stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Health {

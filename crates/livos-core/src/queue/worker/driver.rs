@@ -19,8 +19,8 @@ use crate::{
     time::Clock,
 };
 
-/// Works on the jobs of a queue with a service from [`Job`] to [`Outcome`]. If the service panics or
-/// fails, that is one failed attempt and nothing else.
+/// Works on the jobs of a queue with a service from [`Job`] to [`Outcome`]. If the service panics
+/// or fails, that is one failed attempt and nothing else.
 pub struct Worker<S, C> {
     queue: Arc<dyn Queue>,
     service: S,

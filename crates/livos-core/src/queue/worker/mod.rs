@@ -1,5 +1,5 @@
-//! The driver of the work: leases jobs, hands them to a service, extends their leases while it works,
-//! and settles them.
+//! The driver of the work: leases jobs, hands them to a service, extends their leases while it
+//! works, and settles them.
 
 mod attempt;
 mod config;

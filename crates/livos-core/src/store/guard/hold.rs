@@ -181,8 +181,8 @@ mod tests {
         }
     }
 
-    /// One key, which answers at once: an embedded store answers from a thread that the paused clock
-    /// does not wait for.
+    /// One key, which answers at once: an embedded store answers from a thread that the paused
+    /// clock does not wait for.
     #[derive(Default)]
     struct OneKey {
         entry: Mutex<Option<Entry>>,

@@ -6,6 +6,7 @@ use proptest::{prelude::*, test_runner::TestRunner};
 
 use super::*;
 use crate::testing::matrix;
+use crate::time::Timestamp;
 
 /// A step of a history.
 #[derive(Debug, Clone)]

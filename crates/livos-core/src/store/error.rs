@@ -1,0 +1,66 @@
+//! Why a store fails, and the bounds that all stores share.
+
+use super::Key;
+use crate::embedded::StorageError;
+
+/// The longest value, in bytes. 1 MiB: what is larger is a file.
+pub const MAX_VALUE: usize = 1 << 20;
+
+/// Why the store could not do it.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The value or the field is longer than may be.
+    #[error("{what} of {bytes} bytes is longer than the {limit} that the store takes")]
+    TooLarge {
+        /// Which of the two.
+        what: &'static str,
+        /// Its length.
+        bytes: usize,
+        /// The bound.
+        limit: usize,
+    },
+    /// The store holds as many keys as it may.
+    #[error("the store is full: it holds {0} keys")]
+    Full(u64),
+    /// The file failed.
+    #[error("the embedded store failed")]
+    Storage(#[from] StorageError),
+    /// The server failed.
+    #[cfg(feature = "redis")]
+    #[error("the store in Redis failed")]
+    Redis(#[from] crate::redis::RedisError),
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later without anything being changed.
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            Self::TooLarge { .. } => false,
+            Self::Full(_) => true,
+            Self::Storage(error) => matches!(error, StorageError::DiskFull | StorageError::Io(_)),
+            #[cfg(feature = "redis")]
+            Self::Redis(error) => error.is_temporary(),
+        }
+    }
+}
+
+#[cfg(feature = "redis")]
+impl crate::redis::OfRedis for StoreError {
+    fn redis(&self) -> Option<&crate::redis::RedisError> {
+        if let Self::Redis(error) = self { Some(error) } else { None }
+    }
+}
+
+/// Checks the bounds that all backends share.
+pub(crate) fn check_value(value: &[u8]) -> Result<(), StoreError> {
+    within("a value", value.len(), MAX_VALUE)
+}
+
+pub(crate) fn check_field(field: &str) -> Result<(), StoreError> {
+    within("the name of a counter", field.len(), Key::MAX_ID)
+}
+
+fn within(what: &'static str, bytes: usize, limit: usize) -> Result<(), StoreError> {
+    if bytes > limit { Err(StoreError::TooLarge { what, bytes, limit }) } else { Ok(()) }
+}

@@ -25,6 +25,11 @@ impl AudioMeter {
         Self { meter, block: None, used: Duration::ZERO }
     }
 
+    /// What it spends from.
+    pub fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
     /// Asks for `audio` before it is sent. After an error nothing of it was counted; after
     /// [`NotAdmitted::NotYet`] keep the audio and ask again once the meter is
     /// [topped up](Meter::topped_up).

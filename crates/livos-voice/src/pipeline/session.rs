@@ -6,6 +6,7 @@
 //! each machine sees the effects of its outputs in order.
 
 mod listener;
+mod outlet;
 mod providers;
 mod responder;
 
@@ -17,7 +18,7 @@ use std::{
 };
 
 use livos_core::{
-    budget::Meter,
+    budget::{Meter, NotAdmitted},
     conversation::{Channel, ConversationId, Inbound, Reply, ReplyError},
     drive::{self, Drive},
 };
@@ -25,7 +26,7 @@ use tower::ServiceExt;
 use tower_service::Service;
 
 use self::{
-    providers::{RecogniserEnd, SynthesiserEnd, close, forward, run},
+    providers::{RecogniserEnd, SynthesiserEnd, close, run},
     responder::Line,
 };
 use super::{
@@ -40,9 +41,7 @@ use super::{
     ears::{Ears, EarsInput, EarsOutput},
 };
 use crate::{
-    audio::Frame,
     generation::Generation,
-    meter::{AudioMeter, admit_characters},
     stt::{SpeechToText, SttCommand, SttEvent, Transcript},
     transport::{
         AudioTransport, Hello, Incoming, Outgoing,
@@ -56,6 +55,9 @@ use crate::{
 
 /// How long the connections may take to close at the end.
 const LINGER: Duration = Duration::from_secs(3);
+
+/// What the user is told when the store of the budget is away for too long.
+const UNCHECKED: &str = "the budget for speech can't be checked just now; try again in a minute";
 
 /// What a session is made of. See [`VoiceSession::run`].
 pub struct VoiceSession<S> {
@@ -128,10 +130,8 @@ where
             ears: Drive::new(ears),
             answers: Drive::new(Answers::new(self.config.clone(), openers, voice)),
             // Both connections open now: the first answer should not wait for a handshake.
-            stt: RecogniserEnd::new(self.stt.open()),
-            tts: SynthesiserEnd::new(self.tts.open()),
-            audio_meter: self.meter.clone().map(AudioMeter::new),
-            meter: self.meter,
+            stt: RecogniserEnd::new(self.stt.open(), self.meter.clone()),
+            tts: SynthesiserEnd::new(self.tts.open(), self.meter),
             clock: PeerClock::new(drive::now()),
             over: false,
             config: self.config,
@@ -162,8 +162,6 @@ struct Live<S, T> {
     answers: Drive<Answers>,
     stt: RecogniserEnd,
     tts: SynthesiserEnd,
-    audio_meter: Option<AudioMeter>,
-    meter: Option<Meter>,
     clock: PeerClock,
     /// The client, an error or the drain has ended the session.
     over: bool,
@@ -195,14 +193,14 @@ where
                 output = self.ears.next() => self.run_ears(output),
                 output = self.turn.next() => self.run_turn(output),
                 output = self.answers.next() => self.run_answers(output),
-                event = self.stt.session.events.recv(), if self.stt.open => self.recognised(event),
-                event = self.tts.session.events.recv(), if takes_audio => self.synthesised(event),
+                event = self.stt.events.recv(), if self.stt.open => self.recognised(event),
+                event = self.tts.events.recv(), if takes_audio => self.synthesised(event),
                 input = self.line.next(), if takes_text => self.answers.input(input),
                 () = run(&mut self.stt.driver) => {}
                 () = run(&mut self.tts.driver) => {}
                 () = run(&mut self.drain) => self.answers.input(AnswerInput::Drain),
-                () = forward(&self.stt.session.commands, &mut self.stt.waiting) => {}
-                () = forward(&self.tts.session.commands, &mut self.tts.waiting) => {}
+                forwarded = self.stt.outlet.forward() => self.audio_admitted(forwarded),
+                forwarded = self.tts.outlet.forward() => self.text_admitted(forwarded),
             }
             self.pump();
         }
@@ -229,8 +227,8 @@ where
         match output {
             EarsOutput::Turn(input) => self.turn.input(input),
             EarsOutput::Transcript(transcript) => self.show(transcript),
-            EarsOutput::Audio(frame) => self.hand_to_recogniser(frame),
-            EarsOutput::EndOfSpeech => self.stt.command(SttCommand::EndOfSpeech),
+            EarsOutput::Audio(frame) => self.to_recogniser(SttCommand::Audio(frame)),
+            EarsOutput::EndOfSpeech => self.to_recogniser(SttCommand::EndOfSpeech),
             EarsOutput::Tell(message) => self.tell(message),
             EarsOutput::Billed(total) => tracing::trace!(?total, "audio billed"),
         }
@@ -265,9 +263,14 @@ where
                 tracing::warn!(error = &error as &dyn std::error::Error, "the responder failed");
                 self.tell(ErrorCode::ResponderFailed.message(error.to_string()));
             }
-            AnswerOutput::Speak { generation, text } => self.hand_to_synthesiser(generation, text),
-            AnswerOutput::Finish(generation) => self.tts.command(TtsCommand::Finish(generation)),
-            AnswerOutput::Cancel(generation) => self.tts.cancel(generation),
+            AnswerOutput::Speak { generation, text } => {
+                self.to_synthesiser(TtsCommand::Speak { generation, text });
+            }
+            AnswerOutput::Finish(generation) => self.to_synthesiser(TtsCommand::Finish(generation)),
+            AnswerOutput::Cancel(generation) => {
+                let cancelled = self.tts.cancel(generation);
+                self.text_admitted(cancelled);
+            }
             AnswerOutput::TakeAudio(taken) => self.tts.taken = taken,
             AnswerOutput::Audio { generation, bytes } => {
                 self.transport.send(Outgoing::Audio { generation, bytes });
@@ -307,19 +310,46 @@ where
         }
     }
 
-    fn hand_to_recogniser(&mut self, frame: Frame) {
-        match self.audio_meter.as_mut().map_or(Ok(()), |meter| meter.admit(frame.duration())) {
-            Ok(()) => self.stt.command(SttCommand::Audio(frame)),
-            Err(_) => {
-                self.end(ErrorCode::BudgetExhausted, "the day's budget for speech recognition is spent")
+    fn to_recogniser(&mut self, command: SttCommand) {
+        let admitted = self.stt.command(command);
+        self.audio_admitted(admitted);
+    }
+
+    fn to_synthesiser(&mut self, command: TtsCommand) {
+        let admitted = self.tts.command(command);
+        self.text_admitted(admitted);
+    }
+
+    fn audio_admitted(&mut self, admitted: Result<(), NotAdmitted>) {
+        match admitted {
+            Ok(()) => {}
+            Err(NotAdmitted::Exhausted(exhausted)) => {
+                tracing::warn!(%exhausted, "a voice session ends: no more speech may be recognised");
+                self.end(ErrorCode::BudgetExhausted, "the day's budget for speech recognition is spent");
+            }
+            Err(late) => {
+                tracing::error!(%late, "speech was not recognised, because its budget could not be checked");
+                self.stt.drop_audio();
+                self.tell(ErrorCode::SpeechUnavailable.message(UNCHECKED));
             }
         }
     }
 
-    fn hand_to_synthesiser(&mut self, generation: Generation, text: String) {
-        match self.meter.as_ref().map_or(Ok(()), |meter| admit_characters(meter, &text)) {
-            Ok(()) => self.tts.command(TtsCommand::Speak { generation, text }),
-            Err(_) => self.answers.input(AnswerInput::BudgetSpent),
+    fn text_admitted(&mut self, admitted: Result<(), NotAdmitted>) {
+        match admitted {
+            Ok(()) => {}
+            Err(NotAdmitted::Exhausted(exhausted)) => {
+                tracing::warn!(%exhausted, "a voice session ends: no more text may be spoken");
+                self.answers.input(AnswerInput::BudgetSpent);
+            }
+            Err(late) => {
+                tracing::error!(%late, "an answer was not spoken, because its budget could not be checked");
+                if let Some(generation) = self.tts.waiting_generation() {
+                    let failed = TtsEvent::Failed { generation, reason: UNCHECKED.into() };
+                    self.answers.input(AnswerInput::Synthesised(failed));
+                    let _ = self.tts.cancel(generation);
+                }
+            }
         }
     }
 
@@ -351,8 +381,8 @@ where
         let closing = async {
             tokio::join!(
                 async { while poll_fn(|cx| transport.poll_receive(cx)).await.is_some() {} },
-                close(&mut stt.driver, &stt.session.commands, SttCommand::Close, &mut stt.session.events),
-                close(&mut tts.driver, &tts.session.commands, TtsCommand::Close, &mut tts.session.events),
+                close(&mut stt.driver, &stt.outlet.commands, SttCommand::Close, &mut stt.events),
+                close(&mut tts.driver, &tts.outlet.commands, TtsCommand::Close, &mut tts.events),
             )
         };
         if tokio::time::timeout(LINGER, closing).await.is_err() {

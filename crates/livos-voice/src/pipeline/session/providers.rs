@@ -1,14 +1,17 @@
 //! The ends of the provider sessions that the pipeline holds: commands that wait, and drivers to
 //! poll.
 
-use std::{collections::VecDeque, future::Future, pin::Pin};
+use std::{future::Future, pin::Pin};
 
-use tokio::sync::mpsc::{self, error::TrySendError};
+use livos_core::budget::{Meter, NotAdmitted};
+use tokio::sync::mpsc;
 
+use super::outlet::Outlet;
 use crate::{
     generation::Generation,
-    stt::{Driver, SttCommand, SttSession},
-    tts::{TtsCommand, TtsSession},
+    meter::AudioMeter,
+    stt::{Driver, SttCommand, SttEvent, SttSession},
+    tts::{TtsCommand, TtsEvent, TtsSession},
 };
 
 /// Commands that may wait for the recogniser: 10 s of frames. Beyond, the oldest audio is dropped
@@ -18,73 +21,85 @@ const MAX_WAITING_AUDIO: usize = 500;
 const MAX_WAITING_TEXT: usize = 32;
 
 pub(super) struct RecogniserEnd {
-    pub(super) session: SttSession,
+    pub(super) events: mpsc::Receiver<SttEvent>,
     pub(super) driver: Option<Driver>,
     /// Its channel of events is open.
     pub(super) open: bool,
-    pub(super) waiting: VecDeque<SttCommand>,
+    pub(super) outlet: Outlet<SttCommand, AudioMeter>,
 }
 
 pub(super) struct SynthesiserEnd {
-    pub(super) session: TtsSession,
+    pub(super) events: mpsc::Receiver<TtsEvent>,
     pub(super) driver: Option<Driver>,
     /// Its channel of events is open.
     pub(super) open: bool,
     /// Its events are wanted; while they are not, they hold the provider back.
     pub(super) taken: bool,
-    pub(super) waiting: VecDeque<TtsCommand>,
+    pub(super) outlet: Outlet<TtsCommand, Meter>,
 }
 
 impl RecogniserEnd {
-    pub(super) fn new((session, driver): (SttSession, Driver)) -> Self {
-        Self { session, driver: Some(driver), open: true, waiting: VecDeque::new() }
+    pub(super) fn new((session, driver): (SttSession, Driver), meter: Option<Meter>) -> Self {
+        let outlet = Outlet::new(session.commands, meter.map(AudioMeter::new));
+        Self { events: session.events, driver: Some(driver), open: true, outlet }
     }
 
-    pub(super) fn command(&mut self, command: SttCommand) {
-        let Some(command) = send(&self.session.commands, &self.waiting, command) else { return };
-        if self.waiting.len() >= MAX_WAITING_AUDIO
-            && let Some(oldest) =
-                self.waiting.iter().position(|waiting| matches!(waiting, SttCommand::Audio(_)))
+    /// Sends a command after those that wait. An error is a limit that is reached.
+    pub(super) fn command(&mut self, command: SttCommand) -> Result<(), NotAdmitted> {
+        let Some(command) = self.outlet.offer(command)? else { return Ok(()) };
+        let waiting = &mut self.outlet.waiting;
+        if waiting.len() >= MAX_WAITING_AUDIO
+            && let Some(oldest) = waiting.iter().position(|waiting| matches!(waiting, SttCommand::Audio(_)))
         {
             metrics::counter!("livos_voice_dropped_frames_total").increment(1);
-            self.waiting.remove(oldest);
+            waiting.remove(oldest);
         }
-        self.waiting.push_back(command);
+        waiting.push_back(command);
+        Ok(())
+    }
+
+    /// Gives up the audio that waits.
+    pub(super) fn drop_audio(&mut self) {
+        let before = self.outlet.waiting.len();
+        self.outlet.waiting.retain(|command| !matches!(command, SttCommand::Audio(_)));
+        let dropped = before - self.outlet.waiting.len();
+        metrics::counter!("livos_voice_dropped_frames_total").increment(dropped as u64);
     }
 }
 
 impl SynthesiserEnd {
-    pub(super) fn new((session, driver): (TtsSession, Driver)) -> Self {
-        Self { session, driver: Some(driver), open: true, taken: true, waiting: VecDeque::new() }
+    pub(super) fn new((session, driver): (TtsSession, Driver), meter: Option<Meter>) -> Self {
+        let outlet = Outlet::new(session.commands, meter);
+        Self { events: session.events, driver: Some(driver), open: true, taken: true, outlet }
     }
 
     /// Whether more text may be made for it.
     pub(super) fn has_room(&self) -> bool {
-        self.waiting.len() < MAX_WAITING_TEXT
+        self.outlet.waiting.len() < MAX_WAITING_TEXT
     }
 
-    pub(super) fn command(&mut self, command: TtsCommand) {
-        let command = send(&self.session.commands, &self.waiting, command);
-        self.waiting.extend(command);
+    /// Sends a command after those that wait. An error is a limit that is reached.
+    pub(super) fn command(&mut self, command: TtsCommand) -> Result<(), NotAdmitted> {
+        let command = self.outlet.offer(command)?;
+        self.outlet.waiting.extend(command);
+        Ok(())
     }
 
-    pub(super) fn cancel(&mut self, cancelled: Generation) {
-        self.waiting.retain(|command| match command {
+    /// Cancels what is of this generation or older. It costs nothing.
+    pub(super) fn cancel(&mut self, cancelled: Generation) -> Result<(), NotAdmitted> {
+        self.outlet.waiting.retain(|command| match command {
             TtsCommand::Speak { generation, .. } | TtsCommand::Finish(generation) => *generation > cancelled,
             TtsCommand::Cancel(_) | TtsCommand::Close => true,
         });
-        self.command(TtsCommand::Cancel(cancelled));
+        self.command(TtsCommand::Cancel(cancelled))
     }
-}
 
-/// Sends a command at once, or answers it if it must wait behind others.
-fn send<C>(commands: &mpsc::Sender<C>, waiting: &VecDeque<C>, command: C) -> Option<C> {
-    if !waiting.is_empty() {
-        return Some(command);
-    }
-    match commands.try_send(command) {
-        Ok(()) | Err(TrySendError::Closed(_)) => None,
-        Err(TrySendError::Full(command)) => Some(command),
+    /// The answer whose text waits first.
+    pub(super) fn waiting_generation(&self) -> Option<Generation> {
+        self.outlet.waiting.iter().find_map(|command| match command {
+            TtsCommand::Speak { generation, .. } | TtsCommand::Finish(generation) => Some(*generation),
+            TtsCommand::Cancel(_) | TtsCommand::Close => None,
+        })
     }
 }
 
@@ -95,21 +110,6 @@ pub(super) async fn run(future: &mut Option<Pin<Box<dyn Future<Output = ()> + Se
         None => std::future::pending().await,
     }
     *future = None;
-}
-
-/// Hands on the first command that waits, once there is room for it.
-pub(super) async fn forward<C>(commands: &mpsc::Sender<C>, waiting: &mut VecDeque<C>) {
-    if waiting.is_empty() {
-        return std::future::pending().await;
-    }
-    match commands.reserve().await {
-        Ok(permit) => {
-            if let Some(command) = waiting.pop_front() {
-                permit.send(command);
-            }
-        }
-        Err(_) => waiting.clear(),
-    }
 }
 
 /// Asks a driver to close, and runs it to its end.

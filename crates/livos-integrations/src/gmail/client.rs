@@ -96,8 +96,8 @@ impl Gmail {
         self.caller.bytes(Call::post("stop", "stop", &json!({}))).await.map(|_| ())
     }
 
-    /// What came into a label, or anywhere, after a place in the history.
-    /// [`GmailError::is_not_found`] where the place is too old.
+    /// What came into a label, or anywhere, after a place in the history: new mail, and mail that
+    /// was moved there, such as out of spam. [`GmailError::is_not_found`] if the place is too old.
     pub async fn history(
         &self,
         after: HistoryId,
@@ -107,19 +107,17 @@ impl Gmail {
         let mut pairs = vec![
             ("startHistoryId", after.to_string()),
             ("historyTypes", "messageAdded".to_owned()),
+            ("historyTypes", "labelAdded".to_owned()),
             ("maxResults", "500".to_owned()),
         ];
         pairs.extend(label.map(|label| ("labelId", label.to_string())));
         pairs.extend(page.map(|page| ("pageToken", page.0.clone())));
         let body: wire::HistoryBody = self.caller.json(Call::get("history", query("history", pairs))).await?;
+        let inbox = LabelId::inbox();
+        let wanted = label.unwrap_or(&inbox);
         Ok(HistoryPage {
             through: body.history.iter().map(|record| record.id).max(),
-            added: body
-                .history
-                .into_iter()
-                .flat_map(|record| record.messages_added)
-                .map(|one| named(one.message))
-                .collect(),
+            added: body.history.into_iter().flat_map(|record| record.come_into(wanted)).map(named).collect(),
             now: body.history_id,
             next: body.next_page_token.map(PageToken),
         })

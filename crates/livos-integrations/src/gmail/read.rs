@@ -40,7 +40,8 @@ pub struct PageToken(pub(super) String);
 /// One page of what happened after a place in the history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HistoryPage {
-    /// Messages that came, oldest first; one may come several times, and be gone by now.
+    /// Messages that came or were moved here, oldest first. One may come several times, and be gone
+    /// by now.
     pub added: Vec<MessageRef>,
     /// The last place that this page tells of; none where it tells of nothing.
     pub through: Option<HistoryId>,

@@ -46,12 +46,32 @@ pub(super) struct HistoryBody {
 pub(super) struct RecordBody {
     pub id: HistoryId,
     #[serde(default)]
-    pub messages_added: Vec<AddedBody>,
+    messages_added: Vec<AddedBody>,
+    #[serde(default)]
+    labels_added: Vec<LabeledBody>,
+}
+
+impl RecordBody {
+    /// The messages that came, and those that came into `label` later: out of spam, after a snooze,
+    /// by a filter.
+    pub fn come_into(self, label: &LabelId) -> impl Iterator<Item = RefBody> {
+        let moved = self.labels_added.into_iter().filter(move |one| one.label_ids.contains(label));
+        let moved: Vec<RefBody> = moved.map(|one| one.message).collect();
+        self.messages_added.into_iter().map(|one| one.message).chain(moved)
+    }
 }
 
 #[derive(Deserialize)]
-pub(super) struct AddedBody {
-    pub message: RefBody,
+struct AddedBody {
+    message: RefBody,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct LabeledBody {
+    message: RefBody,
+    #[serde(default)]
+    label_ids: Vec<LabelId>,
 }
 
 #[derive(Deserialize)]

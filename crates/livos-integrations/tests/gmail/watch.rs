@@ -101,6 +101,29 @@ async fn a_push_brings_mail_at_once_and_the_poll_what_pushes_miss() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn mail_that_is_moved_into_the_inbox_later_is_one_job() {
+    let mut scene = Scene::new(Config::default());
+    let process = scene.start().await;
+    scene.connect(&process);
+    let spam = scene.provider.deliver_as("Subject: not spam at all\r\n\r\nx", &["SPAM", "UNREAD"]);
+    let put_away = scene.provider.deliver_as("Subject: snoozed\r\n\r\nx", &["UNREAD"]);
+    assert_eq!(scene.after(POLL).await, 0);
+    scene.provider.relabel(&spam, &["INBOX"], &["SPAM"]);
+    scene.provider.relabel(&put_away, &["STARRED"], &[]);
+    assert_eq!(scene.after(POLL).await, 1);
+    scene.provider.relabel(&put_away, &["INBOX"], &[]);
+    assert_eq!(scene.after(POLL).await, 1);
+    // Other labels, and a second move, are no news.
+    for id in [&spam, &put_away] {
+        scene.provider.relabel(id, &["IMPORTANT"], &["INBOX"]);
+        scene.provider.relabel(id, &["INBOX"], &[]);
+    }
+    assert_eq!(scene.after(POLL).await, 0);
+    assert_once(&scene.done, &[spam, put_away]);
+    assert!(scene.heard().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn pushes_that_are_old_repeated_or_of_others_are_harmless() {
     let mut scene = Scene::new(Config::default());
     let process = scene.start().await;

@@ -45,6 +45,14 @@ pub(super) struct Call {
     pub most: usize,
     /// Whether a call that may have been done can be done again.
     pub repeatable: bool,
+    /// Whether the beginning of an answer that is too long is worth something.
+    pub start_is_enough: bool,
+}
+
+/// An answer, of which the end may be missing because it was too long.
+pub(super) struct Answer {
+    pub body: Bytes,
+    pub is_whole: bool,
 }
 
 impl Call {
@@ -56,6 +64,7 @@ impl Call {
             body: None,
             most: MAX_ANSWER,
             repeatable: true,
+            start_is_enough: false,
         }
     }
 
@@ -70,6 +79,11 @@ impl Call {
 
     pub fn once(mut self) -> Self {
         self.repeatable = false;
+        self
+    }
+
+    pub fn or_its_start(mut self) -> Self {
+        self.start_is_enough = true;
         self
     }
 }
@@ -100,17 +114,27 @@ impl Caller {
     pub async fn json<T: DeserializeOwned>(&self, call: Call) -> Result<T, GmailError> {
         let operation = call.operation;
         let body = self.bytes(call).await?;
-        serde_json::from_slice(&body).map_err(|error| {
+        self.parse(operation, &body)
+    }
+
+    /// An answer that was read, as JSON.
+    pub fn parse<T: DeserializeOwned>(&self, operation: &'static str, body: &[u8]) -> Result<T, GmailError> {
+        serde_json::from_slice(body).map_err(|error| {
             GmailError::new(operation, GmailErrorKind::Unreadable, "").caused_by(error.into())
         })
     }
 
     /// The answer, tried again where that may help and can do no harm.
     pub async fn bytes(&self, call: Call) -> Result<Bytes, GmailError> {
+        self.answer(call).await.map(|answer| answer.body)
+    }
+
+    /// The answer, or its beginning if [`Call::start_is_enough`].
+    pub async fn answer(&self, call: Call) -> Result<Answer, GmailError> {
         let mut tries = 0;
         loop {
             let error = match self.once(&call).await {
-                Ok(body) => return Ok(body),
+                Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
             tries += 1;
@@ -126,22 +150,24 @@ impl Caller {
         }
     }
 
-    async fn once(&self, call: &Call) -> Result<Bytes, GmailError> {
+    async fn once(&self, call: &Call) -> Result<Answer, GmailError> {
         let _slot = self.slots.acquire().await;
         let limit = self.config.timeout;
         let answered = tokio::time::timeout(limit, self.exchange(call)).await;
         answered.unwrap_or_else(|_| Err(mute(call.operation, limit)))
     }
 
-    async fn exchange(&self, call: &Call) -> Result<Bytes, GmailError> {
+    async fn exchange(&self, call: &Call) -> Result<Answer, GmailError> {
         let response = self.http.clone().oneshot(self.request(call)?).await;
         let response = response.map_err(|error| self.failed(call.operation, error))?;
         let (head, body) = response.into_parts();
         if head.status.is_success() {
-            return collect(body, call.most).await.map_err(|error| match error {
-                Unread::TooLong => GmailError::new(call.operation, GmailErrorKind::TooLarge, ""),
-                Unread::Broken(error) => self.failed(call.operation, error),
-            });
+            return match collect(body, call.most).await {
+                Ok(body) => Ok(Answer { body, is_whole: true }),
+                Err(Unread::TooLong(body)) if call.start_is_enough => Ok(Answer { body, is_whole: false }),
+                Err(Unread::TooLong(_)) => Err(GmailError::new(call.operation, GmailErrorKind::TooLarge, "")),
+                Err(Unread::Broken(error)) => Err(self.failed(call.operation, error)),
+            };
         }
         // A body that is too long or breaks off is no worse than none.
         let body = collect(body, MAX_ERROR).await.unwrap_or_default();
@@ -177,7 +203,8 @@ impl Caller {
 }
 
 enum Unread {
-    TooLong,
+    /// What was read until then.
+    TooLong(Bytes),
     Broken(BoxError),
 }
 
@@ -187,7 +214,7 @@ async fn collect(mut body: UnsyncBoxBody<Bytes, BoxError>, most: usize) -> Resul
     while let Some(frame) = body.frame().await {
         let Ok(bytes) = frame.map_err(Unread::Broken)?.into_data() else { continue };
         if whole.len() + bytes.len() > most {
-            return Err(Unread::TooLong);
+            return Err(Unread::TooLong(whole.freeze()));
         }
         whole.extend_from_slice(&bytes);
     }

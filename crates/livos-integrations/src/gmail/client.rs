@@ -138,34 +138,33 @@ impl Gmail {
         Ok(Found { messages, next: body.next_page_token.map(PageToken) })
     }
 
-    /// Reads a message. One that is longer than [`super::MailLimits::bytes`] comes with its
-    /// headers, and its content says that it is cut.
+    /// Reads a message. Of one that is longer than [`super::MailLimits::bytes`] the beginning is
+    /// read, and its content says that it is cut.
     pub async fn read(&self, id: &MessageId) -> Result<Mail, GmailError> {
         const OPERATION: &str = "read";
         let limits = self.caller.config.limits;
         // Base64 makes four bytes of three; the rest of the answer is small.
         let most = limits.bytes / 3 * 4 + (256 << 10);
-        let call = Call::get(OPERATION, format!("messages/{id}?format=raw")).at_most(most);
-        let (body, whole): (wire::MessageBody, bool) = match self.caller.json(call).await {
-            Ok(body) => (body, true),
-            Err(error) if error.kind() == GmailErrorKind::TooLarge => (
-                self.caller.json(Call::get(OPERATION, format!("messages/{id}?format=metadata"))).await?,
-                false,
-            ),
-            Err(error) => return Err(error),
+        let call = Call::get(OPERATION, format!("messages/{id}?format=raw")).at_most(most).or_its_start();
+        let answer = self.caller.answer(call).await?;
+        let unreadable = |reason| move || GmailError::new(OPERATION, GmailErrorKind::Unreadable, reason);
+        let (body, raw): (wire::MessageBody, _) = if answer.is_whole {
+            let body: wire::MessageBody = self.caller.parse(OPERATION, &answer.body)?;
+            let raw = body.raw.as_deref().map_or_else(|| Some(body.head()), push::decode);
+            let raw = raw.ok_or_else(unreadable("the mail is not base64"))?;
+            (body, raw)
+        } else {
+            // What Gmail says about the mail may stand behind the part that was read.
+            let call = Call::get(OPERATION, format!("messages/{id}?format=metadata"));
+            let body: wire::MessageBody = self.caller.json(call).await?;
+            let raw = wire::start_of_raw(&answer.body).unwrap_or_else(|| body.head());
+            (body, raw)
         };
-        let raw = match &body.raw {
-            Some(raw) if whole => push::decode(raw),
-            _ => Some(body.head()),
-        };
-        let raw = raw.ok_or_else(|| {
-            GmailError::new(OPERATION, GmailErrorKind::Unreadable, "the mail is not base64")
-        })?;
-        let content = Content::parse(&raw, &limits);
+        let is_cut = !answer.is_whole || raw.len() > limits.bytes;
         Ok(Mail {
             received_at: body.received_at(),
-            snippet: super::mime::one_line(&body.snippet, 1000),
-            content: Content { cut: content.cut || !whole, ..content },
+            snippet: super::text::one_line(&body.snippet, 1000),
+            content: Content::parse_start(&raw, is_cut, &limits),
             id: body.id,
             thread: body.thread_id,
             labels: body.label_ids,

@@ -275,7 +275,7 @@ fn address(mailbox: &Mailbox) -> Address<'_> {
 fn reply_subject(subject: &str) -> String {
     let answers = subject.get(..3).is_some_and(|start| start.eq_ignore_ascii_case("re:"));
     let subject = if answers { subject.to_owned() } else { format!("Re: {subject}") };
-    super::mime::one_line(&subject, Draft::MAX_LINE)
+    super::text::one_line(&subject, Draft::MAX_LINE)
 }
 
 /// What came before and the mail itself (RFC 5322, section 3.6.4): the first and the last where

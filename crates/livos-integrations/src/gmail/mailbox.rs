@@ -50,7 +50,7 @@ impl Mailbox {
     /// From a mail, where anything may stand: the name is brought into shape, and what has no
     /// usable address is none.
     pub(super) fn lenient(name: Option<&str>, address: &str) -> Option<Self> {
-        let name = name.map(|name| super::mime::one_line(name, Self::MAX_NAME));
+        let name = name.map(|name| super::text::one_line(name, Self::MAX_NAME));
         Self::new(name.as_deref(), address.trim()).ok()
     }
 

@@ -44,11 +44,13 @@ mod client;
 mod compose;
 mod config;
 mod error;
+mod html;
 mod id;
 mod mailbox;
 mod mime;
 mod push;
 mod read;
+mod text;
 mod watch;
 mod wire;
 
@@ -59,7 +61,7 @@ pub use self::{
     error::{ConsentNeeded, GmailError, GmailErrorKind},
     id::{AttachmentId, HistoryId, InvalidId, LabelId, MessageId, ThreadId},
     mailbox::{InvalidMailbox, Mailbox},
-    mime::{Attached, Content, MailLimits},
+    mime::{Attached, Content, Cut, MailLimits},
     push::{NotANotification, Notification},
     read::{
         Armed, AttachmentInfo, Found, HistoryPage, Label, Mail, MessageRef, PageToken, Profile, Search,

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use super::{
     AttachmentId, HistoryId, LabelId, MessageId, ThreadId,
     id::number,
-    mime::one_line,
     read::{AttachmentInfo, Profile, Summary},
+    text::one_line,
 };
 
 #[derive(Deserialize)]
@@ -120,6 +120,20 @@ impl MessageBody {
         head.extend_from_slice(b"\r\n");
         head
     }
+}
+
+/// The beginning of a mail, from the beginning of an answer with `raw` in it that was too long to be
+/// read whole.
+pub(super) fn start_of_raw(answer: &[u8]) -> Option<Vec<u8>> {
+    // Quotes inside of a value are escaped, so this is the name of the field.
+    const NAME: &[u8] = b"\"raw\"";
+    let at = answer.windows(NAME.len()).position(|name| name == NAME)? + NAME.len();
+    let value = answer.get(at..)?.trim_ascii_start().strip_prefix(b":")?;
+    let value = value.trim_ascii_start().strip_prefix(b"\"")?;
+    let is_data = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_+/".contains(byte);
+    let end = value.iter().position(|byte| !is_data(byte)).unwrap_or(value.len());
+    // A group of four that was cut in the middle is left out.
+    super::push::decode(std::str::from_utf8(value.get(..end / 4 * 4)?).ok()?)
 }
 
 impl From<MessageBody> for Summary {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use livos_integrations::gmail::{
-    ConsentNeeded, Draft, Gmail, GmailConfig, GmailErrorKind, LabelId, MailLimits, Mailbox, MessageId,
+    ConsentNeeded, Cut, Draft, Gmail, GmailConfig, GmailErrorKind, LabelId, MailLimits, Mailbox, MessageId,
     ReplyTo, Search,
 };
 use livos_twins::{
@@ -46,7 +46,7 @@ async fn a_mail_is_read_with_what_it_says() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_huge_mail_comes_with_its_headers_and_its_attachments_can_be_fetched() {
+async fn a_huge_mail_comes_with_its_text_and_its_attachments_can_be_fetched() {
     let provider = provider(Config::default());
     let huge = LETTER.replace("JVBERg==", &"QUFB".repeat(300_000));
     let delivered = id(&provider.deliver(huge));
@@ -56,8 +56,10 @@ async fn a_huge_mail_comes_with_its_headers_and_its_attachments_can_be_fetched()
     let mail = gmail.read(&delivered).await.unwrap();
     assert_eq!(
         (mail.content.subject.as_str(), mail.content.cut, mail.content.text.as_str()),
-        ("Lunch", true, "")
+        ("Lunch", true, "Today, schön?")
     );
+    assert_eq!(mail.content.cuts, [Cut::Mail(300_000)]);
+    assert!(mail.content.attachments.is_empty(), "half a file is none");
     assert_eq!(mail.content.message_id.as_deref(), Some("1@example.org"));
     let attached = gmail.attachments(&delivered).await.unwrap();
     assert_eq!(

@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use super::{impersonation, text::one_line};
+
 /// A name, where there is one, and an address.
 ///
 /// ```
@@ -50,7 +52,7 @@ impl Mailbox {
     /// From a mail, where anything may stand: the name is brought into shape, and what has no
     /// usable address is none.
     pub(super) fn lenient(name: Option<&str>, address: &str) -> Option<Self> {
-        let name = name.map(|name| super::text::one_line(name, Self::MAX_NAME));
+        let name = name.map(|name| one_line(name, Self::MAX_NAME));
         Self::new(name.as_deref(), address.trim()).ok()
     }
 
@@ -64,6 +66,20 @@ impl Mailbox {
         &self.address
     }
 
+    /// Whether the name could make a reader take the mail for somebody else's: it holds an address
+    /// or a domain that is not the real one, or letters that imitate those of another script.
+    ///
+    /// ```
+    /// use livos_integrations::gmail::Mailbox;
+    ///
+    /// let claims = |name| Mailbox::new(Some(name), "evil@bad.example").unwrap().has_misleading_name();
+    /// assert!(claims("ceo@corp.example") && claims("Your bank (bank.example)") && !claims("Dr. Eve"));
+    /// ```
+    pub fn has_misleading_name(&self) -> bool {
+        let Some(name) = &self.name else { return false };
+        impersonation::is_misleading(name, &self.address)
+    }
+
     /// Whether mail to both goes to the same place, as far as one can tell: without regard to case.
     pub fn is_same_place(&self, address: &str) -> bool {
         self.address.to_lowercase() == address.to_lowercase()
@@ -71,9 +87,12 @@ impl Mailbox {
 }
 
 impl fmt::Display for Mailbox {
-    /// For people; a header is written by [`super::Draft`].
+    /// For people; a header is written by [`super::Draft`]. A misleading name is in quotes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.name {
+            Some(name) if self.has_misleading_name() => {
+                write!(f, "\"{}\" <{}>", name.replace('"', "'"), self.address)
+            }
             Some(name) => write!(f, "{name} <{}>", self.address),
             None => f.write_str(&self.address),
         }
@@ -113,5 +132,13 @@ mod tests {
             Mailbox::MAX_NAME
         );
         assert_eq!(Mailbox::lenient(None, "nobody"), None);
+    }
+
+    #[test]
+    fn a_misleading_name_is_shown_as_a_claim() {
+        let shown = |name| Mailbox::new(Some(name), "evil@bad.example").unwrap().to_string();
+        assert_eq!(shown("ceo@corp.example"), "\"ceo@corp.example\" <evil@bad.example>");
+        assert_eq!(shown("a\" <b@c.d>"), "\"a' <b@c.d>\" <evil@bad.example>");
+        assert_eq!(shown("Eve"), "Eve <evil@bad.example>");
     }
 }

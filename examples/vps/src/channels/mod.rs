@@ -19,8 +19,4 @@ mod sentence;
 mod telegram;
 mod texts;
 
-pub use self::{
-    config::ChannelsConfig,
-    feature::Channels,
-    news::{News, plain},
-};
+pub use self::{config::ChannelsConfig, feature::Channels, news::News};

@@ -97,31 +97,3 @@ async fn tell(lease: &Job, device: &Device, text: &str, desk: &Desk, outbox: &Ou
     let told = deliver(&*outlet, outbox, &name, DeliverConfig::default(), say).await;
     told.map_or_else(|error| error.outcome(), |()| Outcome::Done)
 }
-
-/// A text that somebody else wrote, on one line and without markup: nothing in it has a style, or
-/// is a link that leads elsewhere than it says.
-pub fn plain(text: &str, longest: usize) -> String {
-    let allowed = |c: char| c.is_alphanumeric() || " .,:;!?'\"-+/€$%&()=@".contains(c);
-    let kept: String =
-        text.chars().map(|c| if c.is_whitespace() { ' ' } else { c }).filter(|c| allowed(*c)).collect();
-    let words = kept.split_whitespace().collect::<Vec<_>>().join(" ");
-    match words.char_indices().nth(longest) {
-        Some((end, _)) => format!("{}…", words[..end].trim_end()),
-        None => words,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_somebody_else_wrote_is_one_short_line_without_markup() {
-        assert_eq!(
-            plain("Re: [offer](http://x.test) *now*\r\n\u{202e}<@1>", 80),
-            "Re: offer(http://x.test) now @1"
-        );
-        assert_eq!(plain("Grüße, 20 % auf alles", 10), "Grüße, 20…");
-        assert_eq!(plain("\n \u{200b}", 10), "");
-    }
-}

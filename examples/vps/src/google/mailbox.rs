@@ -24,7 +24,7 @@ use livos_integrations::{
 };
 use tower::{BoxError, Layer, service_fn};
 
-use super::{config::GmailSection, headline::headline};
+use super::config::GmailSection;
 use crate::{channels::News, durable::Durable, http};
 
 /// Mails that are looked at at one time. Gmail answers a few calls of one user, and the queue has
@@ -225,7 +225,7 @@ impl Clerk {
             return Ok(Outcome::Done);
         }
         let event = format!("mail/{}/{}", job.account, job.message);
-        Ok(match self.news.tell(&headline(&summary), Some(event)).await {
+        Ok(match self.news.tell(&summary.headline(), Some(event)).await {
             Ok(()) => Outcome::Done,
             Err(error) => Outcome::Retry { after: None, reason: error.to_string() },
         })

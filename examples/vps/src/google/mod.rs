@@ -10,7 +10,6 @@
 mod config;
 mod feature;
 mod grant;
-mod headline;
 mod mailbox;
 mod routes;
 

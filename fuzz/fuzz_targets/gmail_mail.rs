@@ -11,7 +11,8 @@ fuzz_target!(|data: &[u8]| {
     let mail = Content::parse(data, &limits);
     assert!(mail.text.len() <= limits.text && mail.attachments.len() <= limits.attachments);
     assert!(mail.subject.len() <= limits.line && !mail.subject.chars().any(char::is_control));
-    let is_unseen = |c: char| c.is_control() && !matches!(c, '\n' | '\t') || matches!(c, '\u{202a}'..='\u{202e}');
+    let is_unseen =
+        |c: char| c.is_control() && !matches!(c, '\n' | '\t') || matches!(c, '\u{202a}'..='\u{202e}');
     assert!(!mail.text.contains(is_unseen), "{:?}", mail.text);
     assert_eq!(mail.cut, !mail.cuts.is_empty());
     // The same bytes as HTML: no tag is left of it, and what fits is not cut.

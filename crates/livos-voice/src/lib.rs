@@ -21,6 +21,8 @@ pub mod line;
 pub mod meter;
 pub mod pipeline;
 pub mod stt;
+#[cfg(any(test, feature = "test-util"))]
+pub mod testing;
 pub mod transport;
 pub mod tts;
 pub mod turn;

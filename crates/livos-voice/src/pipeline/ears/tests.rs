@@ -46,6 +46,7 @@ fn drain(ears: &mut Ears, now: Instant, rows: &mut Vec<(u64, String)>, passed: &
     while let Some(output) = ears.poll_output() {
         let row = match output {
             EarsOutput::Audio(frame) => {
+                assert_eq!(frame.format(), AudioFormat::SPEECH);
                 *passed += frame.duration();
                 continue;
             }

@@ -19,10 +19,11 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
-use futures_util::{SinkExt, StreamExt, stream};
+use futures_util::{SinkExt, StreamExt};
 use livos_core::{
-    conversation::{ConversationId, Finish, Heard, Inbound, Reply, ReplyControl, ReplyError, ReplyEvent},
+    conversation::{ConversationId, Inbound, Reply, ReplyError, Speaker},
     secret::Secret,
+    user::UserId,
 };
 use livos_voice::{
     connect,
@@ -75,16 +76,8 @@ impl Path {
     }
 }
 
-struct Forgetful;
-
-impl ReplyControl for Forgetful {
-    fn commit(&mut self) {}
-    fn heard(&mut self, _: Heard) {}
-}
-
 async fn answer(_: Inbound) -> Result<Reply, ReplyError> {
-    let text = ReplyEvent::Text("This answer has no end, because the bench goes on.".into());
-    Ok(Reply::new(stream::iter([Ok(text), Ok(ReplyEvent::Finished(Finish::Complete))]), Forgetful))
+    Ok(Reply::from_text("This answer has no end, because the bench goes on."))
 }
 
 type Peer = WebSocketStream<DuplexStream>;
@@ -150,7 +143,11 @@ fn run_session(
         let socket = tokio_tungstenite::accept_async_with_config(server, Some(websocket::config()))
             .await
             .expect("a browser");
-        let config = SessionConfig::new(ConversationId::try_from("bench").expect("an id"));
+        let config = SessionConfig::new(
+            ConversationId::try_from("bench").expect("an id"),
+            Speaker::Owner,
+            UserId::owner(),
+        );
         let session = VoiceSession::new(Arc::new(stt), Arc::new(tts), tower::service_fn(answer), config);
         // Every window is speech, so that the gate is open and each frame takes the whole path; the
         // default detector is paid for in full.

@@ -16,7 +16,7 @@ use livos_agent::{
         anthropic::{Anthropic, AnthropicConfig},
     },
 };
-use livos_core::{conversation::Channel, http::HttpClient, secret::Secret};
+use livos_core::{conversation::Channel, http::HttpClient, secret::Secret, user::UserId};
 use livos_fuzz::peer;
 use tower::service_fn;
 
@@ -35,7 +35,7 @@ fuzz_target!(|data: &[u8]| {
         });
         let client =
             Anthropic::new(AnthropicConfig::new(Secret::new(KEY)), HttpClient::new(server)).expect("valid");
-        let request = ModelRequest::new(vec![Message::user("hello")], Channel::Voice);
+        let request = ModelRequest::new(vec![Message::user("hello")], Channel::Voice, UserId::owner());
         let events: Vec<_> = client.answer(request).collect().await;
         let last = events.last().expect("an answer ends with its end or with an error");
         assert!(matches!(last, Err(_) | Ok(ModelEvent::Finished(_))), "{last:?}");

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use http_body_util::Full;
 use libfuzzer_sys::fuzz_target;
-use livos_core::{conversation::Speaker, secret::Secret};
+use livos_core::{conversation::Speaker, secret::Secret, user::UserId};
 use livos_integrations::sender::Outlet;
 use livos_integrations::telegram::{self, Bot, Incoming, TelegramConfig, TelegramOutlet, User};
 
@@ -23,7 +23,7 @@ fuzz_target!(|data: &[u8]| {
     if let (Ok(update), Some(me)) = (telegram::update(data), me())
         && let Some(said) = Incoming::of(&update, &me)
     {
-        assert!(said.inbound(42, Speaker::GroupMember).is_ok(), "numbers make an id");
+        assert!(said.inbound(42, Speaker::GroupMember, UserId::owner()).is_ok(), "numbers make an id");
     }
 
     let Some((kind, body)) = data.split_first() else { return };

@@ -96,7 +96,8 @@ async fn row(name: &str, queue: Arc<dyn Queue>, senders: u64, args: &Args) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = tokio::spawn(serve(listener, intake));
-    let (drain, signal) = Drain::new();
+    let drain = Drain::new();
+    let signal = drain.signal();
     let pause = Duration::from_millis(args.agent_ms);
     let agent = tower::service_fn(move |_: Job| async move {
         tokio::time::sleep(pause).await;

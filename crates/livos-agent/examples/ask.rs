@@ -10,8 +10,9 @@ use livos_agent::{
     model::anthropic::{Anthropic, AnthropicConfig},
 };
 use livos_core::{
-    conversation::{Channel, ConversationId, Heard, Inbound, ReplyEvent},
+    conversation::{Channel, ConversationId, Heard, Inbound, ReplyEvent, Speaker},
     secret::Secret,
+    user::UserId,
 };
 use tower::ServiceExt;
 
@@ -25,7 +26,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let agent = Agent::new(Anthropic::over_tls(config)?, AgentConfig::default());
 
     let question = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
-    let inbound = Inbound::new(ConversationId::try_from("ask")?, Channel::Chat, question);
+    let conversation = ConversationId::try_from("ask")?;
+    let inbound = Inbound::new(conversation, Channel::Chat, Speaker::Owner, UserId::owner(), question);
     let mut reply = agent.oneshot(inbound).await?;
     reply.commit();
     let (mut shown, mut out) = (String::new(), std::io::stdout());

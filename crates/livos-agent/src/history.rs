@@ -23,6 +23,11 @@ pub struct HistoryConfig {
     pub tokens: u64,
 }
 
+livos_core::with_fields!(HistoryConfig {
+    with_messages => messages: usize,
+    with_tokens => tokens: u64,
+});
+
 impl Default for HistoryConfig {
     fn default() -> Self {
         Self { messages: 400, tokens: 100_000 }

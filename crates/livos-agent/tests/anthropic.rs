@@ -17,9 +17,10 @@ use livos_agent::{
 use livos_core::{
     conversation::{
         Channel, ConversationId, Finish, Heard, Inbound, Reply, ReplyError, ReplyErrorKind, ReplyEvent,
-        TokenUsage,
+        Speaker, TokenUsage,
     },
     secret::Secret,
+    user::UserId,
 };
 use livos_twins::{
     Twin as _,
@@ -45,11 +46,15 @@ fn client(config: AnthropicConfig) -> Anthropic {
     Anthropic::over_tls(config).unwrap()
 }
 
+fn request(said: &str, channel: Channel) -> ModelRequest {
+    ModelRequest::new(vec![Message::user(said)], channel, UserId::owner())
+}
+
 type Answered = (String, Option<TokenUsage>, Result<Finish, ReplyError>);
 
 /// The text of an answer, its last figures, and how it ended.
 async fn answer(client: &Anthropic, said: &str, channel: Channel) -> Answered {
-    let mut events = client.answer(ModelRequest::new(vec![Message::user(said)], channel));
+    let mut events = client.answer(request(said, channel));
     let (mut text, mut usage) = (String::new(), None);
     loop {
         match events.next().await.expect("an answer ends with its end or with an error") {
@@ -104,7 +109,7 @@ async fn dropping_an_answer_ends_it_at_the_provider() {
     let (provider, config) = provider(twin::Config::default()).await;
     provider.break_next(Break::Mute);
     let client = client(config);
-    let mut events = client.answer(ModelRequest::new(vec![Message::user("tell me a story")], Channel::Voice));
+    let mut events = client.answer(request("tell me a story", Channel::Voice));
     while !matches!(events.next().await.unwrap().unwrap(), ModelEvent::Text(_)) {}
     assert_eq!(provider.stats().aborted, 0);
     drop(events);
@@ -174,7 +179,8 @@ async fn a_model_does_not_think_before_it_speaks() {
 
 async fn ask(agent: &Agent<Anthropic>, said: &str) -> Reply {
     let id = ConversationId::try_from("test").unwrap();
-    agent.clone().oneshot(Inbound::new(id, Channel::Voice, said)).await.unwrap()
+    let inbound = Inbound::new(id, Channel::Voice, Speaker::Owner, UserId::owner(), said);
+    agent.clone().oneshot(inbound).await.unwrap()
 }
 
 async fn first_words(reply: &mut Reply) -> Result<String, ReplyError> {

@@ -14,7 +14,8 @@ use livos_core::{drain::Drain, supervise::Supervisor};
 
 /// Runs a task that fails `failures` times and then works, and answers how often it was started.
 async fn run(failures: u32) -> u32 {
-    let (supervisor, (drain, signal)) = (Supervisor::new(), Drain::new());
+    let (supervisor, drain) = (Supervisor::new(), Drain::new());
+    let signal = drain.signal();
     let (starts, (worked, works)) = (Arc::new(AtomicU32::new(0)), tokio::sync::watch::channel(false));
     let (count, stop) = (Arc::clone(&starts), signal.clone());
     supervisor.spawn_restarting("fragile", signal, move || {

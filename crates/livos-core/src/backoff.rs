@@ -3,8 +3,6 @@
 
 use std::time::Duration;
 
-use rand::{Rng, SeedableRng, rngs::SmallRng};
-
 /// How waits grow.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
@@ -20,6 +18,12 @@ pub struct BackoffConfig {
     pub jitter: f64,
 }
 
+crate::with_fields!(BackoffConfig {
+    with_first => first: Duration,
+    with_longest => longest: Duration,
+    with_jitter => jitter: f64,
+});
+
 impl Default for BackoffConfig {
     fn default() -> Self {
         Self { first: Duration::from_secs(1), longest: Duration::from_secs(30), jitter: 0.5 }
@@ -31,13 +35,13 @@ impl Default for BackoffConfig {
 pub struct Backoff {
     config: BackoffConfig,
     next: Duration,
-    random: SmallRng,
+    random: Random,
 }
 
 impl Backoff {
     /// Waits by `config`, jittered from `seed`. A jitter outside 0 to 1 is brought into it.
     pub fn new(config: BackoffConfig, seed: u64) -> Self {
-        Self { config, next: config.first, random: SmallRng::seed_from_u64(seed) }
+        Self { config, next: config.first, random: Random(seed) }
     }
 
     /// The wait after so many failures, from 1, for who keeps no series: a job that is tried again
@@ -51,17 +55,34 @@ impl Backoff {
     pub fn next_delay(&mut self) -> Duration {
         let base = self.next.min(self.config.longest);
         self.next = (base * 2).min(self.config.longest);
-        base.mul_f64(1.0 - self.config.jitter.clamp(0.0, 1.0) * self.random.random::<f64>())
+        base.mul_f64(1.0 - self.config.jitter.clamp(0.0, 1.0) * self.random.next())
     }
 
     /// A wait drawn between zero and `longest`, outside the series.
     pub fn jitter_up_to(&mut self, longest: Duration) -> Duration {
-        longest.mul_f64(self.random.random())
+        longest.mul_f64(self.random.next())
     }
 
     /// Begins again with the first wait.
     pub fn reset(&mut self) {
         self.next = self.config.first;
+    }
+}
+
+/// SplitMix64 (<https://prng.di.unimi.it/splitmix64.c>): enough to spread waits, and no dependency.
+#[derive(Debug, Clone)]
+struct Random(u64);
+
+impl Random {
+    /// The next number from 0 up to 1.
+    fn next(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^= mixed >> 31;
+        // A double holds 53 bits exactly.
+        (mixed >> 11) as f64 / (1u64 << 53) as f64
     }
 }
 

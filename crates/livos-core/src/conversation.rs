@@ -100,8 +100,8 @@ pub struct Inbound {
     pub channel: Channel,
     /// Who said it.
     pub speaker: Speaker,
-    /// Whose usage the answer is. Set from the server's own state, like the speaker.
-    pub user: UserId,
+    /// Whose usage the answer is booked as. Set from the server's own state, like the speaker.
+    pub payer: UserId,
     /// What the speaker said.
     pub text: String,
     /// Text that came along and that nobody in the conversation wrote (a forwarded mail, a page):
@@ -110,28 +110,16 @@ pub struct Inbound {
 }
 
 impl Inbound {
-    /// A message of the owner with no untrusted text.
-    pub fn new(conversation: ConversationId, channel: Channel, text: impl Into<String>) -> Self {
-        Self {
-            conversation,
-            channel,
-            speaker: Speaker::Owner,
-            user: UserId::owner(),
-            text: text.into(),
-            untrusted: Vec::new(),
-        }
-    }
-
-    /// The same message, whose answer is counted as the usage of `user`.
-    pub fn of_user(mut self, user: UserId) -> Self {
-        self.user = user;
-        self
-    }
-
-    /// The same message, said by `speaker`.
-    pub fn from_speaker(mut self, speaker: Speaker) -> Self {
-        self.speaker = speaker;
-        self
+    /// A message with no untrusted text. Who speaks and who pays have no default: a channel that
+    /// forgot either would grant a stranger the owner's rights, or charge the owner.
+    pub fn new(
+        conversation: ConversationId,
+        channel: Channel,
+        speaker: Speaker,
+        payer: UserId,
+        text: impl Into<String>,
+    ) -> Self {
+        Self { conversation, channel, speaker, payer, text: text.into(), untrusted: Vec::new() }
     }
 }
 
@@ -238,6 +226,32 @@ pub struct Heard {
 
 /// The responder's side of a [`Reply`]: it is told what became of the reply. Dropping it cancels
 /// whatever still runs.
+///
+/// `()` is the control of a responder that keeps no history.
+///
+/// ```
+/// use std::sync::{Arc, Mutex};
+///
+/// use livos_core::conversation::{Heard, ReplyControl};
+///
+/// /// Appends what was heard to a history, once the turn is sure.
+/// struct Remember {
+///     history: Arc<Mutex<Vec<String>>>,
+///     committed: bool,
+/// }
+///
+/// impl ReplyControl for Remember {
+///     fn commit(&mut self) {
+///         self.committed = true;
+///     }
+///
+///     fn heard(&mut self, heard: Heard) {
+///         if self.committed {
+///             self.history.lock().unwrap().push(heard.text);
+///         }
+///     }
+/// }
+/// ```
 pub trait ReplyControl: Send {
     /// The turn is sure: the message may enter the history, and tools with effects may run. Called
     /// at most once.
@@ -245,6 +259,11 @@ pub trait ReplyControl: Send {
     /// What the listener heard; called at most once, after `commit`. A committed reply that is
     /// dropped without it was not heard at all.
     fn heard(&mut self, heard: Heard);
+}
+
+impl ReplyControl for () {
+    fn commit(&mut self) {}
+    fn heard(&mut self, _: Heard) {}
 }
 
 type EventStream = Pin<Box<dyn Stream<Item = Result<ReplyEvent, ReplyError>> + Send>>;
@@ -267,6 +286,26 @@ impl Reply {
         Self { events: Box::pin(events), control: Box::new(control) }
     }
 
+    /// A whole answer that is known beforehand, of which nothing is remembered.
+    ///
+    /// ```
+    /// use futures_util::StreamExt;
+    /// use livos_core::conversation::{Finish, Reply, ReplyEvent};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let events: Vec<_> = Reply::from_text("Not today.").map(Result::unwrap).collect().await;
+    /// assert_eq!(
+    ///     events,
+    ///     [ReplyEvent::Text("Not today.".into()), ReplyEvent::Finished(Finish::Complete)]
+    /// );
+    /// # }
+    /// ```
+    pub fn from_text(text: impl Into<String>) -> Self {
+        let events = [ReplyEvent::Text(text.into()), ReplyEvent::Finished(Finish::Complete)];
+        Self::new(Known(events.into_iter()), ())
+    }
+
     /// Makes the reply final; see [`ReplyControl::commit`].
     pub fn commit(&mut self) {
         self.control.commit();
@@ -275,6 +314,17 @@ impl Reply {
     /// Tells what the listener heard; see [`ReplyControl::heard`].
     pub fn heard(&mut self, heard: Heard) {
         self.control.heard(heard);
+    }
+}
+
+/// Events that are all known.
+struct Known(std::array::IntoIter<ReplyEvent, 2>);
+
+impl Stream for Known {
+    type Item = Result<ReplyEvent, ReplyError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Poll::Ready(self.0.next().map(Ok))
     }
 }
 

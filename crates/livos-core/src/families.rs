@@ -9,6 +9,7 @@ pub fn families() -> Vec<Family> {
         &[crate::store::GUARDS],
         #[cfg(feature = "redis")]
         &crate::queue::FAMILIES,
+        #[cfg(feature = "usage")]
         &crate::usage::FAMILIES,
     ];
     families.concat()

@@ -21,6 +21,11 @@ pub struct KeepAliveConfig {
     pub mute_after: Duration,
 }
 
+crate::with_fields!(KeepAliveConfig {
+    with_interval => interval: Duration,
+    with_mute_after => mute_after: Duration,
+});
+
 impl Default for KeepAliveConfig {
     fn default() -> Self {
         Self { interval: Duration::from_secs(4), mute_after: Duration::from_secs(5) }

@@ -1,4 +1,5 @@
 #![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod backoff;
 pub mod bell;
@@ -14,18 +15,22 @@ mod families;
 pub mod http;
 pub mod keep_alive;
 pub mod machine;
+mod macros;
 pub mod manual;
 pub mod queue;
 pub mod reconnect;
 #[cfg(feature = "redis")]
 pub mod redis;
+#[cfg(feature = "seal")]
 pub mod seal;
 pub mod secret;
 pub mod store;
+#[cfg(feature = "supervise")]
 pub mod supervise;
 #[cfg(any(test, feature = "test-util"))]
 pub mod testing;
 pub mod time;
+#[cfg(feature = "usage")]
 pub mod usage;
 pub mod user;
 

@@ -87,12 +87,18 @@ impl std::str::FromStr for UtcDay {
 
     /// Reads what `Display` writes, for the years 0 to 9999.
     fn from_str(text: &str) -> Result<Self, InvalidDay> {
-        let date: jiff::civil::Date = text.parse().map_err(|_| InvalidDay(()))?;
-        let start = date.to_zoned(jiff::tz::TimeZone::UTC).map_err(|_| InvalidDay(()))?;
-        let day = Timestamp(start.timestamp().as_millisecond()).day();
-        // What the library reads is more than what is written here: times, signs and weeks are not
-        // dates.
-        if day.to_string() == text { Ok(day) } else { Err(InvalidDay(())) }
+        let mut parts = text.splitn(3, '-').map(|part| part.parse::<i64>().map_err(|_| InvalidDay(())));
+        let mut part = || parts.next().unwrap_or(Err(InvalidDay(())));
+        let (year, month, day) = (part()?, part()?, part()?);
+        // The inverse of `Display`. Only a date that exists, in the form that is written here, comes
+        // out of the round trip as it was.
+        let (shifted_year, month_from_march) =
+            if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+        let (era, year_of_era) = (shifted_year.div_euclid(400), shifted_year.rem_euclid(400));
+        let day_of_year = (153 * month_from_march.clamp(0, 11) + 2) / 5 + day.clamp(1, 31) - 1;
+        let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+        let found = Self(era.clamp(-1, 25) * 146_097 + day_of_era - 719_468);
+        if found.to_string() == text { Ok(found) } else { Err(InvalidDay(())) }
     }
 }
 

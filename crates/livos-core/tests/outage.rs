@@ -104,7 +104,8 @@ impl Rig {
         let queue = RedisQueue::new(redis.clone(), "load", bounds).unwrap();
         let gate = Gate::new(redis.clone(), breaker);
         let queue = Arc::new(SpillQueue::new(queue, gate, file, SystemClock, spill).await.unwrap());
-        let (drain, signal) = Drain::new();
+        let drain = Drain::new();
+        let signal = drain.signal();
         let (book, stop) = (Arc::default(), Arc::default());
         let mut rig = Self { server, folder, redis, queue, book, stop, tasks: Vec::new(), drain, signal };
         let (queue, signal) = (Arc::clone(&rig.queue), rig.signal.clone());

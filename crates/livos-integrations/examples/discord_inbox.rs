@@ -230,7 +230,8 @@ async fn main() -> Result<(), BoxError> {
     let watched = Arc::new(Watched { queue: queue.clone(), stop: Arc::clone(&stop) });
     let store = Arc::new(EmbeddedStore::new(file));
     let listener = Listener::new(config, connector, rest, watched, store, clock.clone());
-    let (_drain, signal) = Drain::new();
+    let drain = Drain::new();
+    let signal = drain.signal();
     tokio::try_join!(async { listener.run(signal).await.map_err(BoxError::from) }, work(queue, clock, stop))?;
     Ok(())
 }

@@ -24,7 +24,7 @@ use futures_util::stream;
 use http_body_util::Full;
 use livos_core::{
     bell::News,
-    conversation::{Finish, Heard, Reply, ReplyControl, ReplyError, ReplyEvent},
+    conversation::{Finish, Reply, ReplyError, ReplyEvent},
     drain::Drain,
     embedded::{Embedded, EmbeddedConfig},
     queue::{
@@ -69,14 +69,6 @@ impl Clock for Ahead {
     }
 }
 
-/// A reply that says one sentence.
-struct Nothing;
-
-impl ReplyControl for Nothing {
-    fn commit(&mut self) {}
-    fn heard(&mut self, _: Heard) {}
-}
-
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), BoxError> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -92,7 +84,8 @@ async fn main() -> Result<(), BoxError> {
     let store = Arc::new(EmbeddedStore::new(file));
     let bot = bot(url)?;
     let outbox = Outbox::new(Arc::<EmbeddedStore>::clone(&store), clock.clone());
-    let (_drain, signal) = Drain::new();
+    let drain = Drain::new();
+    let signal = drain.signal();
     let poller = Poller::new(bot.clone(), Arc::clone(&queue), store, clock.clone(), PollerConfig::default())?;
     tokio::select! {
         ended = poller.run(signal) => Ok(ended?),
@@ -137,7 +130,7 @@ async fn work(bot: Bot, queue: Arc<dyn Queue>, outbox: Outbox, clock: Ahead) -> 
         let reply = || async {
             let events =
                 [Ok::<_, ReplyError>(ReplyEvent::Text(answer)), Ok(ReplyEvent::Finished(Finish::Complete))];
-            Ok::<_, ReplyError>(Reply::new(stream::iter(events), Nothing))
+            Ok::<_, ReplyError>(Reply::new(stream::iter(events), ()))
         };
         deliver(&outlet, &outbox, &name, DeliverConfig::default(), reply).await?;
         fact("acking", said.update);

@@ -7,8 +7,9 @@
 
 use std::{f32::consts::TAU, sync::Arc, time::Duration};
 
-use livos_core::conversation::{
-    ConversationId, Finish, Heard, Inbound, Reply, ReplyControl, ReplyError, ReplyEvent,
+use livos_core::{
+    conversation::{ConversationId, Inbound, Reply, ReplyError, Speaker},
+    user::UserId,
 };
 use livos_voice::{
     audio::{AudioFormat, Frame},
@@ -93,27 +94,15 @@ impl TextToSpeech for Beeps {
     }
 }
 
-/// Keeps no history.
-struct Forgetful;
-
-impl ReplyControl for Forgetful {
-    fn commit(&mut self) {}
-    fn heard(&mut self, _: Heard) {}
-}
-
 async fn answer(inbound: Inbound) -> Result<Reply, ReplyError> {
-    let text = ReplyEvent::Text(format!("You said: {}", inbound.text));
-    Ok(Reply::new(
-        futures_util::stream::iter([Ok(text), Ok(ReplyEvent::Finished(Finish::Complete))]),
-        Forgetful,
-    ))
+    Ok(Reply::from_text(format!("You said: {}", inbound.text)))
 }
 
 /// Serves one client over any byte stream.
 async fn serve(io: impl AsyncRead + AsyncWrite + Unpin + Send, conversation: ConversationId) {
     match tokio_tungstenite::accept_async_with_config(io, Some(websocket::config())).await {
         Ok(socket) => {
-            let config = SessionConfig::new(conversation);
+            let config = SessionConfig::new(conversation, Speaker::Owner, UserId::owner());
             let session =
                 VoiceSession::new(Arc::new(Loudness), Arc::new(Beeps), tower::service_fn(answer), config);
             session.run(WebSocketTransport::new(socket)).await;

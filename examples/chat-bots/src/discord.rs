@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use livos_core::{conversation::Speaker, queue::Outcome, secret::Secret, time::SystemClock};
+use livos_core::{conversation::Speaker, queue::Outcome, secret::Secret, time::SystemClock, user::UserId};
 use livos_integrations::{
     discord::{
         CommandOption, DiscordOutlet, Event, JobConfig, Listener, ListenerConfig, OptionKind, Rest,
@@ -50,7 +50,7 @@ pub async fn channel(house: &House, tasks: &mut JoinSet<()>) -> Result<Channel, 
             if event.author().id.number() != ANNA {
                 return Outcome::Done;
             }
-            let inbound = match event.inbound(Speaker::Owner) {
+            let inbound = match event.inbound(Speaker::Owner, UserId::owner()) {
                 Ok(inbound) => inbound,
                 Err(error) => return Outcome::Dead { reason: error.to_string() },
             };

@@ -22,6 +22,7 @@ use livos_core::{
     secret::Secret,
     store::{EmbeddedStore, Store},
     time::SystemClock,
+    user::UserId,
 };
 use livos_integrations::{
     sender::{DeliverConfig, Outbox, deliver},
@@ -76,7 +77,7 @@ async fn telegram(house: &House, tasks: &mut JoinSet<()>) -> Result<Channel, Box
             if !known || !said.addressed || said.text.trim().is_empty() {
                 return Outcome::Done;
             }
-            let inbound = match said.inbound(bot.id(), Speaker::Owner) {
+            let inbound = match said.inbound(bot.id(), Speaker::Owner, UserId::owner()) {
                 Ok(inbound) => inbound,
                 Err(error) => return Outcome::Dead { reason: error.to_string() },
             };
@@ -106,7 +107,8 @@ async fn listen<T: Twin>(twin: T, tasks: &mut JoinSet<()>) -> Result<String, Box
 
 /// Lets people say `script` in every channel, and answers what was said and written.
 async fn app(script: &[&str]) -> Result<Vec<(String, String)>, BoxError> {
-    let (mut tasks, (drain, signal)) = (JoinSet::new(), Drain::new());
+    let (mut tasks, drain) = (JoinSet::new(), Drain::new());
+    let signal = drain.signal();
     let mut model = AnthropicConfig::new(Secret::new("no-key"));
     let twin = anthropic::Anthropic::new(anthropic::Config::default());
     model.base_url = listen(twin, &mut tasks).await?.parse()?;

@@ -146,7 +146,8 @@ async fn story(mailbox: &twin::Gmail, lines: &mut Receiver<String>, pause: Durat
 async fn main() -> Result<(), Failure> {
     let (mailbox, base_url) = mailbox().await?;
     let (lines, mut told) = channel(16);
-    let (drain, draining) = Drain::new();
+    let drain = Drain::new();
+    let draining = drain.signal();
     let watched = app(&base_url, mailbox.pushes(), Duration::from_secs(3), lines, draining);
     let story = async {
         for line in story(&mailbox, &mut told, Duration::from_secs(1)).await {
@@ -165,7 +166,8 @@ mod tests {
     async fn each_mail_is_answered_once_pushed_or_not() {
         let (mailbox, base_url) = mailbox().await.unwrap();
         let (lines, mut told) = channel(16);
-        let (drain, draining) = Drain::new();
+        let drain = Drain::new();
+        let draining = drain.signal();
         let pushes = mailbox.pushes();
         let watched = app(&base_url, pushes, Duration::from_secs(1), lines, draining);
         let story = async {

@@ -11,8 +11,9 @@ use livos_agent::{
     model::anthropic::{Anthropic, AnthropicConfig},
 };
 use livos_core::{
-    conversation::{Channel, ConversationId, Heard, Inbound, Reply, ReplyError, ReplyEvent},
+    conversation::{Channel, ConversationId, Heard, Inbound, Reply, ReplyError, ReplyEvent, Speaker},
     secret::Secret,
+    user::UserId,
 };
 use livos_twins::{anthropic, serve};
 use tower::{BoxError, Service, ServiceExt};
@@ -30,7 +31,8 @@ where
     S: Service<Inbound, Response = Reply, Error = ReplyError>,
 {
     let conversation = ConversationId::try_from("terminal")?;
-    let inbound = Inbound::new(conversation, Channel::Chat, question);
+    let (speaker, payer) = (Speaker::Owner, UserId::owner());
+    let inbound = Inbound::new(conversation, Channel::Chat, speaker, payer, question);
     let mut reply = agent.ready().await?.call(inbound).await?;
     // Until it is committed, a reply can be dropped and leaves nothing in the history.
     reply.commit();

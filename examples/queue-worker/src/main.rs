@@ -66,7 +66,8 @@ async fn main() -> Result<(), BoxError> {
         let news = if enqueue(&*queue, &text).await? { "enqueued" } else { "known" };
         print(&format!("{news}: {text}"));
     }
-    let (drain, signal) = Drain::new();
+    let drain = Drain::new();
+    let signal = drain.signal();
     let mut termination = Termination::listen()?;
     let working = tokio::spawn(worker(queue, service_fn(work)).run(signal));
     termination.next().await?;
@@ -104,7 +105,8 @@ mod tests {
                 Err(error) => Outcome::Dead { reason: error.to_string() },
             }))
         });
-        let (drain, signal) = Drain::new();
+        let drain = Drain::new();
+        let signal = drain.signal();
         let working = tokio::spawn(worker(Arc::clone(&queue), note).run(signal));
         let mut jobs = [seen.recv().await.unwrap(), seen.recv().await.unwrap()];
         jobs.sort_unstable();

@@ -74,7 +74,8 @@ fn features(document: &mut Document<'_>) -> Result<Vec<Box<dyn Feature>>, Config
 pub async fn run(config: Config) -> Result<ExitCode, BoxError> {
     let (manager, mut signals) = (ops::manager()?, Termination::listen()?);
     let metrics = PrometheusBuilder::new().install_recorder()?;
-    let (supervisor, load, (drain, signal)) = (Supervisor::new(), Load::new(), Drain::new());
+    let (supervisor, load, drain) = (Supervisor::new(), Load::new(), Drain::new());
+    let signal = drain.signal();
     let memory = ops::watch_config(&config.ops.memory);
     let drain_timeout = config.server.drain_timeout;
     let listener = listen(config.server.listen).await?;

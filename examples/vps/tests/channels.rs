@@ -7,7 +7,7 @@ mod common;
 
 use std::path::Path;
 
-use common::{Answer, Server, once, twin, wait_for};
+use common::{Answer, Server, once, turns, twin, wait_for};
 use livos_twins::{discord, telegram, tones};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -122,7 +122,10 @@ fn a_stranger_pairs_with_a_code_is_remembered_and_is_a_stranger_again_once_revok
     twin.say(ANNA, HELLO);
     messages(&server, "stranger", 1);
     // The other one stays.
+    let owners = turns(&server, "owner");
     ben.is_told(HELLO, ANSWER);
+    wait_for("a paired person's answer is booked on that person", || turns(&server, "telegram:8") == 1);
+    assert_eq!(turns(&server, "owner"), owners, "and not on the owner");
     assert_eq!(anna.heard().len(), before + 1, "she was told how to pair less than an hour ago");
     assert_eq!(server.authorized("DELETE", "/v1/pairing/devices", &[], "").status, 204);
     assert_eq!(devices(&server), Vec::<Value>::new());

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Server, bare};
+use common::{Server, bare, turns, wait_for};
 use livos_twins::webhooks::{Account, Provider};
 
 const CONFIG: &str = r#"
@@ -44,6 +44,8 @@ fn a_delivery_is_worked_on_once_and_a_forged_one_never() {
         "nothing is there, and a stranger is not told"
     );
     server.metrics_when(|metrics| metrics.contains("livos_webhook_worked_total{provider=\"github\"} 2"));
+    wait_for("the work is booked on the endpoint", || turns(&server, "hook:repo") == 2);
+    assert_eq!(turns(&server, "owner"), 0, "who sends deliveries does not spend what is the owner's");
     let log = server.stop();
     assert_eq!(log.matches("the agent worked on a delivery").count(), 2, "{log}");
 }

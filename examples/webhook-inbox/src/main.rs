@@ -98,7 +98,8 @@ async fn main() -> Result<(), BoxError> {
     };
     let file = Embedded::open(file, EmbeddedConfig::default())?;
     let queue: Arc<dyn Queue> = Arc::new(EmbeddedQueue::new(file, QueueConfig::default()));
-    let (drain, signal) = Drain::new();
+    let drain = Drain::new();
+    let signal = drain.signal();
     let worker =
         Worker::new(Arc::clone(&queue), tower::service_fn(work), SystemClock, WorkerConfig::default());
     let working = tokio::spawn(worker.run(signal));

@@ -25,6 +25,11 @@ pub struct MeteredConfig {
     pub price: Option<ModelPrice>,
 }
 
+livos_core::with_fields!(MeteredConfig {
+    with_overhead => overhead: u64,
+    with_price => price: Option<ModelPrice>,
+});
+
 impl MeteredConfig {
     /// For a model that may write so much, is told nothing about itself, and costs nothing.
     pub fn new(max_output: u64) -> Self {
@@ -80,7 +85,7 @@ impl<M: Model> Metered<M> {
     /// Reserves, and asks once that is done.
     async fn ask(&self, request: ModelRequest) -> Result<Counted<M>, ReplyError> {
         let sent = self.config.overhead + self.config.estimate(&request);
-        let hold = self.hold(&request.user, self.config.most(sent)).await;
+        let hold = self.hold(&request.payer, self.config.most(sent)).await;
         let hold = hold.map_err(|error| error.into_reply_error(self.usage.now()))?;
         let said = request.messages.last().map_or(0, |message| message.text.chars().count() as u64);
         let bill = Bill {
@@ -92,7 +97,7 @@ impl<M: Model> Metered<M> {
             written: 0,
             failed: false,
         };
-        let user = request.user.clone();
+        let user = request.payer.clone();
         Ok(Counted { stream: self.model.answer(request), bill, next: Some((self.clone(), user)) })
     }
 
@@ -268,34 +273,25 @@ mod tests {
     };
 
     use super::*;
-    use crate::message::Message;
-
-    /// Answers with the next script, and counts how often it was asked.
-    struct Scripted(Mutex<Vec<Vec<Result<ModelEvent, ReplyError>>>>, Mutex<u32>);
-
-    impl Model for Scripted {
-        fn answer(&self, _: ModelRequest) -> ModelStream {
-            *self.1.lock().unwrap() += 1;
-            let script = self.0.lock().unwrap().remove(0);
-            // Like a connection, it stays open after what it has to say.
-            Box::pin(stream::iter(script).chain(stream::pending()))
-        }
-    }
+    use crate::{
+        message::Message,
+        testing::{Script, ScriptedModel},
+    };
 
     struct Rig {
-        model: Metered<Scripted>,
+        model: Metered<ScriptedModel>,
         usage: Usage,
         books: Bookkeeper,
     }
 
-    fn rig(limits: Limits, scripts: Vec<Vec<Result<ModelEvent, ReplyError>>>) -> Rig {
+    fn rig(limits: Limits, scripts: Vec<Script>) -> Rig {
         let store = EmbeddedStore::new(Embedded::in_memory(EmbeddedConfig::default()).unwrap());
         let mut config = UsageConfig::default();
         config.limits = limits;
         let (usage, books) = Usage::new(Arc::new(store), config);
         let mut config = MeteredConfig::new(100);
         config.price = Prices::default().model("claude-haiku-4-5");
-        let scripted = Scripted(Mutex::new(scripts), Mutex::default());
+        let scripted = ScriptedModel::new(scripts).staying_open();
         Rig { model: Metered::new(scripted, usage.clone(), config), usage, books }
     }
 
@@ -309,7 +305,11 @@ mod tests {
         }
 
         fn ask(&self) -> ModelStream {
-            self.model.answer(ModelRequest::new(vec![Message::user("count to three")], Channel::Chat))
+            self.model.answer(ModelRequest::new(
+                vec![Message::user("count to three")],
+                Channel::Chat,
+                UserId::owner(),
+            ))
         }
 
         async fn tally(&mut self) -> Tally {
@@ -370,8 +370,8 @@ mod tests {
         let mut second = rig.ask();
         second.next().await.unwrap().unwrap();
         assert_eq!(turns(&rig).await, 2, "nothing was reserved for it anew");
-        let mut long =
-            rig.model.answer(ModelRequest::new(vec![Message::user("word ".repeat(500))], Channel::Chat));
+        let long = vec![Message::user("word ".repeat(500))];
+        let mut long = rig.model.answer(ModelRequest::new(long, Channel::Chat, UserId::owner()));
         long.next().await.unwrap().unwrap();
         assert_eq!(turns(&rig).await, 3);
         drop((first, second, long));
@@ -442,6 +442,6 @@ mod tests {
                 }
             }
         }
-        assert_eq!(*rig.model.model.1.lock().unwrap(), 1);
+        assert_eq!(rig.model.model.requests().len(), 1);
     }
 }

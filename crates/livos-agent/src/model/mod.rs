@@ -1,6 +1,8 @@
 //! A model, whoever runs it.
 
+#[cfg(feature = "anthropic")]
 pub mod anthropic;
+#[cfg(feature = "usage")]
 mod metered;
 
 use std::pin::Pin;
@@ -11,6 +13,7 @@ use livos_core::{
     user::UserId,
 };
 
+#[cfg(feature = "usage")]
 pub use self::metered::{Metered, MeteredConfig};
 use crate::message::Message;
 
@@ -39,21 +42,14 @@ pub struct ModelRequest {
     pub messages: Vec<Message>,
     /// How the answer will be given: a voice answer has no time to think aloud.
     pub channel: Channel,
-    /// Whose usage the answer is.
-    pub user: UserId,
+    /// Whose usage the answer is booked as.
+    pub payer: UserId,
 }
 
 impl ModelRequest {
-    /// A request of the owner.
-    pub fn new(messages: Vec<Message>, channel: Channel) -> Self {
-        Self { messages, channel, user: UserId::owner() }
-    }
-
-    /// The same request, whose answer is counted as the usage of `user`.
-    #[must_use]
-    pub fn of_user(mut self, user: UserId) -> Self {
-        self.user = user;
-        self
+    /// A request whose answer is booked as the usage of `payer`.
+    pub fn new(messages: Vec<Message>, channel: Channel, payer: UserId) -> Self {
+        Self { messages, channel, payer }
     }
 }
 

@@ -23,6 +23,13 @@ pub struct BreakerConfig {
     pub probe_timeout: Duration,
 }
 
+crate::with_fields!(BreakerConfig {
+    with_failures => failures: u32,
+    with_window => window: Duration,
+    with_open_for => open_for: Duration,
+    with_probe_timeout => probe_timeout: Duration,
+});
+
 impl Default for BreakerConfig {
     fn default() -> Self {
         Self {

@@ -156,7 +156,8 @@ mod redis {
     async fn the_bus_in_redis_keeps_the_contract() {
         let folder = tempfile::tempdir().unwrap();
         let server = server(folder.path());
-        let (supervisor, (drain, signal)) = (Supervisor::new(), Drain::new());
+        let (supervisor, drain) = (Supervisor::new(), Drain::new());
+        let signal = drain.signal();
         let [here, there] = [(); 2].map(|()| run(&supervisor, &signal, server.url(), 32));
         contract::check(Arc::new(here.clone()), Arc::new(there), 32).await;
         assert!(here.is_connected());
@@ -170,7 +171,8 @@ mod redis {
         let folder = tempfile::tempdir().unwrap();
         let mut server = server(folder.path());
         server.kill();
-        let (supervisor, (_drain, signal)) = (Supervisor::new(), Drain::new());
+        let (supervisor, drain) = (Supervisor::new(), Drain::new());
+        let signal = drain.signal();
         let bus = run(&supervisor, &signal, server.url(), 32);
         let topic = Topic::new("test", "away").unwrap();
         let mut subscription = bus.subscribe(std::slice::from_ref(&topic)).unwrap();
@@ -186,7 +188,8 @@ mod redis {
     async fn a_server_that_stands_still_is_noticed_and_its_return_is_told() {
         let folder = tempfile::tempdir().unwrap();
         let server = server(folder.path());
-        let (supervisor, (_drain, signal)) = (Supervisor::new(), Drain::new());
+        let (supervisor, drain) = (Supervisor::new(), Drain::new());
+        let signal = drain.signal();
         let bus = run(&supervisor, &signal, server.url(), 32);
         let topic = Topic::new("test", "still").unwrap();
         let mut subscription = bus.subscribe(std::slice::from_ref(&topic)).unwrap();
@@ -211,7 +214,8 @@ mod redis {
             Family::new("test", "count", Lifetime::Forever { reason: "a test" }, "the state");
         let folder = tempfile::tempdir().unwrap();
         let mut server = server(folder.path());
-        let (supervisor, (_drain, signal)) = (Supervisor::new(), Drain::new());
+        let (supervisor, drain) = (Supervisor::new(), Drain::new());
+        let signal = drain.signal();
         let [teller, listener] = [(); 2].map(|()| run(&supervisor, &signal, server.url(), 8));
         let file = crate::embedded::Embedded::in_memory(crate::embedded::EmbeddedConfig::default()).unwrap();
         let (store, key) = (Arc::new(EmbeddedStore::new(file)), COUNT.key("n").unwrap());

@@ -108,7 +108,8 @@ mod tests {
         runtime.block_on(fill(&queue, now));
         metrics::with_local_recorder(&gauges, || {
             runtime.block_on(async {
-                let (drain, signal) = Drain::new();
+                let drain = Drain::new();
+                let signal = drain.signal();
                 let observing = observe(Arc::new(queue), Duration::from_secs(10), signal);
                 tokio::join!(observing, async { drain.begin() });
             });

@@ -29,6 +29,14 @@ pub struct ReconnectConfig {
     pub give_up_after: Option<u32>,
 }
 
+crate::with_fields!(ReconnectConfig {
+    with_backoff => backoff: BackoffConfig,
+    with_stable_after => stable_after: Duration,
+    with_first_retry => first_retry: Duration,
+    with_max_retry_after => max_retry_after: Duration,
+    with_give_up_after => give_up_after: Option<u32>,
+});
+
 impl Default for ReconnectConfig {
     fn default() -> Self {
         Self {

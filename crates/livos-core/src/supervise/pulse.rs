@@ -105,7 +105,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_task_that_waits_is_well_and_one_that_ended_in_order_is_missed_by_nobody() {
-        let (supervisor, (drain, signal)) = (Supervisor::new(), Drain::new());
+        let (supervisor, drain) = (Supervisor::new(), Drain::new());
+        let signal = drain.signal();
         let task = supervisor.pulse("server", PATIENCE).beating(async move { signal.draining().await });
         supervisor.spawn("server", task);
         pass(3600).await;
@@ -136,7 +137,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_restarted_task_is_well_again_once_it_lives_and_one_that_only_panics_is_not() {
         install_panic_hook();
-        let (supervisor, (_drain, signal)) = (Supervisor::new(), Drain::new());
+        let (supervisor, drain) = (Supervisor::new(), Drain::new());
+        let signal = drain.signal();
         let (pulse, mut left, stop) = (supervisor.pulse("worker", PATIENCE), 3, signal.clone());
         supervisor.spawn_restarting("worker", signal.clone(), move || {
             left -= 1;

@@ -267,7 +267,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn only_the_task_that_panicked_is_restarted_and_with_growing_waits() {
-        let (supervisor, (drain, signal)) = (Supervisor::new(), Drain::new());
+        let (supervisor, drain) = (Supervisor::new(), Drain::new());
+        let signal = drain.signal();
         let (bad, good) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let (runs, stop) = (Arc::clone(&bad), signal.clone());
         supervisor.spawn_restarting("bad", signal.clone(), move || {

@@ -89,7 +89,8 @@ mod tests {
         };
 
         let (_folder, socket, notifier) = manager();
-        let (drain, signal) = Drain::new();
+        let drain = Drain::new();
+        let signal = drain.signal();
         let well = Arc::new(AtomicBool::new(true));
         let asked = Arc::clone(&well);
         let check = move || match asked.load(Ordering::SeqCst) {

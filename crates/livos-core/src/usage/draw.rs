@@ -35,6 +35,13 @@ pub struct DrawConfig {
     pub price: VoicePrice,
 }
 
+crate::with_fields!(DrawConfig {
+    with_audio => audio: Duration,
+    with_characters => characters: u64,
+    with_every => every: Duration,
+    with_price => price: VoicePrice,
+});
+
 impl Default for DrawConfig {
     fn default() -> Self {
         Self {

@@ -49,6 +49,12 @@ pub struct UsageConfig {
     pub most_holds: usize,
 }
 
+crate::with_fields!(UsageConfig {
+    with_limits => limits: Limits,
+    with_hold_lifetime => hold_lifetime: Duration,
+    with_most_holds => most_holds: usize,
+});
+
 impl Default for UsageConfig {
     fn default() -> Self {
         Self { limits: Limits::default(), hold_lifetime: Duration::from_secs(600), most_holds: 256 }

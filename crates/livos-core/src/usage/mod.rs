@@ -8,7 +8,7 @@
 //!
 //! **When limits begin anew.** The day at midnight UTC, the week on Monday at midnight UTC, for
 //! everybody and whatever their time zone; the five-hour window gives back what was spent ten
-//! minutes at a time. [`Zone`] shows these instants on a person's own clock. What is used is booked
+//! minutes at a time. `Zone` (feature `time-zones`) shows these instants on a person's own clock. What is used is booked
 //! on the day on which it is settled.
 //!
 //! **What is an estimate.** What work under way has set aside ([`Report::held`]), and what was
@@ -60,6 +60,7 @@ mod metric;
 mod price;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "time-zones")]
 mod zone;
 
 pub use archive::{Archiver, UsageArchive};
@@ -72,6 +73,7 @@ pub use ledger::{Booking, LimitState, PeriodUsage, Report, Usage, UsageConfig};
 pub use limits::Limits;
 pub use metric::{Amounts, Metric};
 pub use price::{ModelPrice, Prices, VoicePrice};
+#[cfg(feature = "time-zones")]
 pub use zone::{UnknownZone, Zone};
 
 use crate::{store::Family, time::UtcDay, user::UserId};

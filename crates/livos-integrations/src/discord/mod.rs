@@ -25,7 +25,8 @@
 //! let store = Arc::new(EmbeddedStore::new(file));
 //! let rest = Rest::new(RestConfig::new(Secret::new("token")), http)?;
 //! let listener = Listener::new(ListenerConfig::default(), connector, rest, queue, store, SystemClock);
-//! let (_drain, signal) = Drain::new();
+//! let drain = Drain::new();
+//! let signal = drain.signal();
 //! listener.run(signal).await?;
 //! # Ok(())
 //! # }

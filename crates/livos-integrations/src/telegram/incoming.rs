@@ -1,7 +1,10 @@
 //! What somebody said, wherever it stands in an update.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use livos_core::conversation::{Channel, ConversationId, Inbound, InvalidConversationId, Speaker};
+use livos_core::{
+    conversation::{Channel, ConversationId, Inbound, InvalidConversationId, Speaker},
+    user::UserId,
+};
 
 use super::{ChatKind, Entity, Message, Update, User};
 
@@ -154,10 +157,15 @@ impl Incoming {
         format!("telegram:{bot}:{}{thread}", self.chat).as_str().try_into()
     }
 
-    /// The message for an agent, said by somebody whose rights the caller knows.
-    pub fn inbound(&self, bot: i64, speaker: Speaker) -> Result<Inbound, InvalidConversationId> {
-        let inbound = Inbound::new(self.conversation(bot)?, Channel::Chat, self.text.clone());
-        Ok(inbound.from_speaker(speaker))
+    /// The message for an agent, said by somebody whose rights the caller knows, its answer booked
+    /// as the usage of `payer`.
+    pub fn inbound(
+        &self,
+        bot: i64,
+        speaker: Speaker,
+        payer: UserId,
+    ) -> Result<Inbound, InvalidConversationId> {
+        Ok(Inbound::new(self.conversation(bot)?, Channel::Chat, speaker, payer, self.text.clone()))
     }
 }
 
@@ -299,7 +307,7 @@ mod tests {
             (7, 5, "hello", true, false)
         );
         assert_eq!(said.from, Some(Person { id: 7, is_bot: false, name: "Ada".into() }));
-        let inbound = said.inbound(42, Speaker::Paired).unwrap();
+        let inbound = said.inbound(42, Speaker::Paired, UserId::owner()).unwrap();
         assert_eq!((inbound.conversation.as_str(), inbound.speaker), ("telegram:42:7", Speaker::Paired));
         let edited = incoming("edited_message", message(json!({ "text": "hello there" }))).unwrap();
         assert_eq!((edited.edited, edited.text.as_str()), (true, "hello there"));

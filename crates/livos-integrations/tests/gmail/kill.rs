@@ -25,7 +25,8 @@ async fn life(provider: &Provider, disk: &Disk, clock: &Virtual, wakes: u32) -> 
         WatchConfig::push(TOPIC),
     )
     .unwrap();
-    let (_drain, draining) = Drain::new();
+    let drain = Drain::new();
+    let draining = drain.signal();
     let mut run = pin!(watcher.run(draining));
     let mut woken = 0;
     let killed = poll_fn(|cx| {

@@ -110,7 +110,8 @@ impl Process {
         let tell = move |told| heard.lock().unwrap().push(told);
         let (queue, store) = (Arc::clone(&disk.queue), Arc::clone(&disk.store));
         let watcher = Watcher::new(gmail, ADDRESS, queue, store, clock.clone(), tell, config).unwrap();
-        let (handle, (drain, draining)) = (watcher.handle(), Drain::new());
+        let (handle, drain) = (watcher.handle(), Drain::new());
+        let draining = drain.signal();
         let task = tokio::spawn(watcher.run(draining));
         Self { handle, drain, task }
     }

@@ -282,7 +282,8 @@ async fn jobs_wait_in_the_queue_while_the_grant_is_gone() {
             Ok::<_, Infallible>(read.map_or_else(|error| handle.failed(&error), |_| Outcome::Done))
         }
     });
-    let (drain, draining) = Drain::new();
+    let drain = Drain::new();
+    let draining = drain.signal();
     let (access, queue, clock) =
         (process.handle.access().clone(), Arc::clone(&scene.disk.queue), scene.clock.clone());
     let working = tokio::spawn(async move {

@@ -154,7 +154,8 @@ impl Rig {
         config(&mut made);
         let poller =
             Poller::new(self.bot.clone(), self.queue(), self.store(), self.clock.clone(), made).unwrap();
-        let (poller, (drain, signal)) = (Arc::new(poller), Drain::new());
+        let (poller, drain) = (Arc::new(poller), Drain::new());
+        let signal = drain.signal();
         let task = tokio::spawn(run(Arc::clone(&poller), signal));
         Running { poller, drain, task }
     }

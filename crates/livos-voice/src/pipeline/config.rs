@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use livos_core::conversation::{ConversationId, Speaker};
+use livos_core::{
+    conversation::{ConversationId, Speaker},
+    user::UserId,
+};
 
 use super::answer::opener::OpenerConfig;
 use crate::{tts::chunk::ChunkConfig, turn::TurnConfig, vad::DetectorConfig};
@@ -13,8 +16,10 @@ use crate::{tts::chunk::ChunkConfig, turn::TurnConfig, vad::DetectorConfig};
 pub struct SessionConfig {
     /// The conversation, when the client continues none.
     pub conversation: ConversationId,
-    /// Who speaks, as the server knows it. The owner by default.
+    /// Who speaks, as the server knows it.
     pub speaker: Speaker,
+    /// Whose usage the answers are booked as.
+    pub payer: UserId,
     /// The providers that are simulated, by name, for the page to say so. None by default.
     pub simulated: Vec<String>,
     /// The times of turn taking.
@@ -39,11 +44,12 @@ pub struct SessionConfig {
 }
 
 impl SessionConfig {
-    /// The defaults, for a new conversation.
-    pub fn new(conversation: ConversationId) -> Self {
+    /// The defaults, for a new conversation with this speaker, at this user's expense.
+    pub fn new(conversation: ConversationId, speaker: Speaker, payer: UserId) -> Self {
         Self {
             conversation,
-            speaker: Speaker::Owner,
+            speaker,
+            payer,
             simulated: Vec::new(),
             turn: TurnConfig::default(),
             detector: DetectorConfig::default(),

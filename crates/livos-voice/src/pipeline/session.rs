@@ -297,8 +297,8 @@ where
 
     /// Calls the responder.
     fn ask(&mut self, text: String) {
-        let inbound = Inbound::new(self.conversation.clone(), Channel::Voice, text);
-        let inbound = inbound.from_speaker(self.config.speaker);
+        let (speaker, payer) = (self.config.speaker, self.config.payer.clone());
+        let inbound = Inbound::new(self.conversation.clone(), Channel::Voice, speaker, payer, text);
         self.line = Line::Calling(Box::pin(self.responder.clone().oneshot(inbound)));
     }
 

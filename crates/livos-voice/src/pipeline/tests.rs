@@ -13,9 +13,11 @@ use futures_util::{SinkExt, StreamExt, stream};
 use livos_core::{
     budget::{Budget, Limit, Meter, Unit},
     conversation::{
-        ConversationId, Finish, Heard, Inbound, Reply, ReplyControl, ReplyError, ReplyErrorKind, ReplyEvent,
+        self, ConversationId, Finish, Heard, Inbound, Reply, ReplyControl, ReplyError, ReplyErrorKind,
+        ReplyEvent,
     },
     time::{Clock, SystemClock},
+    user::UserId,
 };
 use serde_json::{Value, json};
 use tokio::{io::DuplexStream, task::JoinHandle, time::Instant};
@@ -122,6 +124,8 @@ impl Scene {
         let book = Book::default();
         let (responder_book, answer, slow) = (book.clone(), self.answer, self.slow);
         let responder = tower::service_fn(move |inbound: Inbound| {
+            assert_eq!(inbound.speaker, conversation::Speaker::Paired);
+            assert_eq!(inbound.payer.as_str(), "telegram:7");
             let book = responder_book.clone();
             async move {
                 book.asked.lock().unwrap().push(inbound.text);
@@ -140,7 +144,11 @@ impl Scene {
         let (near, far) = tokio::io::duplex(1 << 20);
         let client = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
         let server = WebSocketStream::from_raw_socket(far, Role::Server, Some(websocket::config())).await;
-        let mut config = SessionConfig::new(ConversationId::try_from("test").unwrap());
+        let mut config = SessionConfig::new(
+            ConversationId::try_from("test").unwrap(),
+            conversation::Speaker::Paired,
+            UserId::try_from("telegram:7").unwrap(),
+        );
         config.opener = self.opener;
         let (drain, drained) = tokio::sync::oneshot::channel::<()>();
         let session = VoiceSession::new(

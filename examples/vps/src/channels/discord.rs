@@ -25,6 +25,7 @@ use super::{
     app::{ABOUT_HELP, ChatApp, NotRegistered, Said},
     config::ChatAppSection,
     notes::{self, NotFetched, VoiceNote},
+    payer,
 };
 use crate::{durable::Durable, feature::Task};
 
@@ -60,7 +61,7 @@ impl Discord {
     fn said(&self, lease: &Job) -> Result<Option<Said>, BoxError> {
         let event = Event::from_bytes(&lease.payload)?;
         // Trusted with nothing until the policy has decided.
-        let mut inbound = event.inbound(Speaker::GroupMember)?;
+        let mut inbound = event.inbound(Speaker::GroupMember, payer::guests(self.name())?)?;
         let command = match &event {
             Event::Interaction(used) if used.kind == InteractionKind::Command => Some(used),
             _ => None,

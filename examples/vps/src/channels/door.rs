@@ -22,7 +22,7 @@ use super::{
     app::{ChatApp, Said},
     desk::Desk,
     notes::{Heard, Notes, VoiceNote},
-    sentence::sentence,
+    payer::payer,
     texts::PAIRED,
 };
 use crate::providers::Responder;
@@ -88,10 +88,10 @@ impl Door {
         let ask = || async {
             match answer {
                 Answer::Agent(inbound) => self.ask(*inbound, note).await,
-                Answer::Sentence(text) => Ok(sentence(text.to_owned())),
+                Answer::Sentence(text) => Ok(Reply::from_text(text)),
                 Answer::Redeem(code) => {
                     let told = self.desk.redeem(sender.clone(), said.label.clone(), code).await;
-                    told.map(sentence).map_err(|error| {
+                    told.map(Reply::from_text).map_err(|error| {
                         ReplyError::new(ReplyErrorKind::Unavailable, "the code could not be checked")
                             .with_source(error)
                     })
@@ -104,10 +104,10 @@ impl Door {
 
     async fn ask(&self, mut inbound: Inbound, note: Option<VoiceNote>) -> Result<Reply, ReplyError> {
         if let Some(note) = note {
-            match self.notes.hear(note, &inbound.user).await? {
+            match self.notes.hear(note, &inbound.payer).await? {
                 Heard::Words(words) if inbound.text.trim().is_empty() => inbound.text = words,
                 Heard::Words(words) => inbound.text = format!("{}\n\n{words}", inbound.text),
-                Heard::Nothing(why) => return Ok(sentence(why.to_owned())),
+                Heard::Nothing(why) => return Ok(Reply::from_text(why)),
             }
         }
         self.responder.clone().oneshot(inbound).await
@@ -131,7 +131,10 @@ impl Door {
             }
             (Access::Granted(_), _) if said.asks_for_help => ("granted", Some(Answer::Sentence(HELP))),
             (Access::Granted(speaker), _) => {
-                ("granted", Some(Answer::Agent(Box::new(said.inbound.clone().from_speaker(speaker)))))
+                let mut inbound = said.inbound.clone();
+                inbound.speaker = speaker;
+                inbound.payer = payer(speaker, sender)?;
+                ("granted", Some(Answer::Agent(Box::new(inbound))))
             }
             (Access::NeedsPairing, Some(code)) => ("code", Some(Answer::Redeem(code))),
             (Access::NeedsPairing, None) => {

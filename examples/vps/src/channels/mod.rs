@@ -14,8 +14,8 @@ mod door;
 mod feature;
 mod news;
 mod notes;
+mod payer;
 mod routes;
-mod sentence;
 mod telegram;
 mod texts;
 

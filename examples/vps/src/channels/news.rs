@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use livos_core::{
-    conversation::ReplyError,
+    conversation::{Reply, ReplyError},
     http::describe,
     queue::{Enqueued, Job, JobKind, NewJob, Outcome, Queue},
     time::{Clock, SystemClock},
@@ -16,7 +16,7 @@ use livos_integrations::{
 };
 use tower::{BoxError, service_fn};
 
-use super::{desk::Desk, sentence::sentence};
+use super::desk::Desk;
 use crate::durable::{Durable, Jobs};
 
 /// The kind of these jobs.
@@ -93,7 +93,7 @@ async fn tell(lease: &Job, device: &Device, text: &str, desk: &Desk, outbox: &Ou
         Err(error) => return Outcome::Retry { after: None, reason: describe(&*error) },
     };
     let name = format!("news/{}/{}", lease.id, device.sender);
-    let say = || async { Ok::<_, ReplyError>(sentence(text.to_owned())) };
+    let say = || async { Ok::<_, ReplyError>(Reply::from_text(text.to_owned())) };
     let told = deliver(&*outlet, outbox, &name, DeliverConfig::default(), say).await;
     told.map_or_else(|error| error.outcome(), |()| Outcome::Done)
 }

@@ -25,6 +25,7 @@ use super::{
     app::{ABOUT_HELP, ChatApp, NotRegistered, Said},
     config::ChatAppSection,
     notes::{self, NotFetched, VoiceNote},
+    payer,
 };
 use crate::{durable::Durable, feature::Task};
 
@@ -70,7 +71,8 @@ impl Telegram {
             return Ok(None);
         }
         // Trusted with nothing until the policy has decided.
-        let inbound = said.inbound(self.bot.id(), Speaker::GroupMember);
+        let guests = payer::guests(self.name()).map_err(|error| dead(error.to_string()))?;
+        let inbound = said.inbound(self.bot.id(), Speaker::GroupMember, guests);
         Ok(Some(Said {
             name: format!("telegram/{}/{}", self.bot.id(), said.update),
             sender: person.id.to_string(),

@@ -21,8 +21,9 @@ use axum::{
 };
 use http::StatusCode;
 use livos_core::{
-    conversation::{Channel, ConversationId, Inbound, ReplyErrorKind},
+    conversation::{Channel, ConversationId, Inbound, ReplyErrorKind, Speaker},
     supervise::Load,
+    user::UserId,
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -70,7 +71,9 @@ pub async fn chat(
         Some(Err(error)) => return refuse(StatusCode::UNPROCESSABLE_ENTITY, &error.to_string()),
     };
     let alive = answering.load.begin("answer");
-    let inbound = Inbound::new(conversation.clone(), Channel::Chat, request.text);
+    // Only the owner's credentials reach this.
+    let (speaker, payer) = (Speaker::Owner, UserId::owner());
+    let inbound = Inbound::new(conversation.clone(), Channel::Chat, speaker, payer, request.text);
     match answering.responder.oneshot(inbound).await {
         Ok(mut reply) => {
             reply.commit();

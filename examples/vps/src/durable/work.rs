@@ -114,7 +114,8 @@ mod tests {
         let kinds = [(KIND, KindPolicy::DEFAULT)].into_iter().chain(Janitor::kinds()).collect();
         let durable = Durable::open(&config, kinds).await.unwrap();
         let jobs = Janitor::jobs(&durable, Families::of_the_core()).on(KIND, handler);
-        let (supervisor, (drain, signal)) = (Supervisor::new(), Drain::new());
+        let (supervisor, drain) = (Supervisor::new(), Drain::new());
+        let signal = drain.signal();
         let patience = Duration::from_secs(5);
         let config = WorkConfig { concurrency: 2, drain_patience: patience, pulse_patience: patience };
         start(&durable, jobs, &config, &supervisor, &Load::new(), &signal);

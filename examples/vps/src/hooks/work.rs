@@ -7,7 +7,8 @@ use livos_core::{
     conversation::{
         Channel, ConversationId, Heard, Inbound, ReplyError, ReplyErrorKind, ReplyEvent, Speaker,
     },
-    queue::{Job, Outcome},
+    queue::{Job, JobKind, Outcome},
+    user::{InvalidUserId, UserId},
 };
 use livos_integrations::webhook::Received;
 use tower::{BoxError, ServiceExt};
@@ -45,12 +46,20 @@ pub async fn work(lease: Job, responder: Responder, task: Arc<str>) -> Result<Ou
 /// The delivery as a message: the task is the operator's, everything that came in is data.
 fn inbound(lease: &Job, received: &Received, task: &str) -> Result<Inbound, BoxError> {
     let conversation = ConversationId::try_from(format!("{}:{}", lease.kind, lease.id).as_str())?;
-    let mut inbound = Inbound::new(conversation, Channel::Chat, task).from_speaker(Speaker::GroupMember);
+    let (speaker, payer) = (Speaker::GroupMember, payer(&lease.kind)?);
+    let mut inbound = Inbound::new(conversation, Channel::Chat, speaker, payer, task);
     let body = String::from_utf8_lossy(&received.body);
     let body = &body[..body.floor_char_boundary(MAX_TEXT)];
     let event = received.event.as_deref().unwrap_or("unnamed");
     inbound.untrusted.push(format!("provider: {}\nevent: {event}\n\n{body}", received.provider));
     Ok(inbound)
+}
+
+/// Whose usage the work on an endpoint's deliveries is booked as: the endpoint's own, `hook:NAME`,
+/// so that its senders cannot spend the owner's budget.
+fn payer(kind: &JobKind) -> Result<UserId, InvalidUserId> {
+    let name = kind.as_str().trim_start_matches("webhook.");
+    UserId::try_from(format!("hook:{name}"))
 }
 
 async fn answer(inbound: Inbound, responder: Responder) -> Result<String, ReplyError> {
@@ -64,4 +73,14 @@ async fn answer(inbound: Inbound, responder: Responder) -> Result<String, ReplyE
     }
     reply.heard(Heard { text: said.clone(), complete: true });
     Ok(said)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delivery_is_at_the_expense_of_its_endpoint() {
+        assert_eq!(payer(&JobKind::from_static("webhook.github-main")).unwrap().as_str(), "hook:github-main");
+    }
 }

@@ -31,6 +31,9 @@ pub struct Ledger {
 #[serde(deny_unknown_fields, default)]
 pub struct UsageQuery {
     zone: Option<String>,
+    /// Whose; the owner's if nothing is said. A paired person is `telegram:42`, the strangers of an
+    /// app are `telegram:guests`, a webhook is `hook:repo`.
+    user: Option<String>,
 }
 
 /// Answers what was used and may be used.
@@ -47,7 +50,11 @@ pub async fn show(
         Some(Ok(zone)) => zone,
         Some(Err(unknown)) => return refuse(StatusCode::BAD_REQUEST, &unknown.to_string()),
     };
-    let user = UserId::owner();
+    let user = match query.user.map(UserId::try_from) {
+        None => UserId::owner(),
+        Some(Ok(user)) => user,
+        Some(Err(invalid)) => return refuse(StatusCode::BAD_REQUEST, &invalid.to_string()),
+    };
     match ledger.accounts.usage.report(&user).await {
         Ok(report) => {
             let mut body = report_body(&report, &zone);

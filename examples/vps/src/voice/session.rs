@@ -11,8 +11,10 @@ use http::StatusCode;
 use hyper_util::rt::TokioIo;
 use livos_core::{
     budget::Meter,
+    conversation::Speaker,
     drain::DrainSignal,
     supervise::{Load, Supervisor},
+    user::UserId,
 };
 use livos_voice::{
     pipeline::{SessionConfig, VoiceSession, opener::OpenerConfig},
@@ -58,7 +60,7 @@ pub struct Sessions {
 
 impl Sessions {
     fn config(&self) -> SessionConfig {
-        let mut config = SessionConfig::new(conversation::begin());
+        let mut config = SessionConfig::new(conversation::begin(), Speaker::Owner, UserId::owner());
         config.turn = self.turn.clone();
         config.opener.clone_from(&self.opener);
         config.simulated.clone_from(&self.simulated);

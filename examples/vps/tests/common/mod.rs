@@ -363,3 +363,9 @@ pub fn wait_for(what: &str, holds: impl Fn() -> bool) {
         std::thread::yield_now();
     }
 }
+
+/// The turns that are booked on a user today.
+pub fn turns(server: &Server, user: &str) -> u64 {
+    let shown = server.authorized("GET", &format!("/v1/usage?user={user}"), &[], "");
+    shown.json()["today"]["used"]["turns"].as_u64().unwrap_or_default()
+}

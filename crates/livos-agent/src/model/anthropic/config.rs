@@ -32,6 +32,16 @@ pub struct AnthropicConfig {
     pub idle_timeout: Duration,
 }
 
+livos_core::with_fields!(AnthropicConfig {
+    with_base_url => base_url: Uri,
+    with_model => model: impl Into<String>,
+    with_max_tokens => max_tokens: u32,
+    with_system => system: impl Into<String>,
+    with_voice_style => voice_style: impl Into<String>,
+    with_first_event_timeout => first_event_timeout: Duration,
+    with_idle_timeout => idle_timeout: Duration,
+});
+
 impl AnthropicConfig {
     /// The provider's own server, with `key`.
     pub fn new(key: Secret) -> Self {

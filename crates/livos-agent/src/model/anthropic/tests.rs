@@ -11,6 +11,7 @@ use livos_core::{
     conversation::{Channel, Finish, ReplyError, ReplyErrorKind, TokenUsage},
     http::{HttpClient, ResponseBody},
     secret::Secret,
+    user::UserId,
 };
 use proptest::prelude::*;
 use tower::service_fn;
@@ -57,7 +58,7 @@ fn client(
 }
 
 fn request() -> ModelRequest {
-    ModelRequest::new(vec![Message::user("hello")], Channel::Voice)
+    ModelRequest::new(vec![Message::user("hello")], Channel::Voice, UserId::owner())
 }
 
 async fn collect(client: &Anthropic) -> Vec<Result<ModelEvent, ReplyError>> {
@@ -147,7 +148,8 @@ async fn the_request_is_the_one_the_provider_documents() {
     let client = Anthropic::new(config, HttpClient::new(http)).unwrap();
     let messages = vec![Message::user("a"), Message::assistant("b"), Message::user("c")];
     for channel in [Channel::Voice, Channel::Chat] {
-        let _: Vec<_> = client.answer(ModelRequest::new(messages.clone(), channel)).collect().await;
+        let request = ModelRequest::new(messages.clone(), channel, UserId::owner());
+        let _: Vec<_> = client.answer(request).collect().await;
     }
     let (head, body) = requests.recv().await.unwrap().into_parts();
     assert_eq!(head.uri, "http://127.0.0.1:1/proxy/v1/messages");

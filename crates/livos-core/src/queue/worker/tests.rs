@@ -72,7 +72,8 @@ impl Rig {
         let file = Embedded::in_memory(EmbeddedConfig::default()).unwrap();
         let queue = Arc::new(EmbeddedQueue::new(file, QueueConfig::default()));
         let clock = Virtual(tokio::time::Instant::now());
-        let (drain, signal) = Drain::new();
+        let drain = Drain::new();
+        let signal = drain.signal();
         let handler = Handler(Arc::new(move |job| Box::pin(work(job))));
         let worker =
             Worker::new(Arc::<EmbeddedQueue>::clone(&queue), handler, clock.clone(), WorkerConfig::default());

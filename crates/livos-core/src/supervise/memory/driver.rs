@@ -85,7 +85,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn it_goes_on_until_the_limit_is_passed_and_over_what_can_not_be_read() {
-        let (_drain, signal) = Drain::new();
+        let drain = Drain::new();
+        let signal = drain.signal();
         let bytes = Arc::new(AtomicU64::new(0));
         let read = Arc::clone(&bytes);
         let watching = watch(
@@ -109,7 +110,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_drain_ends_it() {
-        let (drain, signal) = Drain::new();
+        let drain = Drain::new();
+        let signal = drain.signal();
         let watching =
             tokio::spawn(watch(MemoryWatch::new(MemoryConfig::default()), || Ok(1), Load::new(), signal));
         tokio::time::sleep(Duration::from_secs(60)).await;

@@ -38,6 +38,14 @@ impl MemoryConfig {
     }
 }
 
+crate::with_fields!(MemoryConfig {
+    with_soft_limit => soft_limit: Option<u64>,
+    with_sample_every => sample_every: Duration,
+    with_over_for => over_for: Duration,
+    with_line_every => line_every: Duration,
+    with_growth => growth: u64,
+});
+
 impl Default for MemoryConfig {
     fn default() -> Self {
         Self {

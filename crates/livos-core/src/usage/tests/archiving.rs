@@ -135,7 +135,8 @@ async fn the_archiver_goes_on_after_a_failure_and_ends_with_the_drain() {
     let archive =
         Arc::new(Crashing { archive: StoreArchive::new(in_memory()), calls: AtomicUsize::new(0), at: 0 });
     let archiver = archiver(&setting, &archive);
-    let (drain, signal) = crate::drain::Drain::new();
+    let drain = crate::drain::Drain::new();
+    let signal = drain.signal();
     let running = tokio::spawn(archiver.run(signal));
     while archived(&*archive).await.is_empty() {
         tokio::time::sleep(Duration::from_secs(60)).await;

@@ -13,8 +13,8 @@ use http::{Request, Response, Uri};
 use http_body_util::Full;
 use hyper_util::rt::TokioIo;
 use livos_core::{
-    conversation::{Finish, Heard, Reply, ReplyControl, ReplyError, ReplyEvent},
-    drain::{Drain, DrainSignal},
+    conversation::{Finish, Reply, ReplyError, ReplyEvent},
+    drain::Drain,
     secret::Secret,
     store::Store,
     time::{Clock, Timestamp},
@@ -109,7 +109,8 @@ impl House {
     }
 
     fn start(&self) -> Running {
-        let (drain, signal): (Drain, DrainSignal) = Drain::new();
+        let drain = Drain::new();
+        let signal = drain.signal();
         Running { drain, task: tokio::spawn(self.listener().run(signal)) }
     }
 
@@ -165,7 +166,7 @@ impl House {
             tokio::time::sleep(every).await;
             Ok(event)
         });
-        let ask = || async { Ok::<_, ReplyError>(Reply::new(events, Nobody)) };
+        let ask = || async { Ok::<_, ReplyError>(Reply::new(events, ())) };
         deliver(&outlet, &outbox, &event.dedupe_key(), DeliverConfig::default(), ask).await
     }
 
@@ -176,14 +177,6 @@ impl House {
     fn anna(&self, text: &str) -> u64 {
         self.twin.say(self.twin.direct_channel(twin::ANNA), twin::ANNA, text)
     }
-}
-
-/// Remembers nothing of its replies.
-struct Nobody;
-
-impl ReplyControl for Nobody {
-    fn commit(&mut self) {}
-    fn heard(&mut self, _: Heard) {}
 }
 
 /// Lets everything happen that needs no time.

@@ -62,7 +62,8 @@ impl Access {
                 () = drain.draining() => return,
                 () = self.opened() => {}
             }
-            let (stop, stopping) = Drain::new();
+            let stop = Drain::new();
+            let stopping = stop.signal();
             let work = work(stopping);
             tokio::pin!(work);
             tokio::select! {
@@ -95,7 +96,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn work_is_drained_when_access_is_lost_and_begins_again_when_it_is_back() {
         let (access, begun, ended) = (Access::default(), AtomicU32::new(0), AtomicU32::new(0));
-        let (drain, draining) = Drain::new();
+        let drain = Drain::new();
+        let draining = drain.signal();
         let work = |drain: DrainSignal| {
             begun.fetch_add(1, Ordering::SeqCst);
             let ended = &ended;

@@ -12,8 +12,9 @@ use std::{
 };
 
 use livos_core::{
-    conversation::{ConversationId, Finish, ReplyError, ReplyErrorKind, ReplyEvent},
+    conversation::{ConversationId, Finish, ReplyError, ReplyErrorKind, ReplyEvent, Speaker},
     machine::Machine,
+    user::UserId,
 };
 
 use super::{
@@ -51,7 +52,7 @@ fn check(inputs: Vec<(u64, AnswerInput)>, expected: &[(u64, &str)]) {
 }
 
 fn config() -> SessionConfig {
-    SessionConfig::new(ConversationId::try_from("test").unwrap())
+    SessionConfig::new(ConversationId::try_from("test").unwrap(), Speaker::Owner, UserId::owner())
 }
 
 fn machine(config: SessionConfig, rate: SampleRate) -> Answers {

@@ -227,8 +227,8 @@ where
         match output {
             EarsOutput::Turn(input) => self.turn.input(input),
             EarsOutput::Transcript(transcript) => self.show(transcript),
-            EarsOutput::Audio(frame) => self.to_recogniser(SttCommand::Audio(frame)),
-            EarsOutput::EndOfSpeech => self.to_recogniser(SttCommand::EndOfSpeech),
+            EarsOutput::Audio(frame) => self.tell_recogniser(SttCommand::Audio(frame)),
+            EarsOutput::EndOfSpeech => self.tell_recogniser(SttCommand::EndOfSpeech),
             EarsOutput::Tell(message) => self.tell(message),
             EarsOutput::Billed(total) => tracing::trace!(?total, "audio billed"),
         }
@@ -264,9 +264,9 @@ where
                 self.tell(ErrorCode::ResponderFailed.message(error.to_string()));
             }
             AnswerOutput::Speak { generation, text } => {
-                self.to_synthesiser(TtsCommand::Speak { generation, text });
+                self.tell_synthesiser(TtsCommand::Speak { generation, text });
             }
-            AnswerOutput::Finish(generation) => self.to_synthesiser(TtsCommand::Finish(generation)),
+            AnswerOutput::Finish(generation) => self.tell_synthesiser(TtsCommand::Finish(generation)),
             AnswerOutput::Cancel(generation) => {
                 let cancelled = self.tts.cancel(generation);
                 self.text_admitted(cancelled);
@@ -310,12 +310,12 @@ where
         }
     }
 
-    fn to_recogniser(&mut self, command: SttCommand) {
+    fn tell_recogniser(&mut self, command: SttCommand) {
         let admitted = self.stt.command(command);
         self.audio_admitted(admitted);
     }
 
-    fn to_synthesiser(&mut self, command: TtsCommand) {
+    fn tell_synthesiser(&mut self, command: TtsCommand) {
         let admitted = self.tts.command(command);
         self.text_admitted(admitted);
     }

@@ -1,5 +1,7 @@
 //! What the ears make of audio, buttons and the recogniser: dialogues, and audio past the gate.
 
+#![allow(clippy::disallowed_methods, reason = "a test makes its own now")]
+
 use std::sync::LazyLock;
 
 use proptest::prelude::*;

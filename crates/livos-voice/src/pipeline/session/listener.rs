@@ -44,7 +44,7 @@ where
         match message {
             ClientMessage::Hello { .. } => {}
             ClientMessage::Mode { mode, client_vad } => {
-                self.ears.input(EarsInput::Listen { mode, client_vad })
+                self.ears.input(EarsInput::Listen { mode, client_vad });
             }
             ClientMessage::Press { at_ms } => {
                 self.clock.saw(now, at_ms);

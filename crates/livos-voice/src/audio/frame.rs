@@ -27,6 +27,18 @@ impl Frame {
         Ok(Self { format, bytes })
     }
 
+    /// Audio of `format` from samples.
+    ///
+    /// ```
+    /// use livos_voice::audio::{AudioFormat, Frame};
+    ///
+    /// let silence = Frame::from_samples(AudioFormat::VOICE, [0; 480]);
+    /// assert_eq!(silence.duration().as_millis(), 20);
+    /// ```
+    pub fn from_samples(format: AudioFormat, samples: impl IntoIterator<Item = i16>) -> Self {
+        Self { format, bytes: samples.into_iter().flat_map(i16::to_le_bytes).collect::<Vec<u8>>().into() }
+    }
+
     /// No audio.
     pub fn empty(format: AudioFormat) -> Self {
         Self { format, bytes: Bytes::new() }

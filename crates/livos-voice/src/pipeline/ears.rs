@@ -13,7 +13,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use livos_core::machine::Machine;
 
 use super::{answer::latency::Recognition, connection};
@@ -41,7 +40,7 @@ const COVERED: Duration = Duration::from_millis(60);
 #[derive(Debug)]
 pub(super) enum EarsInput {
     /// Audio at the client's rate.
-    Audio(Bytes),
+    Audio(Frame),
     /// Another detector counts from now on, or none.
     Listen {
         mode: Mode,
@@ -78,7 +77,6 @@ pub(super) enum EarsOutput {
 }
 
 pub(super) struct Ears {
-    format: AudioFormat,
     resampler: Option<Resampler>,
     detector: Detector,
     gate: Gate,
@@ -117,7 +115,6 @@ impl Ears {
             false => Some(Resampler::new(hello.input_rate, speech.rate())?),
         };
         Ok(Self {
-            format: AudioFormat::new(hello.input_rate),
             resampler,
             detector: Detector::new(vad, detector),
             gate: Gate::new(speech, Gate::PRE_ROLL),
@@ -149,9 +146,8 @@ impl Ears {
 
     // What the listener sends.
 
-    fn hear(&mut self, now: Instant, bytes: Bytes) {
+    fn hear(&mut self, now: Instant, mut frame: Frame) {
         self.last_audio = Some(now);
-        let Ok(mut frame) = Frame::new(self.format, bytes) else { return };
         if let Some(resampler) = &mut self.resampler {
             frame = resampler.push(&frame);
         }
@@ -275,7 +271,7 @@ impl Machine for Ears {
 
     fn handle_input(&mut self, now: Instant, input: EarsInput) {
         match input {
-            EarsInput::Audio(bytes) => self.hear(now, bytes),
+            EarsInput::Audio(frame) => self.hear(now, frame),
             EarsInput::Listen { mode, client_vad } => self.listen(mode, client_vad),
             EarsInput::Pressed => self.press(),
             EarsInput::Released => self.turn(TurnInput::Released),

@@ -17,7 +17,7 @@ use super::{
     },
 };
 use crate::{
-    audio::{AudioFormat, SampleRate},
+    audio::{AudioFormat, Frame, SampleRate},
     generation::Generation,
 };
 
@@ -114,16 +114,14 @@ impl Intake {
         if bytes.len() > MAX_AUDIO_MESSAGE {
             return Err(too_large("audio", bytes.len(), MAX_AUDIO_MESSAGE));
         }
-        if !bytes.len().is_multiple_of(AudioFormat::BYTES_PER_SAMPLE) {
-            let problem = format!("audio of {} bytes ends in half a sample", bytes.len());
-            return Err(violation(ErrorCode::OddAudio, problem));
-        }
-        let duration = format.duration_of(bytes.len()).as_secs_f64();
+        let frame =
+            Frame::new(format, bytes).map_err(|error| violation(ErrorCode::OddAudio, error.to_string()))?;
+        let duration = frame.duration().as_secs_f64();
         if self.audio_credit < duration {
             return Err(violation(ErrorCode::TooFast, "audio came faster than real time for too long"));
         }
         self.audio_credit -= duration;
-        Ok(Incoming::Audio(bytes))
+        Ok(Incoming::Audio(frame))
     }
 
     fn in_order(&mut self, message: ClientMessage) -> Result<ClientMessage, Violation> {

@@ -19,7 +19,11 @@ use bytes::Bytes;
 use self::protocol::{ClientMessage, ErrorCode, ServerMessage};
 #[cfg(feature = "websocket")]
 pub use self::upgrade::{Upgrade, UpgradeError, UpgradedIo, upgrade};
-use crate::{audio::SampleRate, generation::Generation, turn::Mode};
+use crate::{
+    audio::{Frame, SampleRate},
+    generation::Generation,
+    turn::Mode,
+};
 
 /// One listener.
 pub trait AudioTransport: Send {
@@ -53,8 +57,8 @@ pub struct Hello {
 pub enum Incoming {
     /// Always the first, and only then.
     Hello(Hello),
-    /// Whole samples at the rate of the `Hello`.
-    Audio(Bytes),
+    /// Audio at the rate of the `Hello`.
+    Audio(Frame),
     /// Anything else but a `hello`.
     Message(ClientMessage),
 }

@@ -75,8 +75,8 @@ fn drain(ears: &mut Ears, now: Instant, rows: &mut Vec<(u64, String)>, passed: &
 
 /// 20 ms of sound at 16 kHz.
 fn sound(level: i16) -> EarsInput {
-    let samples = (0..320).flat_map(|n| (if n % 2 == 0 { level } else { -level }).to_le_bytes());
-    EarsInput::Audio(samples.collect::<Vec<u8>>().into())
+    let samples = (0..320).map(|n| if n % 2 == 0 { level } else { -level });
+    EarsInput::Audio(Frame::from_samples(AudioFormat::SPEECH, samples))
 }
 
 /// Sound of that level from one time to another.
@@ -135,8 +135,7 @@ fn the_server_detects_speech_and_the_gate_opens_with_what_was_just_before() {
 
 #[test]
 fn an_hour_of_silence_in_an_open_microphone_reaches_nobody() {
-    let noise: Vec<u8> = (0..16_000i16).flat_map(|n| (n % 40 - 20).to_le_bytes()).collect();
-    let noise = bytes::Bytes::from(noise);
+    let noise = Frame::from_samples(AudioFormat::SPEECH, (0..16_000i16).map(|n| n % 40 - 20));
     // A second of the room's noise in every ten; more would only make the test slow.
     let inputs = (0..360).map(|n| (n * 10_000, EarsInput::Audio(noise.clone()))).collect();
     check(ears(Mode::OpenMicrophone, false, SampleRate::Hz16000), inputs, &[], 0);

@@ -32,7 +32,7 @@ where
 {
     pub(super) fn receive(&mut self, incoming: Option<Incoming>) {
         match incoming {
-            Some(Incoming::Audio(bytes)) => self.ears.input(EarsInput::Audio(bytes)),
+            Some(Incoming::Audio(frame)) => self.ears.input(EarsInput::Audio(frame)),
             Some(Incoming::Message(message)) => self.told(message),
             Some(Incoming::Hello(_)) => {}
             None => self.over = true,

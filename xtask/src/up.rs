@@ -102,10 +102,10 @@ mod tests {
     /// A new argument of the server is added to the check.
     #[test]
     fn the_arguments_are_those_of_the_server() {
-        let main = std::fs::read_to_string(sh::root().join("examples/vps/src/main.rs")).unwrap();
-        let file = syn::parse_file(&main).unwrap();
+        let file = sh::root().join("examples/vps/src/arguments.rs");
+        let file = syn::parse_file(&std::fs::read_to_string(file).unwrap()).unwrap();
         let args = file.items.iter().find_map(|item| match item {
-            syn::Item::Struct(item) if item.ident == "Args" => Some(&item.fields),
+            syn::Item::Struct(item) if item.ident == "Arguments" => Some(&item.fields),
             _ => None,
         });
         let names: Vec<String> = args

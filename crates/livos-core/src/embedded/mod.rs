@@ -8,6 +8,8 @@
 
 mod engine;
 mod error;
+#[cfg(test)]
+mod power_loss;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -110,6 +110,40 @@ async fn a_damaged_file_is_found_when_it_is_opened_and_left_as_it_is() {
     assert_eq!(fs::read(folder.file()).unwrap(), b"not a file of this kind");
 }
 
+/// Without the check, damage is met when the damaged page is read, long after it happened.
+#[tokio::test]
+async fn the_check_on_open_finds_damage_that_opening_does_not_meet() {
+    let folder = Folder::new();
+    let file = folder.open().unwrap();
+    for n in 0..50 {
+        set(&file, "n", n).await.unwrap();
+    }
+    file.close().await;
+    let sound = fs::read(folder.file()).unwrap();
+    let opens = |verify: bool| {
+        let config = EmbeddedConfig { verify, ..EmbeddedConfig::default() };
+        Embedded::open(folder.file(), config).ok()
+    };
+    let mut found = 0;
+    for at in (0..sound.len()).step_by(509) {
+        let mut damaged = sound.clone();
+        damaged[at] ^= 0xff;
+        fs::write(folder.file(), &damaged).unwrap();
+        let checked = opens(true);
+        let found_by_check = checked.is_none();
+        if let Some(file) = checked {
+            file.close().await;
+        }
+        fs::write(folder.file(), &damaged).unwrap();
+        if let Some(file) = opens(false) {
+            found += u32::from(found_by_check);
+            file.close().await;
+        }
+    }
+    assert!(found > 0, "nothing was found that opening alone would not have found");
+    assert!(EmbeddedConfig::default().verify);
+}
+
 #[tokio::test]
 async fn a_folder_that_is_not_there_is_named() {
     let folder = Folder::new();

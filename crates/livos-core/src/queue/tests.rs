@@ -1,5 +1,6 @@
 //! The backends against the contract, and against a model of it that is too simple to be wrong.
 
+mod bounds;
 mod model;
 
 use std::sync::Arc;

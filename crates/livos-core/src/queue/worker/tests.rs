@@ -183,6 +183,39 @@ async fn a_long_job_keeps_its_lease() {
     assert_eq!(begun.load(Ordering::SeqCst), 1, "nobody took it over");
 }
 
+/// Set when the future that holds it is dropped.
+struct Dropped(Arc<AtomicU32>);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn work_on_a_lost_lease_is_dropped_and_settles_nothing() {
+    let (begun, dropped) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let (count, ends) = (Arc::clone(&begun), Arc::clone(&dropped));
+    let rig = Rig::new(move |_| {
+        count.fetch_add(1, Ordering::SeqCst);
+        let ends = Dropped(Arc::clone(&ends));
+        async move {
+            std::future::pending::<()>().await;
+            drop(ends);
+            Outcome::Done
+        }
+    });
+    rig.enqueue("taken").await;
+    rig.until(|| begun.load(Ordering::SeqCst) == 1).await;
+    // To another worker, whose clock is ahead, the lease is over.
+    let (later, long) = (rig.clock.now().plus(Duration::from_secs(3600)), Duration::from_secs(7200));
+    let taken = rig.queue.lease(later, &[], long).await.unwrap().expect("a lease that is over");
+    rig.until(|| dropped.load(Ordering::SeqCst) == 1).await;
+    assert_eq!(begun.load(Ordering::SeqCst), 1, "it was leased again while another worker had it");
+    rig.queue.ack(rig.clock.now(), taken).await.unwrap();
+    assert_eq!(rig.queue.depth().await.unwrap().total(), 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_repeated_job_comes_at_its_time() {
     let times = Arc::new(Mutex::new(Vec::new()));

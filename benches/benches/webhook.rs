@@ -10,6 +10,7 @@ use std::{hint::black_box, net::IpAddr, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use futures_util::FutureExt;
 use http::{Request, Response, request::Parts};
 use http_body_util::{BodyExt, Full};
 use livos_core::{
@@ -105,7 +106,7 @@ fn verify(c: &mut Criterion) {
         let mut group = c.benchmark_group(format!("verify 1 KiB, {}", provider.name()));
         group.throughput(Throughput::Elements(1));
         group.bench_function("livos", |b| {
-            b.iter(|| black_box(&ours).verify(now, black_box(&head), black_box(body.clone())).unwrap());
+            b.iter(|| black_box(&ours).verify(now, black_box(&head), black_box(body.clone())).now_or_never().unwrap().unwrap());
         });
         if let Some(theirs) = theirs(provider) {
             let secret = webhook_verify::Secret::new(account.credential());

@@ -13,7 +13,7 @@ use livos_core::{secret::Secret, time::Timestamp};
 use livos_integrations::webhook::{Delivery, Received, Verified, Verifier, VerifyError};
 use sha2::Sha256;
 
-use crate::message::Message;
+use crate::{message::Message, peer};
 
 /// When the corpus was signed.
 pub const NOW: Timestamp = Timestamp::from_unix_ms(1_800_000_000_000);
@@ -87,8 +87,8 @@ impl Endpoint<'_> {
 
     /// Verifies a request, whole and in two pieces, and looks at what comes of it.
     fn verify(&self, head: &Parts, body: &Bytes) -> Result<Verified<Delivery>, VerifyError> {
-        let whole = self.verifier.verify(NOW, head, body.clone());
-        let pieces = self.verifier.open(NOW, head).and_then(|mut check| {
+        let whole = peer::run(self.verifier.verify(NOW, head, body.clone()));
+        let pieces = self.verifier.open(NOW, head).and_then(|opened| peer::run(opened.ready())).and_then(|mut check| {
             let (first, second) = (body.slice(..body.len() / 2), body.slice(body.len() / 2..));
             check.update(first);
             check.update(second);
@@ -105,7 +105,7 @@ impl Endpoint<'_> {
 
     fn taken(&self, delivery: &Verified<Delivery>, body: &Bytes) {
         assert_eq!(delivery.body(), body, "the bytes that were signed");
-        assert_eq!(delivery.provider(), self.verifier.provider());
+        assert_eq!(delivery.provider(), self.verifier.policy().provider);
         let key = delivery.key();
         assert!((1..=512).contains(&key.len()) && !key.contains(char::is_control), "a queue takes {key:?}");
         let answer = self.verifier.answer(delivery);
@@ -115,7 +115,7 @@ impl Endpoint<'_> {
     }
 
     fn refused(&self, error: &VerifyError) {
-        for status in [error.status(), self.verifier.refuse(error)] {
+        for status in [error.status(), self.verifier.policy().refusal(error)] {
             assert!(status.is_client_error() || status.is_server_error(), "{status} is no refusal");
         }
         let said = format!("{error} {error:?}");

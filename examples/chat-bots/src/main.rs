@@ -94,7 +94,7 @@ async fn telegram(house: &House, tasks: &mut JoinSet<()>) -> Result<Channel, Box
         ears.say(OWNER, text);
     });
     let see = Box::new(move || eyes.written(OWNER).into_iter().map(|message| message.text).collect());
-    Ok((telegram::kind()?, answer, (say, see)))
+    Ok((telegram::KIND, answer, (say, see)))
 }
 
 /// Serves a simulated provider on loopback, and answers its address.

@@ -31,7 +31,7 @@ use tower::BoxError;
 fn app(queue: &Arc<dyn Queue>, providers: Vec<Arc<dyn Verifier>>) -> Result<Router, BoxError> {
     let mut router = Router::new();
     for verifier in providers {
-        let name = verifier.provider().to_owned();
+        let name = verifier.policy().provider.into_owned();
         let kind = JobKind::try_from(format!("webhook.{name}"))?;
         let intake = intake(verifier, Arc::clone(queue), kind, SystemClock);
         router = router.route_service(&format!("/hooks/{name}"), intake);

@@ -15,6 +15,7 @@ use livos_core::{
 use serde::{Deserialize, Serialize};
 
 use super::Id;
+use crate::interaction::InteractionKind;
 
 /// The payload of a job of Discord's.
 ///
@@ -196,25 +197,6 @@ impl fmt::Debug for InteractionToken {
     }
 }
 
-/// What was used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum InteractionKind {
-    /// Discord asks whether somebody is there.
-    Ping,
-    /// A command.
-    Command,
-    /// A button or a menu.
-    Component,
-    /// A command is being typed, and its options want completion.
-    Autocomplete,
-    /// A form was sent.
-    Modal,
-    /// Something newer.
-    Unknown,
-}
-
 /// Somebody used a command, a button or a form of the bot.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Interaction {
@@ -360,14 +342,7 @@ struct WireComponent {
 
 impl From<WireInteraction> for Interaction {
     fn from(wire: WireInteraction) -> Self {
-        let kind = match wire.kind {
-            1 => InteractionKind::Ping,
-            2 => InteractionKind::Command,
-            3 => InteractionKind::Component,
-            4 => InteractionKind::Autocomplete,
-            5 => InteractionKind::Modal,
-            _ => InteractionKind::Unknown,
-        };
+        let kind = InteractionKind::from_number(wire.kind.into());
         let user = wire.member.and_then(|member| member.user).or(wire.user);
         // A ping comes from nobody.
         let nobody = || User { id: Id::new(0), name: String::new() };

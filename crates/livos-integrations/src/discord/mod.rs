@@ -7,8 +7,8 @@
 //!
 //! - [`Listener`] keeps the bot at the [gateway] and enqueues [`Event`]s. The decisions are those
 //!   of [`gateway::Gateway`].
-//! - [`Interactions`] is the other way in: a service for verified posts, for a bot whose portal
-//!   names an interactions endpoint.
+//! - `interactions`, with the `webhook` feature, is the other way in: an endpoint for a bot whose
+//!   portal names an interactions URL.
 //! - [`Rest`] asks Discord over HTTP. A [`DiscordOutlet`] is where an event came from, for
 //!   [`deliver`](crate::sender::deliver) to write an answer into.
 //!
@@ -33,30 +33,28 @@
 //! ```
 
 mod commands;
+#[cfg(feature = "webhook")]
 mod endpoint;
 mod event;
 pub mod gateway;
 mod id;
 mod intake;
-mod interaction;
 mod jobs;
 mod outlet;
 pub mod rest;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "webhook")]
+pub use self::endpoint::interactions;
 pub use self::{
     commands::{CommandOption, InvalidCommand, OptionKind, SlashCommand},
-    endpoint::{EndpointError, Interactions},
-    event::{
-        Attachment, Event, Interaction, InteractionKind, InteractionToken, InvalidEvent, Message, Quoted,
-        User,
-    },
+    event::{Attachment, Event, Interaction, InteractionToken, InvalidEvent, Message, Quoted, User},
     gateway::{ListenError, Listener, ListenerConfig},
     id::{Id, InvalidId},
     intake::Groups,
-    interaction::{Reaction, Response, react},
     jobs::JobConfig,
     outlet::{DiscordOutlet, MESSAGE, Way, way},
     rest::{Outgoing, Rest, RestConfig, RestError},
 };
+pub use crate::interaction::{InteractionAnswer, InteractionKind, Reaction, react};

@@ -8,8 +8,8 @@ use serde::Deserialize;
 
 use super::Update;
 
-/// The name of the kind.
-const KIND: &str = "telegram";
+/// The kind of the jobs that updates become.
+pub const KIND: JobKind = JobKind::from_static("telegram");
 /// How long an id is remembered. Two days: Telegram keeps an update for one, and repeats it until
 /// then; after a silent week other updates may get the same.
 const REMEMBERED: Duration = Duration::from_secs(2 * 86_400);
@@ -24,18 +24,23 @@ struct Head {
     update_id: i64,
 }
 
-/// The kind of the jobs that updates become.
-pub fn kind() -> Result<JobKind, livos_core::queue::InvalidJob> {
-    KIND.try_into()
-}
-
 /// The id of an update of this bot, and its job. Only the id is read here: an update whose kind is
 /// not known yet must not hold up the others.
 pub fn job(bot: i64, update: impl Into<Bytes>) -> Result<(i64, NewJob), Unreadable> {
     let update = update.into();
     let Head { update_id } = serde_json::from_slice(&update)?;
-    let kind = kind().map_err(|error| Unreadable(serde::de::Error::custom(error)))?;
-    Ok((update_id, NewJob::new(kind, update).deduped_by(format!("{bot}/{update_id}"), REMEMBERED)))
+    Ok((update_id, NewJob::new(KIND, update).deduped_by(format!("{bot}/{update_id}"), REMEMBERED)))
+}
+
+/// The job of a verified delivery. One that is no update is kept as it came, for its worker to
+/// report: an answer other than 2xx would make Telegram repeat it for a day.
+#[cfg(feature = "webhook")]
+pub(super) fn delivered(bot: i64, delivery: &crate::webhook::Delivery) -> NewJob {
+    let body = delivery.body();
+    match job(bot, body.clone()) {
+        Ok((_, job)) => job,
+        Err(_) => NewJob::new(KIND, body.clone()).deduped_by(delivery.key(), REMEMBERED),
+    }
 }
 
 /// The update in a job's payload.

@@ -43,6 +43,8 @@ mod poll;
 mod webhook;
 mod wire;
 
+#[cfg(feature = "webhook")]
+pub use self::webhook::updates;
 pub use self::{
     client::Bot,
     commands::{BotCommand, InvalidCommand},
@@ -50,11 +52,11 @@ pub use self::{
     error::{ErrorKind, TelegramError},
     files::{FetchError, Media},
     incoming::{Attachment, AttachmentKind, Command, Incoming, Person},
-    job::{Unreadable, job, kind, update},
+    job::{KIND, Unreadable, job, update},
     methods::{MessageText, SentMessage, Span, WebhookInfo},
     offset::Offset,
     outlet::{MESSAGE, TelegramOutlet},
     poll::{OnWebhook, PollStatus, Poller, PollerConfig},
-    webhook::{NotEnabled, Receiver, WebhookConfig},
+    webhook::{NotEnabled, WebhookConfig},
     wire::{Audio, CallbackQuery, Chat, ChatKind, Document, Entity, Message, PhotoSize, Update, User, Voice},
 };

@@ -4,19 +4,20 @@
 //! that a bot can be switched from one to the other without losing or doubling anything.
 //! <https://core.telegram.org/bots/api#setwebhook>
 
-use std::{fmt, sync::Arc, time::Duration};
+#[cfg(feature = "webhook")]
+use std::sync::Arc;
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri, header};
-use livos_core::{
-    queue::{Enqueued, Queue},
-    secret::Secret,
-    time::Clock,
-};
+use http::Uri;
+use livos_core::secret::Secret;
+#[cfg(feature = "webhook")]
+use livos_core::{queue::Queue, time::Clock};
 use serde_json::json;
-use subtle::ConstantTimeEq;
 
-use super::{Bot, TelegramError, job};
+#[cfg(feature = "webhook")]
+use super::job::delivered;
+use super::{Bot, TelegramError};
+#[cfg(feature = "webhook")]
+use crate::webhook::{self, Enqueue, Intake, InvalidSecret, VerifyConfig};
 
 /// What Telegram is told of our webhook.
 #[derive(Debug, Clone)]
@@ -94,75 +95,18 @@ fn is_secret_token(text: &str) -> bool {
     (1..=256).contains(&text.len()) && text.bytes().all(allowed)
 }
 
-/// Takes what Telegram delivers, and answers when it is durable. The caller bounds the body's size
-/// before it reads it; an update has some kilobytes.
-pub struct Receiver<C> {
-    bot: i64,
-    secret: Secret,
+/// The endpoint of a bot's webhook, by any of these secrets ([`WebhookConfig::secret`]).
+///
+/// Updates become the jobs that a poller makes, under the same keys. Telegram hears 200 once an
+/// update is durable, and 503 while the queue takes nothing, upon which it tries again for a day.
+#[cfg(feature = "webhook")]
+pub fn updates<C: Clock + Clone>(
+    bot: &Bot,
+    secrets: impl IntoIterator<Item = Secret>,
     queue: Arc<dyn Queue>,
     clock: C,
-}
-
-/// The header of the secret token.
-const TOKEN: &str = "x-telegram-bot-api-secret-token";
-/// When a full queue may be tried again. 30 s: minutes of work are in it.
-const FULL: Duration = Duration::from_secs(30);
-
-impl<C: Clock> Receiver<C> {
-    /// A receiver for the webhook of `bot`; none where the secret is not one, as anybody could send
-    /// then.
-    pub fn new(bot: &Bot, secret: Secret, queue: Arc<dyn Queue>, clock: C) -> Result<Self, NotEnabled> {
-        if !is_secret_token(secret.expose()) {
-            return Err(NotEnabled::Secret);
-        }
-        Ok(Self { bot: bot.id(), secret, queue, clock })
-    }
-
-    /// Enqueues a delivery. 200 once it is durable, or was before; 401 without the secret; 400 for
-    /// what is no update; 503 with `Retry-After` while the queue takes nothing, upon which Telegram
-    /// tries again for a day.
-    pub async fn receive(&self, headers: &HeaderMap, body: Bytes) -> Response<Bytes> {
-        if !self.is_telegram(headers) {
-            return answer(StatusCode::UNAUTHORIZED, None);
-        }
-        let Ok((_, job)) = job(self.bot, body) else { return answer(StatusCode::BAD_REQUEST, None) };
-        match self.queue.enqueue(self.clock.now(), job).await {
-            Ok(Enqueued::Enqueued(_) | Enqueued::Spilled | Enqueued::Duplicate(_)) => {
-                answer(StatusCode::OK, None)
-            }
-            Ok(Enqueued::Full { .. }) => answer(StatusCode::SERVICE_UNAVAILABLE, Some(FULL)),
-            Err(error) if error.is_temporary() => {
-                tracing::error!(%error, "an update could not be enqueued, and will come again");
-                answer(StatusCode::SERVICE_UNAVAILABLE, Some(FULL))
-            }
-            Err(error) => {
-                tracing::error!(%error, "the queue does not take an update");
-                answer(StatusCode::BAD_REQUEST, None)
-            }
-        }
-    }
-
-    /// The header must stand there once: of two, a proxy and this server might each read another.
-    fn is_telegram(&self, headers: &HeaderMap) -> bool {
-        let mut all = headers.get_all(TOKEN).iter();
-        match (all.next(), all.next()) {
-            (Some(token), None) => token.as_bytes().ct_eq(self.secret.expose().as_bytes()).into(),
-            _ => false,
-        }
-    }
-}
-
-impl<C> fmt::Debug for Receiver<C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Receiver").field("bot", &self.bot).finish_non_exhaustive()
-    }
-}
-
-fn answer(status: StatusCode, retry_after: Option<Duration>) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::new());
-    *response.status_mut() = status;
-    if let Some(wait) = retry_after {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs()));
-    }
-    response
+) -> Result<Intake<C>, InvalidSecret> {
+    let (verifier, bot) = (webhook::Telegram::new(secrets)?, bot.id());
+    let enqueue = Enqueue::by(queue, clock.clone(), move |_, delivery| delivered(bot, delivery));
+    Ok(webhook::intake_by(Arc::new(verifier), clock, enqueue, VerifyConfig::default()))
 }

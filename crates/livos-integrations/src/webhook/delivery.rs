@@ -7,7 +7,7 @@ use livos_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::wire::to_hex;
+use super::{policy::ProviderAnswer, wire::to_hex};
 
 /// One arrival from a provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,59 +17,60 @@ pub struct Delivery {
     event: Option<String>,
     signed_at: Option<Timestamp>,
     content_type: Option<String>,
-    greeting: Option<Greeting>,
-    basis: Basis,
+    answer: DeliveryAnswer,
+    identity: Identity,
     body: Bytes,
 }
 
 /// What makes two deliveries the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Basis {
-    /// The id, which the signature covers.
+enum Identity {
+    /// The id. Only for an id that nobody but the provider can choose.
     Id,
-    /// What the signature covers, since it does not cover the id. The text in front is not signed:
-    /// it only tells things apart.
-    Signed(String, Bytes),
+    /// These bytes, which the signature covers while it does not cover the id. The scope is not
+    /// signed: it only keeps equal bytes of different kinds apart.
+    Bytes(String, Bytes),
 }
 
-/// A provider says hello: it is answered, and no work for anybody.
+/// How a delivery is answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Greeting {
-    Ping,
-    /// To be said back.
-    Challenge(String),
+enum DeliveryAnswer {
+    /// As the policy of the provider says.
+    Usual,
+    /// With this, once it is durable.
+    Own(ProviderAnswer),
+    /// With this, and that is all: nothing is enqueued.
+    AtOnce(ProviderAnswer),
 }
 
 impl Delivery {
-    /// A delivery with an id that the signature covers.
-    pub(super) fn with_signed_id(
-        provider: impl Into<Cow<'static, str>>,
-        id: impl Into<String>,
-        body: Bytes,
-    ) -> Self {
+    /// A delivery that is told from others by its id. Only for an id that a stranger can't choose:
+    /// the signature covers it, or the whole request is authenticated by a secret or a token that
+    /// covers nothing.
+    pub(super) fn by_id(provider: impl Into<Cow<'static, str>>, id: impl Into<String>, body: Bytes) -> Self {
         Self {
             provider: provider.into(),
             id: id.into(),
             event: None,
             signed_at: None,
             content_type: None,
-            greeting: None,
-            basis: Basis::Id,
+            answer: DeliveryAnswer::Usual,
+            identity: Identity::Id,
             body,
         }
     }
 
-    /// A delivery that is the same as another with the same body, whatever its id; without an id it
+    /// A delivery that is the same as another with the same body, whatever its id. Without an id it
     /// is named by the body.
     pub(super) fn by_body(provider: impl Into<Cow<'static, str>>, id: Option<String>, body: Bytes) -> Self {
         let id = id.unwrap_or_else(|| to_hex(&Sha256::digest(&body)[..16]));
-        let basis = Basis::Signed(String::new(), body.clone());
-        Self { basis, ..Self::with_signed_id(provider, id, body) }
+        let identity = Identity::Bytes(String::new(), body.clone());
+        Self { identity, ..Self::by_id(provider, id, body) }
     }
 
-    /// The same as another with these signed bytes, among those of one `scope`.
+    /// The same as another with these signed bytes and the same `scope`.
     pub(super) fn same_by(self, scope: impl Into<String>, signed: impl Into<Bytes>) -> Self {
-        Self { basis: Basis::Signed(scope.into(), signed.into()), ..self }
+        Self { identity: Identity::Bytes(scope.into(), signed.into()), ..self }
     }
 
     pub(super) fn with_event(self, event: Option<String>) -> Self {
@@ -84,16 +85,18 @@ impl Delivery {
         Self { content_type, ..self }
     }
 
-    pub(super) fn greeting_with(self, greeting: Option<Greeting>) -> Self {
-        Self { greeting, ..self }
+    /// Answered with this once it is durable, instead of the provider's usual answer.
+    pub(super) fn answered_with(self, answer: ProviderAnswer) -> Self {
+        Self { answer: DeliveryAnswer::Own(answer), ..self }
+    }
+
+    /// Answered with this, and not enqueued.
+    pub(super) fn answered_at_once(self, answer: ProviderAnswer) -> Self {
+        Self { answer: DeliveryAnswer::AtOnce(answer), ..self }
     }
 
     pub(super) fn with_body(self, body: Bytes) -> Self {
         Self { body, ..self }
-    }
-
-    pub(super) fn greeting(&self) -> Option<&Greeting> {
-        self.greeting.as_ref()
     }
 
     /// The provider's name.
@@ -123,20 +126,30 @@ impl Delivery {
         &self.body
     }
 
-    /// Whether it only asks whether we are there: it is answered, and not enqueued.
-    pub fn is_greeting(&self) -> bool {
-        self.greeting.is_some()
+    /// Whether it only wants an answer, as a ping does: nothing is enqueued.
+    pub fn is_answered_at_once(&self) -> bool {
+        matches!(self.answer, DeliveryAnswer::AtOnce(_))
+    }
+
+    /// The answer to this delivery; `None` means [`ProviderPolicy::accepted`].
+    ///
+    /// [`ProviderPolicy::accepted`]: super::ProviderPolicy::accepted
+    pub fn answer(&self) -> Option<&ProviderAnswer> {
+        match &self.answer {
+            DeliveryAnswer::Usual => None,
+            DeliveryAnswer::Own(answer) | DeliveryAnswer::AtOnce(answer) => Some(answer),
+        }
     }
 
     /// Repeats of one delivery have the same key, and nobody but the provider can make another for
     /// the same content. Fits into a [`livos_core::queue::DedupeKey`].
     pub fn key(&self) -> String {
-        match &self.basis {
-            Basis::Id if self.id.len() <= 256 && !self.id.chars().any(char::is_control) => {
+        match &self.identity {
+            Identity::Id if self.id.len() <= 256 && !self.id.chars().any(char::is_control) => {
                 format!("id:{}", self.id)
             }
-            Basis::Id => format!("id-sha256:{}", to_hex(&Sha256::digest(self.id.as_bytes()))),
-            Basis::Signed(scope, signed) => {
+            Identity::Id => format!("id-sha256:{}", to_hex(&Sha256::digest(self.id.as_bytes()))),
+            Identity::Bytes(scope, signed) => {
                 let hash = Sha256::new().chain_update(scope).chain_update([0]).chain_update(signed);
                 format!("sha256:{}", to_hex(&hash.finalize()))
             }
@@ -243,7 +256,7 @@ mod tests {
     #[test]
     fn any_id_makes_a_key_that_a_queue_takes() {
         for id in ["evt_1".to_owned(), "a\nb".to_owned(), "x".repeat(4000)] {
-            let key = Delivery::with_signed_id("stripe", id, Bytes::new()).key();
+            let key = Delivery::by_id("stripe", id, Bytes::new()).key();
             assert!(key.len() <= 512 && !key.chars().any(char::is_control), "{key}");
         }
     }
@@ -251,7 +264,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_a_job_keeps_comes_back(id in "\\PC{0,40}", body in prop::collection::vec(any::<u8>(), 0..300)) {
-            let delivery = Delivery::with_signed_id("slack", id, body.into()).with_event(Some("message".into()));
+            let delivery = Delivery::by_id("slack", id, body.into()).with_event(Some("message".into()));
             let received = delivery.received(Timestamp::from_unix_ms(5));
             prop_assert_eq!(Received::from_payload(&received.to_payload()), Ok(received));
         }

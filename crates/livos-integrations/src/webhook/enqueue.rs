@@ -10,35 +10,48 @@ use std::{
 
 use livos_core::{
     queue::{Enqueued, JobKind, NewJob, Queue, QueueError},
-    time::Clock,
+    time::{Clock, Timestamp},
 };
 use tower_service::Service;
 
-use super::{Delivery, Verified};
+use super::delivery::{Delivery, Verified};
 
-/// Enqueues verified deliveries as jobs of one kind, whose payload is a [`super::Received`].
+type MakeJob = Arc<dyn Fn(Timestamp, &Delivery) -> NewJob + Send + Sync>;
+
+/// Enqueues verified deliveries.
 ///
 /// Two endpoints with kinds of their own do not dedupe each other's deliveries. The queue logs and
 /// counts when it fills, and refuses when it is full.
 #[derive(Clone)]
 pub struct Enqueue<C> {
     queue: Arc<dyn Queue>,
-    kind: JobKind,
     clock: C,
-    retention: Duration,
+    make: MakeJob,
 }
 
 impl<C> fmt::Debug for Enqueue<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Enqueue").field("kind", &self.kind).finish_non_exhaustive()
+        f.debug_struct("Enqueue").finish_non_exhaustive()
     }
 }
 
 impl<C> Enqueue<C> {
-    /// Into this queue; each delivery is remembered for `retention`, see
-    /// [`super::Verifier::retention`].
+    /// As jobs of one kind, whose payload is a [`super::Received`]. Each delivery is remembered for
+    /// `retention`, see [`super::ProviderPolicy::retention`].
     pub fn new(queue: Arc<dyn Queue>, kind: JobKind, clock: C, retention: Duration) -> Self {
-        Self { queue, kind, clock, retention }
+        Self::by(queue, clock, move |now, delivery| {
+            let payload = delivery.received(now).to_payload();
+            NewJob::new(kind.clone(), payload).deduped_by(delivery.key(), retention)
+        })
+    }
+
+    /// As jobs that this function makes. It must give the job a dedupe key.
+    pub fn by(
+        queue: Arc<dyn Queue>,
+        clock: C,
+        make: impl Fn(Timestamp, &Delivery) -> NewJob + Send + Sync + 'static,
+    ) -> Self {
+        Self { queue, clock, make: Arc::new(make) }
     }
 }
 
@@ -55,9 +68,7 @@ impl<C: Clock + Clone> Service<Verified<Delivery>> for Enqueue<C> {
         let this = self.clone();
         Box::pin(async move {
             let now = this.clock.now();
-            let payload = delivery.received(now).to_payload();
-            let job = NewJob::new(this.kind, payload).deduped_by(delivery.key(), this.retention);
-            this.queue.enqueue(now, job).await
+            this.queue.enqueue(now, (this.make)(now, &delivery)).await
         })
     }
 }

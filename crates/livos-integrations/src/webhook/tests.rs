@@ -7,7 +7,7 @@ mod vectors;
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Request, StatusCode, request::Parts};
+use http::{Request, Response, StatusCode, request::Parts};
 use http_body_util::{BodyExt, Full};
 use livos_core::{secret::Secret, time::Timestamp};
 use livos_twins::webhooks::{self, Account, Mischief, Provider, Sender};
@@ -86,7 +86,7 @@ impl Endpoint {
 
     async fn receive(&self, n: u64, mischief: Option<Mischief>) -> Result<Verified<Delivery>, VerifyError> {
         let (head, body) = request(&self.account, n, mischief).await;
-        self.verifier.verify(at(NOW), &head, body)
+        self.verifier.verify(at(NOW), &head, body).await
     }
 
     fn provider(&self) -> Provider {
@@ -101,7 +101,7 @@ async fn what_a_provider_sends_is_verified_under_any_active_secret() {
             (endpoint.receive(1, None).await.unwrap(), endpoint.receive(2, None).await.unwrap());
         assert_ne!((one.id(), one.key()), (other.id(), other.key()), "{:?}", endpoint.provider());
         assert_eq!(endpoint.receive(1, None).await.unwrap().key(), one.key(), "{:?}", endpoint.provider());
-        assert!(!one.is_greeting());
+        assert!(!one.is_answered_at_once());
     }
 }
 
@@ -111,8 +111,8 @@ async fn what_another_account_signed_is_refused() {
         let mut stranger = Account::new(endpoint.provider(), URL, 2);
         stranger.rsa_key = 1;
         let (head, body) = request(&stranger, 1, None).await;
-        let error = endpoint.verifier.verify(at(NOW), &head, body).unwrap_err();
-        let unauthorized = endpoint.verifier.refuse(&error) == StatusCode::UNAUTHORIZED;
+        let error = endpoint.verifier.verify(at(NOW), &head, body).await.unwrap_err();
+        let unauthorized = endpoint.verifier.policy().refusal(&error) == StatusCode::UNAUTHORIZED;
         let keys = matches!(error, VerifyError::KeysUnavailable { .. });
         assert!(unauthorized || keys, "{:?}: {error}", endpoint.provider());
         assert_eq!(error.fault() == Fault::Here, keys);
@@ -125,7 +125,7 @@ async fn a_tampered_delivery_is_refused_and_the_error_holds_no_secret() {
         let (right, _) = request(&endpoint.account, 1, None).await;
         let error = endpoint.receive(1, Some(Mischief::WrongSignature)).await.unwrap_err();
         assert_eq!(
-            endpoint.verifier.refuse(&error),
+            endpoint.verifier.policy().refusal(&error),
             StatusCode::UNAUTHORIZED,
             "{:?}: {error}",
             endpoint.provider()
@@ -189,7 +189,7 @@ async fn a_captured_delivery_under_a_new_id_is_a_duplicate() {
 }
 
 #[tokio::test]
-async fn a_retry_that_is_signed_anew_is_a_duplicate() {
+async fn a_retry_that_is_signed_again_is_a_duplicate() {
     for endpoint in Endpoint::all().await {
         let (first, later) =
             (endpoint.receive(1, None).await.unwrap(), Mischief::Old(Duration::from_secs(60)));
@@ -206,9 +206,9 @@ async fn a_retry_that_is_signed_anew_is_a_duplicate() {
 async fn a_body_may_be_cut_anywhere() {
     for endpoint in Endpoint::all().await {
         let (head, body) = request(&endpoint.account, 1, None).await;
-        let whole = endpoint.verifier.verify(at(NOW), &head, body.clone()).unwrap();
+        let whole = endpoint.verifier.verify(at(NOW), &head, body.clone()).await.unwrap();
         for size in [1, 7, 64] {
-            let mut check = endpoint.verifier.open(at(NOW), &head).unwrap();
+            let mut check = endpoint.verifier.open(at(NOW), &head).unwrap().ready().await.unwrap();
             body.chunks(size).for_each(|chunk| check.update(Bytes::copy_from_slice(chunk)));
             assert_eq!(check.finish().unwrap(), whole, "{:?}", endpoint.provider());
         }
@@ -233,7 +233,7 @@ async fn no_header_may_be_left_out_unless_it_proves_nothing() {
             (without.headers, without.uri) = (head.headers.clone(), head.uri.clone());
             without.method = head.method.clone();
             without.headers.remove(name);
-            let verified = endpoint.verifier.verify(at(NOW), &without, body.clone()).is_ok();
+            let verified = endpoint.verifier.verify(at(NOW), &without, body.clone()).await.is_ok();
             // A plain secret is the whole proof, and a form has to be called one.
             let rest = endpoint.provider() == Provider::GitLabToken && name.as_str().starts_with("webhook-");
             let form = endpoint.provider() == Provider::Twilio && name == "content-type";
@@ -245,13 +245,13 @@ async fn no_header_may_be_left_out_unless_it_proves_nothing() {
 
 #[tokio::test]
 async fn greetings_are_answered_in_the_providers_words() {
-    let answer = |verifier: &dyn Verifier, delivery: &Delivery| {
-        assert!(delivery.is_greeting());
-        let answer = verifier.answer(delivery);
+    let answer = |delivery: &Delivery| {
+        assert!(delivery.is_answered_at_once());
+        let answer = delivery.answer().unwrap().to_response();
         (answer.status().as_u16(), String::from_utf8(answer.body().to_vec()).unwrap())
     };
     let keys = keys().await;
-    let greet = |provider, body: &'static str| {
+    let greet = async |provider, body: &'static str| {
         let account = Account::new(provider, URL, 1);
         let event = webhooks::Event { id: "1".into(), body: body.into() };
         let (mut head, _) = account.request(&event, NOW).into_parts();
@@ -259,21 +259,25 @@ async fn greetings_are_answered_in_the_providers_words() {
             head.headers.insert("x-github-event", "ping".parse().unwrap());
         }
         let verifier = verifier(&account, &keys);
-        let delivery = verifier.verify(at(NOW), &head, body.into()).unwrap();
-        answer(&*verifier, &delivery)
+        let delivery = verifier.verify(at(NOW), &head, body.into()).await.unwrap();
+        answer(&delivery)
     };
     let challenge = r#"{"token":"x","challenge":"3eZbrw1a","type":"url_verification"}"#;
-    assert_eq!(greet(Provider::Slack, challenge), (200, "3eZbrw1a".into()));
-    assert_eq!(greet(Provider::DiscordInteractions, r#"{"id":"1","type":1}"#), (200, r#"{"type":1}"#.into()));
-    assert_eq!(greet(Provider::DiscordEvents, r#"{"type":0}"#), (204, String::new()));
-    assert_eq!(greet(Provider::GitHub, r#"{"zen":"Keep it simple."}"#), (200, String::new()));
+    assert_eq!(greet(Provider::Slack, challenge).await, (200, "3eZbrw1a".into()));
+    assert_eq!(
+        greet(Provider::DiscordInteractions, r#"{"id":"1","type":1}"#).await,
+        (200, r#"{"type":1}"#.into())
+    );
+    assert_eq!(greet(Provider::DiscordEvents, r#"{"type":0}"#).await, (204, String::new()));
+    assert_eq!(greet(Provider::GitHub, r#"{"zen":"Keep it simple."}"#).await, (200, String::new()));
 }
 
 #[tokio::test]
 async fn every_answer_is_one_that_its_provider_takes() {
     for endpoint in Endpoint::all().await {
         let delivery = endpoint.receive(1, None).await.unwrap();
-        let answer = endpoint.verifier.answer(&delivery);
+        let policy = endpoint.verifier.policy();
+        let answer = delivery.answer().unwrap_or(&policy.accepted).to_response();
         assert!(endpoint.provider().takes(answer.status()), "{:?}", endpoint.provider());
     }
 }
@@ -285,7 +289,7 @@ async fn an_authentic_body_that_can_not_be_read_is_taken_and_known_by_its_bytes(
         let account = Account::new(provider, URL, 1);
         let event = webhooks::Event { id: "1".into(), body: Bytes::from_static(b"\xff\xfe{") };
         let (head, _) = account.request(&event, NOW).into_parts();
-        let delivery = verifier(&account, &keys).verify(at(NOW), &head, event.body.clone()).unwrap();
+        let delivery = verifier(&account, &keys).verify(at(NOW), &head, event.body.clone()).await.unwrap();
         assert!(delivery.key().starts_with("sha256:"), "{provider:?}: {}", delivery.key());
     }
 }
@@ -320,7 +324,7 @@ proptest! {
             }
             let sent = body.clone().map_or_else(|| signed.clone(), Bytes::from);
             let shared = [Provider::Telegram, Provider::GitLabToken, Provider::PubSub];
-            let verified = endpoint.verifier.verify(at(NOW), &head, sent.clone());
+            let verified = endpoint.verifier.verify(at(NOW), &head, sent.clone()).await;
             if !shared.contains(&endpoint.provider()) && sent != signed {
                 assert!(verified.is_err(), "{:?}", endpoint.provider());
             }

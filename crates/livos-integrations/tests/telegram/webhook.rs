@@ -10,11 +10,15 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode};
-use http_body_util::BodyExt;
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
 use livos_core::secret::Secret;
-use livos_integrations::telegram::{NotEnabled, Receiver, WebhookConfig};
+use livos_integrations::{
+    telegram::{NotEnabled, WebhookConfig, updates},
+    webhook::{Body, Intake},
+};
 use livos_twins::telegram::Courier;
+use tower::ServiceExt;
 
 use crate::rig::{Rig, Virtual, until};
 
@@ -24,19 +28,17 @@ fn config(url: &str) -> WebhookConfig {
     WebhookConfig::new(url.parse().unwrap(), Secret::new(SECRET))
 }
 
-fn receiver(rig: &Rig) -> Arc<Receiver<Virtual>> {
-    Arc::new(Receiver::new(&rig.bot, Secret::new(SECRET), rig.queue(), rig.clock.clone()).unwrap())
+fn endpoint(rig: &Rig) -> Intake<Virtual> {
+    updates(&rig.bot, [Secret::new(SECRET)], rig.queue(), rig.clock.clone()).unwrap()
 }
 
-/// Lets the twin deliver to the receiver. The answers to the first `lost` deliveries do not arrive.
+/// Lets the twin deliver to the endpoint. The answers to the first `lost` deliveries do not arrive.
 fn connect(rig: &Rig, lost: u32) {
-    let (receiver, lost) = (receiver(rig), Arc::new(AtomicU32::new(lost)));
+    let (endpoint, lost) = (endpoint(rig), Arc::new(AtomicU32::new(lost)));
     rig.twin.deliver_by(Courier::new(move |request| {
-        let (receiver, lost) = (Arc::clone(&receiver), Arc::clone(&lost));
+        let (endpoint, lost) = (endpoint.clone(), Arc::clone(&lost));
         Box::pin(async move {
-            let (head, body) = request.into_parts();
-            let body = body.collect().await.unwrap().to_bytes();
-            let response = receiver.receive(&head.headers, body).await;
+            let response = endpoint.oneshot(request).await.unwrap().map(Body::into_bytes);
             match lost.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)) {
                 Ok(_) => Err("the answer was lost".to_owned()),
                 Err(_) => Ok(response),
@@ -103,26 +105,28 @@ async fn a_bot_is_switched_both_ways_without_losing_or_doubling_anything() {
 #[tokio::test(start_paused = true)]
 async fn only_who_knows_the_secret_delivers() {
     let rig = Rig::new();
-    let receiver = receiver(&rig);
+    let endpoint = endpoint(&rig);
     let body = Bytes::from_static(br#"{"update_id": 1}"#);
     let send = async |tokens: &[&str], body: &Bytes| {
-        let mut headers = HeaderMap::new();
-        tokens.iter().for_each(|token| {
-            headers.append("x-telegram-bot-api-secret-token", token.parse().unwrap());
-        });
-        receiver.receive(&headers, body.clone()).await.status()
+        let mut request = Request::post("/");
+        for token in tokens {
+            request = request.header("x-telegram-bot-api-secret-token", *token);
+        }
+        endpoint.clone().oneshot(request.body(Full::new(body.clone())).unwrap()).await.unwrap().status()
     };
-    for tokens in [&[] as &[&str], &[""], &["wrong"], &["a-secret-token_"], &[SECRET, SECRET], &[SECRET, "x"]]
-    {
+    for tokens in [&[""], &["wrong"], &["a-secret-token_"]] {
         assert_eq!(send(tokens, &body).await, StatusCode::UNAUTHORIZED, "{tokens:?}");
     }
-    assert_eq!(send(&[SECRET], &Bytes::from_static(b"\xff{")).await, StatusCode::BAD_REQUEST);
+    for tokens in [&[] as &[&str], &[SECRET, SECRET], &[SECRET, "x"]] {
+        assert_eq!(send(tokens, &body).await, StatusCode::BAD_REQUEST, "{tokens:?}");
+    }
+    assert_eq!(rig.take().await.len(), 0);
     assert_eq!(send(&[SECRET], &body).await, StatusCode::OK);
     assert_eq!(send(&[SECRET], &body).await, StatusCode::OK);
     assert_eq!(rig.take().await.len(), 1);
     for secret in ["", " ", "with space", "ünï", &"x".repeat(257)] {
-        let refused = Receiver::new(&rig.bot, Secret::new(secret), rig.queue(), rig.clock.clone()).err();
-        assert_eq!(refused, Some(NotEnabled::Secret), "{secret:?}");
+        let made = updates(&rig.bot, [Secret::new(secret)], rig.queue(), rig.clock.clone());
+        assert!(made.is_err(), "{secret:?}");
         let mut config = config("https://here.example");
         config.secret = Secret::new(secret);
         assert_eq!(rig.bot.enable_webhook(&config).await, Err(NotEnabled::Secret));

@@ -46,7 +46,7 @@ impl Telegram {
         if let Some(url) = &config.url {
             settings.base_url = url.trim_end_matches('/').parse()?;
         }
-        let (bot, kind) = (Bot::over_tls(settings)?, telegram::kind()?);
+        let (bot, kind) = (Bot::over_tls(settings)?, telegram::KIND);
         Ok(Some(Self { bot, me: OnceCell::new(), kind, policy: config.policy() }))
     }
 

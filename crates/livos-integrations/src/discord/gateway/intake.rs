@@ -17,10 +17,8 @@ use super::{
     progress::{Mark, Progress},
     wire::Content,
 };
-use crate::discord::{
-    Event, Id, Interaction, Message, Reaction, Response, Rest, RestError, event::WireMessage, intake::admit,
-    react,
-};
+use crate::discord::{Event, Id, Interaction, Message, Rest, RestError, event::WireMessage, intake::admit};
+use crate::interaction::{InteractionAnswer, Reaction, react};
 
 /// Why the bot stopped listening, other than by a drain.
 #[derive(Debug, thiserror::Error)]
@@ -213,7 +211,7 @@ impl<C: Clock> Intake<C> {
     }
 
     /// In time, or not at all: the answer finds its way without the deferral too.
-    async fn respond(&self, interaction: &Interaction, response: Response) {
+    async fn respond(&self, interaction: &Interaction, response: InteractionAnswer) {
         const IN_TIME: Duration = Duration::from_secs(3);
         let left = IN_TIME.saturating_sub(self.clock.now().since(interaction.created_at()));
         let body = response.to_json();

@@ -9,7 +9,11 @@
 mod cache;
 mod document;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, Response, Uri};
@@ -23,8 +27,6 @@ pub use self::{
     cache::{KeyCache, Lookup},
     document::Key,
 };
-use super::limit::lock;
-
 type HttpClient =
     BoxCloneSyncService<Request<Full<Bytes>>, Response<UnsyncBoxBody<Bytes, BoxError>>, BoxError>;
 
@@ -94,9 +96,13 @@ impl Jwks {
         Self(Arc::new(Inner { config, http: HttpClient::new(http), cache, flight: Arc::default() }))
     }
 
+    fn cache(&self) -> MutexGuard<'_, KeyCache> {
+        self.0.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What is known of a key.
     pub fn lookup(&self, now: Timestamp, kid: &str) -> Lookup {
-        lock(&self.0.cache).lookup(now, kid)
+        self.cache().lookup(now, kid)
     }
 
     /// Fetches the keys if that is what [`Jwks::lookup`] asks for, or waits for the fetch that is
@@ -111,14 +117,14 @@ impl Jwks {
         if self.lookup(now, &kid) != Lookup::Fetch {
             return;
         }
-        lock(&self.0.cache).begin(now);
+        self.cache().begin(now);
         let this = self.clone();
         // On its own, because a stranger who hangs up would otherwise cut off the fetch that others
         // wait for.
         let fetch = tokio::spawn(async move {
             let fetched = tokio::time::timeout(this.0.config.timeout, this.fetch()).await;
             match fetched.unwrap_or_else(|_| Err(BoxError::from("its server took too long"))) {
-                Ok((keys, max_age)) => lock(&this.0.cache).fetched(now, keys, max_age, &kid),
+                Ok((keys, max_age)) => this.cache().fetched(now, keys, max_age, &kid),
                 Err(error) => {
                     metrics::counter!("livos_webhook_jwks_failures_total").increment(1);
                     tracing::warn!(%error, url = %this.0.config.url, "the provider's keys could not be fetched");

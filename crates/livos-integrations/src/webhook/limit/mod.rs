@@ -1,49 +1,13 @@
 //! Bounds what one source may send that proves nothing, in a table of bounded size.
 
+mod config;
 mod layer;
 mod service;
 mod table;
 
-use std::{
-    net::IpAddr,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
-
 pub(super) use self::service::Token;
 pub use self::{
+    config::{LimitConfig, Source},
     layer::SourceLimitLayer,
     service::{Limited, SourceLimit},
 };
-
-/// Who sent a request: an extension that the server inserts, from its socket or from a proxy that
-/// it trusts. Requests without it count as one source.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Source(pub IpAddr);
-
-/// How much one source may send.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct LimitConfig {
-    /// Requests of one source in [`LimitConfig::per`], evenly after the first burst. 30: whoever
-    /// proves nothing has nothing to send more often.
-    pub requests: u32,
-    /// The time for that many. A minute.
-    pub per: Duration,
-    /// Whether requests count that were verified. They do not: a provider that delivers much is
-    /// bounded by the queue, and some (GitHub) never send again what a limit refused.
-    pub count_verified: bool,
-    /// Sources that are remembered at one time. 10 000, about a megabyte. While more than that are
-    /// busy, the others share one bucket.
-    pub sources: usize,
-}
-
-impl Default for LimitConfig {
-    fn default() -> Self {
-        Self { requests: 30, per: Duration::from_secs(60), count_verified: false, sources: 10_000 }
-    }
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}

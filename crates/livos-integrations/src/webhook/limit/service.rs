@@ -12,10 +12,10 @@ use http::{HeaderValue, Request, Response, StatusCode, header};
 use tower_service::Service;
 
 use super::{
-    Source, lock,
-    table::{self, Key, Table},
+    config::Source,
+    table::{self, Key, Table, lock},
 };
-use crate::webhook::Body;
+use crate::webhook::verify::Body;
 
 /// Answers 429 with `Retry-After` to a source without tokens, before anything of its request is
 /// read. A request takes its token when it comes in, so that a hundred slow ones at one time are

@@ -35,10 +35,11 @@ const BODY: &str =
 async fn everything_that_the_token_says_is_checked() {
     let verifier = PubSub::new(PubSubConfig::new(URL, account().email()), keys().await).unwrap();
     let right = json!({ "alg": "RS256", "kid": "test-key-1" });
-    let check = |header: &Value, claims: &Value| {
-        verifier.verify(at(NOW), &head(header, claims), BODY.into()).map(|delivery| delivery.id().to_owned())
+    let check = async |header: &Value, claims: &Value| {
+        let verified = verifier.verify(at(NOW), &head(header, claims), BODY.into()).await;
+        verified.map(|delivery| delivery.id().to_owned())
     };
-    assert_eq!(check(&right, &claims()).unwrap(), "projects/p/subscriptions/s/7");
+    assert_eq!(check(&right, &claims()).await.unwrap(), "projects/p/subscriptions/s/7");
     let now = NOW.as_secs();
     let wrong: [(&str, Value); 17] = [
         ("iss", json!("https://accounts.evil.example")),
@@ -62,20 +63,20 @@ async fn everything_that_the_token_says_is_checked() {
     for (name, value) in wrong {
         let mut claims = claims();
         claims[name] = value;
-        let error = check(&right, &claims).unwrap_err();
+        let error = check(&right, &claims).await.unwrap_err();
         assert!(matches!(error, VerifyError::WrongClaim(_)), "{name}: {error}");
     }
     let mut short = claims();
     short["aud"] = json!(URL);
     short["iss"] = json!("accounts.google.com");
-    assert!(check(&right, &short).is_ok(), "Google's library takes this issuer too");
+    assert!(check(&right, &short).await.is_ok(), "Google's library takes this issuer too");
     for header in [
         json!({ "alg": "none", "kid": "test-key-1" }),
         json!({ "alg": "HS256", "kid": "test-key-1" }),
         json!({ "alg": "RS256" }),
         json!({ "alg": "RS256", "kid": "test-key-1", "crit": ["x"] }),
     ] {
-        assert!(matches!(check(&header, &claims()), Err(VerifyError::Malformed(_))), "{header}");
+        assert!(matches!(check(&header, &claims()).await, Err(VerifyError::Malformed(_))), "{header}");
     }
 }
 
@@ -85,7 +86,7 @@ async fn a_bare_message_is_named_by_its_headers() {
     let mut head = head(&json!({ "alg": "RS256", "kid": "test-key-1" }), &claims());
     head.headers.insert("x-goog-pubsub-message-id", "9".parse().unwrap());
     head.headers.insert("x-goog-pubsub-subscription-name", "projects/p/subscriptions/s".parse().unwrap());
-    let delivery = verifier.verify(at(NOW), &head, "anything".into()).unwrap();
+    let delivery = verifier.verify(at(NOW), &head, "anything".into()).await.unwrap();
     assert_eq!(delivery.id(), "projects/p/subscriptions/s/9");
 }
 
@@ -180,10 +181,7 @@ async fn a_rotation_costs_one_fetch_and_no_delivery() {
         server.published.store(key, Ordering::SeqCst);
         let event = account.event(1);
         let (head, _) = account.request(&event, now).into_parts();
-        if let Some(prepared) = verifier.prepare(at(now), &head) {
-            prepared.await;
-        }
-        assert!(verifier.verify(at(now), &head, event.body).is_ok(), "with key {key}");
+        assert!(verifier.verify(at(now), &head, event.body).await.is_ok(), "with key {key}");
     }
     assert_eq!(server.fetches(), 2);
 }
@@ -196,8 +194,7 @@ async fn a_token_that_could_not_be_right_causes_no_fetch() {
         let mut claims = claims();
         claims["email"] = json!(format!("stranger-{n}@evil.example"));
         let head = head(&json!({ "alg": "RS256", "kid": format!("key-{n}") }), &claims);
-        assert!(verifier.prepare(at(NOW), &head).is_none());
-        assert_eq!(verifier.verify(at(NOW), &head, BODY.into()), Err(VerifyError::WrongClaim("email")));
+        assert_eq!(verifier.verify(at(NOW), &head, BODY.into()).await, Err(VerifyError::WrongClaim("email")));
     }
     assert_eq!(server.fetches(), 0);
 }

@@ -4,8 +4,8 @@ use std::{fmt, sync::Arc};
 
 use tower_layer::Layer;
 
-use super::{Verify, VerifyConfig};
-use crate::webhook::Verifier;
+use super::{config::VerifyConfig, service::Verify};
+use crate::webhook::verifier::Verifier;
 
 /// Puts a verifier before a service that takes verified deliveries.
 #[derive(Clone)]
@@ -24,7 +24,9 @@ impl<C> VerifyLayer<C> {
 
 impl<C> fmt::Debug for VerifyLayer<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("VerifyLayer").field("provider", &self.verifier.provider()).finish_non_exhaustive()
+        f.debug_struct("VerifyLayer")
+            .field("provider", &self.verifier.policy().provider)
+            .finish_non_exhaustive()
     }
 }
 

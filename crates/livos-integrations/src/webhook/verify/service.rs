@@ -3,6 +3,7 @@
 use std::{
     convert::Infallible,
     fmt,
+    future::poll_fn,
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
@@ -13,18 +14,24 @@ use bytes::{Buf, Bytes};
 use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use http_body_util::BodyExt;
 use livos_core::{queue::Enqueued, time::Clock};
-use tower::ServiceExt;
 use tower_service::Service;
 
-use super::{Body, VerifyConfig};
-use crate::webhook::{Check, Delivery, Verified, Verifier, VerifyError, limit::Token};
+use super::{body::Body, config::VerifyConfig};
+use crate::webhook::{
+    check::Check,
+    delivery::{Delivery, Verified},
+    error::VerifyError,
+    limit::Token,
+    policy::{ProviderAnswer, ProviderPolicy},
+    verifier::Verifier,
+};
 
 /// A service over HTTP before one that takes verified deliveries, such as
 /// [`crate::webhook::Enqueue`].
 ///
 /// In this order: method, length and encoding as the head states them; what the verifier says to
 /// the head; the body chunk by chunk, within its length and its time, each through the MAC; the
-/// verdict; a greeting is answered; everything else goes to the inner service, and what that made
+/// verdict; what is answered at once goes no further; everything else goes to the inner service, and what that made
 /// durable is answered as the provider wants it. A request that is dropped before its end may have
 /// been enqueued; its repeat is a duplicate then.
 #[derive(Clone)]
@@ -37,21 +44,22 @@ pub struct Verify<S, C> {
 #[derive(Clone)]
 struct Gate<C> {
     verifier: Arc<dyn Verifier>,
+    policy: Arc<ProviderPolicy>,
     clock: C,
     config: Arc<VerifyConfig>,
 }
 
 impl<S, C> Verify<S, C> {
     pub(super) fn new(inner: S, verifier: Arc<dyn Verifier>, clock: C, config: Arc<VerifyConfig>) -> Self {
-        Self { inner, gate: Gate { verifier, clock, config } }
+        let policy = Arc::new(verifier.policy());
+        Self { inner, gate: Gate { verifier, policy, clock, config } }
     }
 }
 
 impl<S: fmt::Debug, C> fmt::Debug for Verify<S, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let provider = self.gate.verifier.provider();
         f.debug_struct("Verify")
-            .field("provider", &provider)
+            .field("provider", &self.gate.policy.provider)
             .field("inner", &self.inner)
             .finish_non_exhaustive()
     }
@@ -122,10 +130,7 @@ impl<C: Clock> Gate<C> {
     ) -> Result<Verified<Delivery>, Refusal> {
         self.form(head)?;
         let now = self.clock.now();
-        if let Some(prepared) = self.verifier.prepare(now, head) {
-            prepared.await;
-        }
-        let mut check = self.verifier.open(now, head)?;
+        let mut check = self.verifier.open(now, head)?.ready().await?;
         let read = read(&mut check, body, self.config.max_body);
         match tokio::time::timeout(self.config.body_timeout, read).await {
             Ok(read) => read.map_err(Refusal::Status)?,
@@ -137,7 +142,7 @@ impl<C: Clock> Gate<C> {
     /// What the head alone makes impossible.
     fn form(&self, head: &Parts) -> Result<(), Refusal> {
         let refuse = |status| Err(Refusal::Status(status));
-        if head.method != Method::POST && !(head.method == Method::GET && self.verifier.takes_get()) {
+        if head.method != Method::POST && !(head.method == Method::GET && self.policy.takes_get) {
             return refuse(StatusCode::METHOD_NOT_ALLOWED);
         }
         // No provider sends one, and the signature would be over what comes out of it.
@@ -157,45 +162,64 @@ impl<C: Clock> Gate<C> {
         S: Service<Verified<Delivery>, Response = Enqueued>,
         S::Error: fmt::Display,
     {
-        let (provider, retry_after) = (self.verifier.provider().to_owned(), self.config.retry_after);
-        let accepted = self.verifier.answer(&delivery);
-        if delivery.is_greeting() {
+        let provider = self.provider();
+        let accepted = delivery.answer().unwrap_or(&self.policy.accepted).to_response();
+        if delivery.is_answered_at_once() {
             return accepted;
         }
         let id = delivery.id().to_owned();
-        match inner.oneshot(delivery).await {
-            Ok(Enqueued::Full { depth }) => {
+        match tokio::time::timeout(self.config.enqueue_timeout, call(inner, delivery)).await {
+            Ok(Ok(Enqueued::Full { depth })) => {
                 tracing::warn!(provider, id, depth, "the queue is full: the provider is asked to come again");
-                unavailable(retry_after)
+                self.unavailable()
             }
-            Ok(enqueued) => {
+            Ok(Ok(enqueued)) => {
                 tracing::debug!(provider, id, ?enqueued, "a delivery was taken");
                 metrics::counter!("livos_webhook_taken_total", "provider" => provider).increment(1);
                 accepted
             }
-            Err(error) => {
+            Ok(Err(error)) => {
                 tracing::error!(provider, id, %error, "a verified delivery could not be enqueued");
-                unavailable(retry_after)
+                self.unavailable()
+            }
+            Err(_) => {
+                tracing::error!(provider, id, "the queue did not take a verified delivery in time");
+                self.unavailable()
             }
         }
     }
 
+    fn provider(&self) -> String {
+        self.policy.provider.clone().into_owned()
+    }
+
+    fn unavailable(&self) -> Response<Bytes> {
+        let own = self.policy.unavailable.as_ref().map(ProviderAnswer::to_response);
+        own.unwrap_or_else(|| unavailable(self.config.retry_after))
+    }
+
     fn refuse(&self, refusal: &Refusal) -> Response<Bytes> {
+        let provider = self.provider();
         let (status, reason) = match refusal {
             Refusal::Verdict(error) => {
-                tracing::debug!(provider = self.verifier.provider(), %error, "a request was refused");
-                (self.verifier.refuse(error), error.reason())
+                tracing::debug!(provider, %error, "a request was refused");
+                (self.policy.refusal(error), error.reason())
             }
             Refusal::Status(status) => (*status, "form"),
         };
-        let provider = self.verifier.provider().to_owned();
         metrics::counter!("livos_webhook_refused_total", "provider" => provider, "reason" => reason)
             .increment(1);
         match refusal {
             Refusal::Verdict(VerifyError::KeysUnavailable { retry_after }) => unavailable(*retry_after),
-            _ => crate::webhook::status(status),
+            _ => ProviderAnswer::status(status).to_response(),
         }
     }
+}
+
+/// Waits until a service is ready, and calls it.
+async fn call<S: Service<R>, R>(mut service: S, request: R) -> Result<S::Response, S::Error> {
+    poll_fn(|cx| service.poll_ready(cx)).await?;
+    service.call(request).await
 }
 
 /// Reads a body through a check, up to a length.
@@ -217,7 +241,7 @@ async fn read<B: http_body::Body>(check: &mut Check, body: B, most: usize) -> Re
 
 /// Come again.
 fn unavailable(retry_after: Duration) -> Response<Bytes> {
-    let mut response = crate::webhook::status(StatusCode::SERVICE_UNAVAILABLE);
+    let mut response = ProviderAnswer::status(StatusCode::SERVICE_UNAVAILABLE).to_response();
     let seconds = HeaderValue::from(retry_after.as_secs().max(1));
     response.headers_mut().insert(header::RETRY_AFTER, seconds);
     response

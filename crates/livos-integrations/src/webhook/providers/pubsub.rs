@@ -10,14 +10,18 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Response, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderName, StatusCode, header, request::Parts};
 use livos_core::time::Timestamp;
 use serde::Deserialize;
 
-use super::{
-    Check, Delivery, InvalidSecret, MONTH, Prepared, Verifier, VerifyError,
+use crate::webhook::{
+    check::Check,
+    delivery::Delivery,
+    error::{InvalidSecret, VerifyError},
     jwks::{Jwks, Lookup},
     jwt::{Expected, Token},
+    policy::{MONTH, ProviderAnswer, ProviderPolicy},
+    verifier::{Opened, Verifier},
     wire,
 };
 
@@ -84,54 +88,57 @@ struct Message {
     message_id: Option<String>,
 }
 
-impl Verifier for PubSub {
-    fn provider(&self) -> &str {
-        "pubsub"
-    }
+/// What the body says that names it.
+fn named(body: &Bytes) -> Option<String> {
+    let push = serde_json::from_slice::<Push>(body).ok()?;
+    let id = push.message.id.or(push.message.message_id)?;
+    Some(format!("{}/{id}", push.subscription))
+}
 
-    fn prepare(&self, now: Timestamp, request: &Parts) -> Option<Prepared> {
-        let token = token(&request.headers).ok()?;
-        if self.keys.lookup(now, &token.kid) != Lookup::Fetch || token.says(&self.expected, now).is_err() {
-            return None;
-        }
-        let (keys, kid) = (self.keys.clone(), token.kid);
-        Some(Box::pin(async move { keys.prepare(now, kid).await }))
+/// The check of a body whose token is signed by this key.
+fn check(headers: &HeaderMap, found: Lookup) -> Result<Check, VerifyError> {
+    let key = match found {
+        Lookup::Found(key) => key,
+        Lookup::Unknown => return Err(VerifyError::WrongClaim("key")),
+        Lookup::Unavailable { retry_after } => return Err(VerifyError::KeysUnavailable { retry_after }),
+        Lookup::Fetch => return Err(VerifyError::KeysUnavailable { retry_after: Duration::ZERO }),
+    };
+    if !token(headers)?.is_by(&key) {
+        return Err(VerifyError::WrongSignature);
     }
-
-    fn open(&self, now: Timestamp, request: &Parts) -> Result<Check, VerifyError> {
-        let headers = &request.headers;
-        let token = token(headers)?;
-        token.says(&self.expected, now)?;
-        let key = match self.keys.lookup(now, &token.kid) {
-            Lookup::Found(key) => key,
-            Lookup::Unknown => return Err(VerifyError::WrongClaim("key")),
-            Lookup::Unavailable { retry_after } => return Err(VerifyError::KeysUnavailable { retry_after }),
-            Lookup::Fetch => return Err(VerifyError::KeysUnavailable { retry_after: Duration::ZERO }),
+    let bare = wire::optional(headers, &MESSAGE)?.zip(wire::optional(headers, &SUBSCRIPTION)?);
+    let bare = bare.map(|(id, subscription)| format!("{subscription}/{id}"));
+    let content_type = wire::hint(headers, &header::CONTENT_TYPE);
+    Ok(Check::new(move |body: Bytes| {
+        let delivery = match bare.or_else(|| named(&body)) {
+            // Nothing signs the id, but anyone who has a token could send any body too.
+            Some(id) => Delivery::by_id("pubsub", id, body),
+            None => Delivery::by_body("pubsub", None, body),
         };
-        if !token.is_by(&key) {
-            return Err(VerifyError::WrongSignature);
+        Ok(delivery.with_content_type(content_type))
+    }))
+}
+
+impl Verifier for PubSub {
+    /// Only some statuses acknowledge a message, and 204 is one.
+    fn policy(&self) -> ProviderPolicy {
+        ProviderPolicy::new("pubsub")
+            .with_retention(MONTH)
+            .with_accepted(ProviderAnswer::status(StatusCode::NO_CONTENT))
+    }
+
+    fn open(&self, now: Timestamp, request: &Parts) -> Result<Opened, VerifyError> {
+        let token = token(&request.headers)?;
+        token.says(&self.expected, now)?;
+        match self.keys.lookup(now, &token.kid) {
+            Lookup::Fetch => {
+                let (keys, kid, headers) = (self.keys.clone(), token.kid, request.headers.clone());
+                Ok(Opened::Pending(Box::pin(async move {
+                    keys.prepare(now, kid.clone()).await;
+                    check(&headers, keys.lookup(now, &kid))
+                })))
+            }
+            found => check(&request.headers, found).map(Opened::Ready),
         }
-        let bare = wire::optional(headers, &MESSAGE)?.zip(wire::optional(headers, &SUBSCRIPTION)?);
-        let bare = bare.map(|(id, subscription)| format!("{subscription}/{id}"));
-        let content_type = wire::hint(headers, &header::CONTENT_TYPE);
-        Ok(Check::new(move |body: Bytes| {
-            let wrapped = serde_json::from_slice::<Push>(&body).ok().and_then(|push| {
-                let id = push.message.id.or(push.message.message_id)?;
-                Some(format!("{}/{id}", push.subscription))
-            });
-            let delivery = match bare.or(wrapped) {
-                Some(id) => Delivery::with_signed_id("pubsub", id, body),
-                None => Delivery::by_body("pubsub", None, body),
-            };
-            Ok(delivery.with_content_type(content_type))
-        }))
-    }
-
-    fn retention(&self) -> Duration {
-        MONTH
-    }
-
-    fn answer(&self, _: &Delivery) -> Response<Bytes> {
-        super::status(StatusCode::NO_CONTENT)
     }
 }

@@ -12,10 +12,13 @@ use http::{HeaderName, header, request::Parts};
 use livos_core::{secret::Secret, time::Timestamp};
 use serde::Deserialize;
 
-use super::{
-    Check, Delivery, InvalidSecret, TOLERANCE, Verifier, VerifyError,
-    check::MacJudge,
+use crate::webhook::{
+    check::{Check, MacJudge},
+    delivery::Delivery,
+    error::{InvalidSecret, VerifyError},
     keys::{HmacSha256, Keys},
+    policy::{ProviderPolicy, TOLERANCE},
+    verifier::{Opened, Verifier},
     wire,
 };
 
@@ -67,11 +70,11 @@ struct Event {
 }
 
 impl Verifier for Stripe {
-    fn provider(&self) -> &str {
-        "stripe"
+    fn policy(&self) -> ProviderPolicy {
+        ProviderPolicy::new("stripe")
     }
 
-    fn open(&self, now: Timestamp, request: &Parts) -> Result<Check, VerifyError> {
+    fn open(&self, now: Timestamp, request: &Parts) -> Result<Opened, VerifyError> {
         let malformed = || VerifyError::Malformed(SIGNATURE.clone());
         let (time, signatures) = items(wire::one(&request.headers, &SIGNATURE)?).ok_or_else(malformed)?;
         let signed_at = wire::seconds(time).ok_or_else(malformed)?;
@@ -79,7 +82,7 @@ impl Verifier for Stripe {
         let content_type = wire::hint(&request.headers, &header::CONTENT_TYPE);
         let read = move |body: Bytes| {
             let delivery = match serde_json::from_slice::<Event>(&body) {
-                Ok(event) => Delivery::with_signed_id("stripe", event.id, body).with_event(event.kind),
+                Ok(event) => Delivery::by_id("stripe", event.id, body).with_event(event.kind),
                 // Stripe's own, if it can't be read: kept for whoever can, instead of refused for
                 // three days.
                 Err(_) => Delivery::by_body("stripe", None, body),
@@ -87,6 +90,6 @@ impl Verifier for Stripe {
             Ok(delivery.with_signed_at(signed_at).with_content_type(content_type))
         };
         let macs = self.keys.begin(&[time.as_bytes(), b"."]);
-        Ok(Check::new(MacJudge::new(macs, signatures, read)))
+        Ok(Check::new(MacJudge::new(macs, signatures, read)).into())
     }
 }

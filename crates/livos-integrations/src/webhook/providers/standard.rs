@@ -14,10 +14,13 @@ use ed25519_dalek::{Signature, VerifyingKey};
 use http::{HeaderMap, HeaderName, header, request::Parts};
 use livos_core::{secret::Secret, time::Timestamp};
 
-use super::{
-    Check, Delivery, InvalidSecret, TOLERANCE, Verifier, VerifyError,
-    check::Judge,
+use crate::webhook::{
+    check::{Check, Judge},
+    delivery::Delivery,
+    error::{InvalidSecret, VerifyError},
     keys::{self, HmacSha256, Keys},
+    policy::{ProviderPolicy, TOLERANCE},
+    verifier::{Opened, Verifier},
     wire,
 };
 
@@ -80,7 +83,7 @@ impl Scheme {
         headers: &HeaderMap,
         family: &'static Family,
         event: Option<String>,
-    ) -> Result<Check, VerifyError> {
+    ) -> Result<Opened, VerifyError> {
         let id = wire::id(headers, &family.id)?;
         if id.contains('.') {
             return Err(VerifyError::Malformed(family.id.clone()));
@@ -107,11 +110,11 @@ impl Scheme {
         };
         let public = self.public.as_ref().filter(|_| !signatures.is_empty());
         let public = public.map(|keys| keys.iter().copied().collect()).unwrap_or_default();
-        let delivery = Delivery::with_signed_id(self.provider, id, Bytes::new())
+        let delivery = Delivery::by_id(self.provider, id, Bytes::new())
             .with_event(event)
             .with_signed_at(signed_at)
             .with_content_type(wire::hint(headers, &header::CONTENT_TYPE));
-        Ok(Check::new(StandardJudge { macs, tags, public, signatures, head, delivery }))
+        Ok(Check::new(StandardJudge { macs, tags, public, signatures, head, delivery }).into())
     }
 }
 
@@ -165,11 +168,11 @@ impl StandardWebhooks {
 }
 
 impl Verifier for StandardWebhooks {
-    fn provider(&self) -> &str {
-        self.0.provider
+    fn policy(&self) -> ProviderPolicy {
+        ProviderPolicy::new(self.0.provider)
     }
 
-    fn open(&self, now: Timestamp, request: &Parts) -> Result<Check, VerifyError> {
+    fn open(&self, now: Timestamp, request: &Parts) -> Result<Opened, VerifyError> {
         self.0.open(now, &request.headers, &WEBHOOK, None)
     }
 }
@@ -195,11 +198,11 @@ impl Svix {
 }
 
 impl Verifier for Svix {
-    fn provider(&self) -> &str {
-        self.0.provider
+    fn policy(&self) -> ProviderPolicy {
+        ProviderPolicy::new(self.0.provider)
     }
 
-    fn open(&self, now: Timestamp, request: &Parts) -> Result<Check, VerifyError> {
+    fn open(&self, now: Timestamp, request: &Parts) -> Result<Opened, VerifyError> {
         let family = if request.headers.contains_key(&SVIX.id) { &SVIX } else { &WEBHOOK };
         self.0.open(now, &request.headers, family, None)
     }

@@ -11,10 +11,13 @@ use http::{HeaderName, header, request::Parts};
 use livos_core::{secret::Secret, time::Timestamp};
 use serde::Deserialize;
 
-use super::{
-    Check, Delivery, InvalidSecret, TOLERANCE, Verifier, VerifyError,
-    check::MacJudge,
+use crate::webhook::{
+    check::{Check, MacJudge},
+    delivery::Delivery,
+    error::{InvalidSecret, VerifyError},
     keys::{HmacSha256, Keys},
+    policy::{ProviderPolicy, TOLERANCE},
+    verifier::{Opened, Verifier},
     wire,
 };
 
@@ -64,11 +67,11 @@ fn timeless(body: &Bytes, time: i64) -> Bytes {
 }
 
 impl Verifier for Linear {
-    fn provider(&self) -> &str {
-        "linear"
+    fn policy(&self) -> ProviderPolicy {
+        ProviderPolicy::new("linear")
     }
 
-    fn open(&self, now: Timestamp, request: &Parts) -> Result<Check, VerifyError> {
+    fn open(&self, now: Timestamp, request: &Parts) -> Result<Opened, VerifyError> {
         let headers = &request.headers;
         let signature = wire::hex::<32>(wire::one(headers, &SIGNATURE)?)
             .ok_or_else(|| VerifyError::Malformed(SIGNATURE.clone()))?;
@@ -94,7 +97,7 @@ impl Verifier for Linear {
                 None => delivery,
             })
         };
-        Ok(Check::new(MacJudge::new(self.keys.begin(&[]), vec![signature], read)))
+        Ok(Check::new(MacJudge::new(self.keys.begin(&[]), vec![signature], read)).into())
     }
 }
 

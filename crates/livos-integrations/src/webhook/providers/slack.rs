@@ -7,15 +7,17 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderName, Response, header, request::Parts};
+use http::{HeaderName, header, request::Parts};
 use livos_core::{secret::Secret, time::Timestamp};
 use serde::Deserialize;
 
-use super::{
-    Check, Delivery, InvalidSecret, TOLERANCE, Verifier, VerifyError,
-    check::MacJudge,
-    delivery::Greeting,
+use crate::webhook::{
+    check::{Check, MacJudge},
+    delivery::Delivery,
+    error::{InvalidSecret, VerifyError},
     keys::{HmacSha256, Keys},
+    policy::{ProviderAnswer, ProviderPolicy, TOLERANCE},
+    verifier::{Opened, Verifier},
     wire,
 };
 
@@ -85,7 +87,7 @@ fn read(body: Bytes) -> Delivery {
     };
     let trigger = trigger.filter(|trigger| !trigger.is_empty());
     match trigger {
-        Some(trigger) => Delivery::with_signed_id("slack", trigger, body),
+        Some(trigger) => Delivery::by_id("slack", trigger, body),
         None => Delivery::by_body("slack", None, body),
     }
     .with_event(event)
@@ -95,23 +97,27 @@ fn read_event(body: Bytes) -> Delivery {
     let Ok(event) = serde_json::from_slice::<Event>(&body) else {
         return Delivery::by_body("slack", None, body);
     };
-    let challenge = event.challenge.filter(|_| event.kind == "url_verification").map(Greeting::Challenge);
+    let challenge = event.challenge.filter(|_| event.kind == "url_verification");
     let kind = event.event.map_or(event.kind, |inner| inner.kind);
     let delivery = match (event.team_id, event.event_id) {
         // Ids are unique for each team.
-        (Some(team), Some(id)) => Delivery::with_signed_id("slack", format!("{team}:{id}"), body),
-        (None, Some(id)) => Delivery::with_signed_id("slack", id, body),
+        (Some(team), Some(id)) => Delivery::by_id("slack", format!("{team}:{id}"), body),
+        (None, Some(id)) => Delivery::by_id("slack", id, body),
         (_, None) => Delivery::by_body("slack", None, body),
     };
-    delivery.with_event(Some(kind)).greeting_with(challenge)
+    let delivery = delivery.with_event(Some(kind));
+    match challenge {
+        Some(challenge) => delivery.answered_at_once(ProviderAnswer::body("text/plain", challenge)),
+        None => delivery,
+    }
 }
 
 impl Verifier for Slack {
-    fn provider(&self) -> &str {
-        "slack"
+    fn policy(&self) -> ProviderPolicy {
+        ProviderPolicy::new("slack")
     }
 
-    fn open(&self, now: Timestamp, request: &Parts) -> Result<Check, VerifyError> {
+    fn open(&self, now: Timestamp, request: &Parts) -> Result<Opened, VerifyError> {
         let headers = &request.headers;
         let digits = wire::one(headers, &SIGNATURE)?.strip_prefix("v0=").and_then(wire::hex);
         let signature = digits.ok_or_else(|| VerifyError::Malformed(SIGNATURE.clone()))?;
@@ -119,13 +125,6 @@ impl Verifier for Slack {
         let content_type = wire::hint(headers, &header::CONTENT_TYPE);
         let macs = self.keys.begin(&[b"v0:", time.as_bytes(), b":"]);
         let read = move |body| Ok(read(body).with_signed_at(signed_at).with_content_type(content_type));
-        Ok(Check::new(MacJudge::new(macs, vec![signature], read)))
-    }
-
-    fn answer(&self, delivery: &Delivery) -> Response<Bytes> {
-        match delivery.greeting() {
-            Some(Greeting::Challenge(challenge)) => super::body("text/plain", challenge.clone()),
-            _ => Response::new(Bytes::new()),
-        }
+        Ok(Check::new(MacJudge::new(macs, vec![signature], read)).into())
     }
 }

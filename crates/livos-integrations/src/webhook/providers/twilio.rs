@@ -11,16 +11,20 @@
 
 use ::hmac::{Hmac, Mac as _};
 use bytes::Bytes;
-use http::{HeaderName, Method, Response, Uri, header, request::Parts};
+use http::{HeaderName, Method, Uri, header, request::Parts};
 use livos_core::{secret::Secret, time::Timestamp};
 use percent_encoding::percent_decode;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::{
-    Check, Delivery, InvalidSecret, MONTH, Verifier, VerifyError,
+use crate::webhook::{
+    check::Check,
+    delivery::Delivery,
+    error::{InvalidSecret, VerifyError},
     keys::{self, Keys},
+    policy::{MONTH, ProviderAnswer, ProviderPolicy},
+    verifier::{Opened, Verifier},
     wire,
 };
 
@@ -108,11 +112,17 @@ fn name(parameters: &[Parameter]) -> Option<String> {
 }
 
 impl Verifier for Twilio {
-    fn provider(&self) -> &str {
-        "twilio"
+    /// Accepted with an empty TwiML document: what comes of the message is sent later, through the
+    /// API.
+    fn policy(&self) -> ProviderPolicy {
+        let twiml = r#"<?xml version="1.0" encoding="UTF-8"?><Response/>"#;
+        ProviderPolicy::new("twilio")
+            .with_retention(MONTH)
+            .with_get()
+            .with_accepted(ProviderAnswer::body("text/xml", twiml))
     }
 
-    fn open(&self, _: Timestamp, request: &Parts) -> Result<Check, VerifyError> {
+    fn open(&self, _: Timestamp, request: &Parts) -> Result<Opened, VerifyError> {
         let headers = &request.headers;
         let signature = wire::base64::<20>(wire::one(headers, &SIGNATURE)?)
             .ok_or_else(|| VerifyError::Malformed(SIGNATURE.clone()))?;
@@ -142,19 +152,7 @@ impl Verifier for Twilio {
             let id = token.or_else(|| name(&parameters));
             let delivery = Delivery::by_body("twilio", id, body).same_by(query, signed);
             Ok(delivery.with_content_type(content_type))
-        }))
-    }
-
-    fn retention(&self) -> std::time::Duration {
-        MONTH
-    }
-
-    fn takes_get(&self) -> bool {
-        true
-    }
-
-    /// An empty TwiML document: what comes of the message is sent later, through the API.
-    fn answer(&self, _: &Delivery) -> Response<Bytes> {
-        super::body("text/xml", r#"<?xml version="1.0" encoding="UTF-8"?><Response/>"#)
+        })
+        .into())
     }
 }

@@ -8,10 +8,13 @@ use bytes::Bytes;
 use http::{HeaderName, header, request::Parts};
 use livos_core::{secret::Secret, time::Timestamp};
 
-use super::{
-    Check, Delivery, InvalidSecret, MONTH, TOLERANCE, Verifier, VerifyError, WEEK,
-    check::MacJudge,
+use crate::webhook::{
+    check::{Check, MacJudge},
+    delivery::Delivery,
+    error::{InvalidSecret, VerifyError},
     keys::{self, HmacSha256, Keys},
+    policy::{MONTH, ProviderPolicy, TOLERANCE, WEEK},
+    verifier::{Opened, Verifier},
     wire,
 };
 
@@ -178,11 +181,12 @@ fn parts(signed: &str) -> Result<Vec<Part>, &'static str> {
 }
 
 impl Verifier for Hmac {
-    fn provider(&self) -> &str {
-        &self.provider
+    fn policy(&self) -> ProviderPolicy {
+        let retention = if self.timestamp_header.is_some() { WEEK } else { MONTH };
+        ProviderPolicy::new(self.provider.clone()).with_retention(retention)
     }
 
-    fn open(&self, now: Timestamp, request: &Parts) -> Result<Check, VerifyError> {
+    fn open(&self, now: Timestamp, request: &Parts) -> Result<Opened, VerifyError> {
         let headers = &request.headers;
         let encoded = wire::one(headers, &self.signature_header)?.strip_prefix(self.prefix.as_str());
         let signature = encoded.and_then(|text| match self.encoding {
@@ -214,7 +218,7 @@ impl Verifier for Hmac {
         let content_type = wire::hint(headers, &header::CONTENT_TYPE);
         let read = move |body: Bytes| {
             let delivery = match id {
-                Some(id) if id_is_signed => Delivery::with_signed_id(provider, id, body),
+                Some(id) if id_is_signed => Delivery::by_id(provider, id, body),
                 id => Delivery::by_body(provider, id, body),
             };
             let delivery = delivery.with_content_type(content_type);
@@ -223,11 +227,7 @@ impl Verifier for Hmac {
                 None => delivery,
             })
         };
-        Ok(Check::new(MacJudge::new(self.keys.begin(&signed), vec![signature], read)))
-    }
-
-    fn retention(&self) -> Duration {
-        if self.timestamp_header.is_some() { WEEK } else { MONTH }
+        Ok(Check::new(MacJudge::new(self.keys.begin(&signed), vec![signature], read)).into())
     }
 }
 

@@ -5,14 +5,16 @@
 //! itself; a delivery sent again by hand has the same body.
 
 use bytes::Bytes;
-use http::{HeaderName, header, request::Parts};
+use http::{HeaderName, StatusCode, header, request::Parts};
 use livos_core::{secret::Secret, time::Timestamp};
 
-use super::{
-    Check, Delivery, InvalidSecret, MONTH, Verifier, VerifyError,
-    check::MacJudge,
-    delivery::Greeting,
+use crate::webhook::{
+    check::{Check, MacJudge},
+    delivery::Delivery,
+    error::{InvalidSecret, VerifyError},
     keys::{HmacSha256, Keys},
+    policy::{MONTH, ProviderAnswer, ProviderPolicy},
+    verifier::{Opened, Verifier},
     wire,
 };
 
@@ -34,11 +36,11 @@ impl GitHub {
 }
 
 impl Verifier for GitHub {
-    fn provider(&self) -> &str {
-        "github"
+    fn policy(&self) -> ProviderPolicy {
+        ProviderPolicy::new("github").with_retention(MONTH)
     }
 
-    fn open(&self, _: Timestamp, request: &Parts) -> Result<Check, VerifyError> {
+    fn open(&self, _: Timestamp, request: &Parts) -> Result<Opened, VerifyError> {
         let headers = &request.headers;
         let digits = wire::one(headers, &SIGNATURE)?.strip_prefix("sha256=").and_then(wire::hex);
         let signature = digits.ok_or_else(|| VerifyError::Malformed(SIGNATURE.clone()))?;
@@ -46,14 +48,15 @@ impl Verifier for GitHub {
         let event = wire::optional(headers, &EVENT)?.map(str::to_owned);
         let content_type = wire::hint(headers, &header::CONTENT_TYPE);
         let read = move |body: Bytes| {
-            let greeting = (event.as_deref() == Some("ping")).then_some(Greeting::Ping);
+            let is_ping = event.as_deref() == Some("ping");
             let delivery = Delivery::by_body("github", Some(id), body).with_event(event);
-            Ok(delivery.with_content_type(content_type).greeting_with(greeting))
+            let delivery = delivery.with_content_type(content_type);
+            Ok(if is_ping {
+                delivery.answered_at_once(ProviderAnswer::status(StatusCode::OK))
+            } else {
+                delivery
+            })
         };
-        Ok(Check::new(MacJudge::new(self.keys.begin(&[]), vec![signature], read)))
-    }
-
-    fn retention(&self) -> std::time::Duration {
-        MONTH
+        Ok(Check::new(MacJudge::new(self.keys.begin(&[]), vec![signature], read)).into())
     }
 }

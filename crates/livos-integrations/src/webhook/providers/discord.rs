@@ -7,14 +7,18 @@
 
 use bytes::Bytes;
 use ed25519_dalek::{Signature, VerifyingKey};
-use http::{HeaderName, Response, StatusCode, request::Parts};
+use http::{HeaderName, StatusCode, request::Parts};
 use livos_core::time::Timestamp;
 use serde::Deserialize;
 
-use super::{
-    Check, Delivery, Fault, InvalidSecret, MONTH, Verifier, VerifyError,
-    delivery::Greeting,
+use crate::interaction::{InteractionAnswer, InteractionKind, Reaction, react};
+use crate::webhook::{
+    check::Check,
+    delivery::Delivery,
+    error::{InvalidSecret, VerifyError},
     keys::{self, Keys},
+    policy::{MONTH, ProviderAnswer, ProviderPolicy},
+    verifier::{Opened, Verifier},
     wire,
 };
 
@@ -30,19 +34,29 @@ pub struct Discord {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum What {
-    Interactions,
+    Interactions { ephemeral: bool },
     Events,
 }
 
 impl Discord {
     /// Interactions, by any of these public keys of applications, as 64 hexadecimal digits.
     pub fn interactions<S: AsRef<str>>(keys: impl IntoIterator<Item = S>) -> Result<Self, InvalidSecret> {
-        Self::new(keys, What::Interactions)
+        Self::new(keys, What::Interactions { ephemeral: false })
     }
 
     /// Webhook events, by any of these public keys of applications, as 64 hexadecimal digits.
     pub fn events<S: AsRef<str>>(keys: impl IntoIterator<Item = S>) -> Result<Self, InvalidSecret> {
         Self::new(keys, What::Events)
+    }
+
+    /// Shows the answers to interactions only to the user who asked.
+    #[must_use]
+    pub fn with_ephemeral_answers(self) -> Self {
+        let what = match self.what {
+            What::Interactions { .. } => What::Interactions { ephemeral: true },
+            What::Events => What::Events,
+        };
+        Self { what, ..self }
     }
 
     fn new<S: AsRef<str>>(keys: impl IntoIterator<Item = S>, what: What) -> Result<Self, InvalidSecret> {
@@ -73,40 +87,46 @@ struct Inner {
     kind: String,
 }
 
-/// Types of interactions.
-const PING: u64 = 1;
-const COMPONENT: u64 = 3;
-const AUTOCOMPLETE: u64 = 4;
+fn json(answer: InteractionAnswer) -> ProviderAnswer {
+    ProviderAnswer::body("application/json", answer.to_json().to_string())
+}
 
-fn read(what: What, body: Bytes) -> Delivery {
-    match what {
-        What::Interactions => match serde_json::from_slice::<Interaction>(&body) {
-            Ok(interaction) => {
-                let greeting = (interaction.kind == PING).then_some(Greeting::Ping);
-                Delivery::with_signed_id("discord", interaction.id, body)
-                    .with_event(Some(interaction.kind.to_string()))
-                    .greeting_with(greeting)
-            }
-            Err(_) => Delivery::by_body("discord", None, body),
-        },
-        // They have no id, and hold the time of what happened: the body is what tells them apart.
-        What::Events => match serde_json::from_slice::<Event>(&body) {
-            Ok(event) => {
-                let greeting = (event.kind == 0).then_some(Greeting::Ping);
-                let kind = event.event.map(|inner| inner.kind);
-                Delivery::by_body("discord", None, body).with_event(kind).greeting_with(greeting)
-            }
-            Err(_) => Delivery::by_body("discord", None, body),
-        },
+/// A command is acknowledged now and answered later, through the interaction's token.
+fn read_interaction(body: Bytes, ephemeral: bool) -> Result<Delivery, VerifyError> {
+    let Interaction { id, kind } =
+        serde_json::from_slice(&body).map_err(|_| VerifyError::Body("it is not an interaction"))?;
+    let delivery = Delivery::by_id("discord", id, body).with_event(Some(kind.to_string()));
+    Ok(match react(InteractionKind::from_number(kind), ephemeral) {
+        Reaction::Respond(answer) => delivery.answered_at_once(json(answer)),
+        Reaction::Enqueue(answer) => delivery.answered_with(json(answer)),
+    })
+}
+
+/// Events have no id, and hold the time of what happened: the body is what tells them apart.
+fn read_event(body: Bytes) -> Delivery {
+    let event = serde_json::from_slice::<Event>(&body);
+    let delivery = Delivery::by_body("discord", None, body);
+    let Ok(event) = event else { return delivery };
+    let delivery = delivery.with_event(event.event.map(|inner| inner.kind));
+    match event.kind {
+        0 => delivery.answered_at_once(ProviderAnswer::status(StatusCode::NO_CONTENT)),
+        _ => delivery,
     }
 }
 
 impl Verifier for Discord {
-    fn provider(&self) -> &str {
-        "discord"
+    /// Discord wants 401 for whatever is refused, and shows an interaction's user that the queue is
+    /// full.
+    fn policy(&self) -> ProviderPolicy {
+        let policy =
+            ProviderPolicy::new("discord").with_retention(MONTH).with_refused(StatusCode::UNAUTHORIZED);
+        match self.what {
+            What::Interactions { .. } => policy.with_unavailable(json(InteractionAnswer::Busy)),
+            What::Events => policy.with_accepted(ProviderAnswer::status(StatusCode::NO_CONTENT)),
+        }
     }
 
-    fn open(&self, _: Timestamp, request: &Parts) -> Result<Check, VerifyError> {
+    fn open(&self, _: Timestamp, request: &Parts) -> Result<Opened, VerifyError> {
         let digits = wire::one(&request.headers, &SIGNATURE)?;
         let bytes = wire::hex::<64>(digits).ok_or_else(|| VerifyError::Malformed(SIGNATURE.clone()))?;
         let signature = Signature::from_bytes(&bytes);
@@ -122,35 +142,13 @@ impl Verifier for Discord {
             if !keys.iter().any(|key| key.verify_strict(&signed, &signature).is_ok()) {
                 return Err(VerifyError::WrongSignature);
             }
-            let delivery = read(what, body).with_signed_at(signed_at);
+            let delivery = match what {
+                What::Interactions { ephemeral } => read_interaction(body, ephemeral)?,
+                What::Events => read_event(body),
+            };
+            let delivery = delivery.with_signed_at(signed_at);
             Ok(delivery.with_content_type(Some("application/json".to_owned())))
-        }))
-    }
-
-    fn retention(&self) -> std::time::Duration {
-        MONTH
-    }
-
-    /// A greeting is returned. A command is acknowledged now and answered later, through the
-    /// interaction's token; a component is acknowledged without a change, and what wants completing
-    /// gets no choices.
-    fn answer(&self, delivery: &Delivery) -> Response<Bytes> {
-        let json = |json: &'static str| super::body("application/json", json);
-        if self.what == What::Events {
-            return super::status(StatusCode::NO_CONTENT);
-        }
-        match delivery.event().and_then(|kind| kind.parse().ok()) {
-            Some(PING) => json(r#"{"type":1}"#),
-            Some(COMPONENT) => json(r#"{"type":6}"#),
-            Some(AUTOCOMPLETE) => json(r#"{"type":8,"data":{"choices":[]}}"#),
-            _ => json(r#"{"type":5}"#),
-        }
-    }
-
-    fn refuse(&self, error: &VerifyError) -> StatusCode {
-        match error.fault() {
-            Fault::Sender => StatusCode::UNAUTHORIZED,
-            Fault::Here => error.status(),
-        }
+        })
+        .into())
     }
 }

@@ -9,10 +9,13 @@ use bytes::Bytes;
 use http::{HeaderName, header, request::Parts};
 use livos_core::{secret::Secret, time::Timestamp};
 
-use super::{
-    Check, Delivery, InvalidSecret, MONTH, Verifier, VerifyError,
-    check::MacJudge,
+use crate::webhook::{
+    check::{Check, MacJudge},
+    delivery::Delivery,
+    error::{InvalidSecret, VerifyError},
     keys::{HmacSha256, Keys},
+    policy::{MONTH, ProviderPolicy},
+    verifier::{Opened, Verifier},
     wire,
 };
 
@@ -37,11 +40,11 @@ impl Shopify {
 }
 
 impl Verifier for Shopify {
-    fn provider(&self) -> &str {
-        "shopify"
+    fn policy(&self) -> ProviderPolicy {
+        ProviderPolicy::new("shopify").with_retention(MONTH)
     }
 
-    fn open(&self, _: Timestamp, request: &Parts) -> Result<Check, VerifyError> {
+    fn open(&self, _: Timestamp, request: &Parts) -> Result<Opened, VerifyError> {
         let headers = &request.headers;
         let signature = wire::base64::<32>(wire::one(headers, &SIGNATURE)?)
             .ok_or_else(|| VerifyError::Malformed(SIGNATURE.clone()))?;
@@ -56,10 +59,6 @@ impl Verifier for Shopify {
             let delivery = Delivery::by_body("shopify", Some(id), body.clone()).same_by(topic.clone(), body);
             Ok(delivery.with_event(Some(topic)).with_content_type(content_type))
         };
-        Ok(Check::new(MacJudge::new(self.keys.begin(&[]), vec![signature], read)))
-    }
-
-    fn retention(&self) -> std::time::Duration {
-        MONTH
+        Ok(Check::new(MacJudge::new(self.keys.begin(&[]), vec![signature], read)).into())
     }
 }

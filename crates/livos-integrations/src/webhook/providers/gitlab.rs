@@ -10,10 +10,14 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, header, request::Parts};
 use livos_core::{secret::Secret, time::Timestamp};
 
-use super::{
-    Check, Delivery, InvalidSecret, MONTH, Verifier, VerifyError, WEEK,
+use super::standard::{self, Scheme};
+use crate::webhook::{
+    check::Check,
+    delivery::Delivery,
+    error::{InvalidSecret, VerifyError},
     keys::{self, Keys},
-    standard::{self, Scheme},
+    policy::{MONTH, ProviderPolicy, WEEK},
+    verifier::{Opened, Verifier},
     wire,
 };
 
@@ -68,11 +72,15 @@ fn id(headers: &HeaderMap) -> Result<Option<String>, VerifyError> {
 }
 
 impl Verifier for GitLab {
-    fn provider(&self) -> &str {
-        "gitlab"
+    fn policy(&self) -> ProviderPolicy {
+        let retention = match self.0 {
+            Proof::Signed(_) => WEEK,
+            Proof::Token(_) => MONTH,
+        };
+        ProviderPolicy::new("gitlab").with_retention(retention)
     }
 
-    fn open(&self, now: Timestamp, request: &Parts) -> Result<Check, VerifyError> {
+    fn open(&self, now: Timestamp, request: &Parts) -> Result<Opened, VerifyError> {
         let headers = &request.headers;
         let event = wire::optional(headers, &EVENT)?.map(str::to_owned);
         let tokens = match &self.0 {
@@ -87,18 +95,12 @@ impl Verifier for GitLab {
         let (id, content_type) = (id(headers)?, wire::hint(headers, &header::CONTENT_TYPE));
         Ok(Check::new(move |body: Bytes| {
             let delivery = match id {
-                // Whoever has the secret could send any body too.
-                Some(id) => Delivery::with_signed_id("gitlab", id, body),
+                // Nothing signs the id, but anyone who has the secret could send any body too.
+                Some(id) => Delivery::by_id("gitlab", id, body),
                 None => Delivery::by_body("gitlab", None, body),
             };
             Ok(delivery.with_event(event).with_content_type(content_type))
-        }))
-    }
-
-    fn retention(&self) -> Duration {
-        match self.0 {
-            Proof::Signed(_) => WEEK,
-            Proof::Token(_) => MONTH,
-        }
+        })
+        .into())
     }
 }

@@ -8,9 +8,13 @@ use http::{HeaderName, request::Parts};
 use livos_core::{secret::Secret, time::Timestamp};
 use serde::Deserialize;
 
-use super::{
-    Check, Delivery, InvalidSecret, Verifier, VerifyError,
+use crate::webhook::{
+    check::Check,
+    delivery::Delivery,
+    error::{InvalidSecret, VerifyError},
     keys::{self, Keys},
+    policy::ProviderPolicy,
+    verifier::{Opened, Verifier},
     wire,
 };
 
@@ -42,20 +46,22 @@ struct Update {
 }
 
 impl Verifier for Telegram {
-    fn provider(&self) -> &str {
-        "telegram"
+    fn policy(&self) -> ProviderPolicy {
+        ProviderPolicy::new("telegram")
     }
 
-    fn open(&self, _: Timestamp, request: &Parts) -> Result<Check, VerifyError> {
+    fn open(&self, _: Timestamp, request: &Parts) -> Result<Opened, VerifyError> {
         if !keys::any_token(&self.tokens, wire::one(&request.headers, &TOKEN)?) {
             return Err(VerifyError::WrongSignature);
         }
         Ok(Check::new(|body: Bytes| {
             let delivery = match serde_json::from_slice::<Update>(&body) {
-                Ok(update) => Delivery::with_signed_id("telegram", update.update_id.to_string(), body),
+                // Nothing signs the id, but anyone who has the secret could send any body too.
+                Ok(update) => Delivery::by_id("telegram", update.update_id.to_string(), body),
                 Err(_) => Delivery::by_body("telegram", None, body),
             };
             Ok(delivery.with_content_type(Some("application/json".to_owned())))
-        }))
+        })
+        .into())
     }
 }

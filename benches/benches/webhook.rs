@@ -106,7 +106,13 @@ fn verify(c: &mut Criterion) {
         let mut group = c.benchmark_group(format!("verify 1 KiB, {}", provider.name()));
         group.throughput(Throughput::Elements(1));
         group.bench_function("livos", |b| {
-            b.iter(|| black_box(&ours).verify(now, black_box(&head), black_box(body.clone())).now_or_never().unwrap().unwrap());
+            b.iter(|| {
+                black_box(&ours)
+                    .verify(now, black_box(&head), black_box(body.clone()))
+                    .now_or_never()
+                    .unwrap()
+                    .unwrap()
+            });
         });
         if let Some(theirs) = theirs(provider) {
             let secret = webhook_verify::Secret::new(account.credential());

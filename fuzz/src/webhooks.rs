@@ -88,13 +88,15 @@ impl Endpoint<'_> {
     /// Verifies a request, whole and in two pieces, and looks at what comes of it.
     fn verify(&self, head: &Parts, body: &Bytes) -> Result<Verified<Delivery>, VerifyError> {
         let whole = peer::run(self.verifier.verify(NOW, head, body.clone()));
-        let pieces = self.verifier.open(NOW, head).and_then(|opened| peer::run(opened.ready())).and_then(|mut check| {
-            let (first, second) = (body.slice(..body.len() / 2), body.slice(body.len() / 2..));
-            check.update(first);
-            check.update(second);
-            assert_eq!(check.received(), body.len());
-            check.finish()
-        });
+        let pieces = self.verifier.open(NOW, head).and_then(|opened| peer::run(opened.ready())).and_then(
+            |mut check| {
+                let (first, second) = (body.slice(..body.len() / 2), body.slice(body.len() / 2..));
+                check.update(first);
+                check.update(second);
+                assert_eq!(check.received(), body.len());
+                check.finish()
+            },
+        );
         assert_eq!(whole, pieces, "a body is the same in pieces");
         match &whole {
             Ok(delivery) => self.taken(delivery, body),

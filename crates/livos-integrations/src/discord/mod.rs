@@ -42,7 +42,7 @@ mod intake;
 mod jobs;
 mod outlet;
 pub mod rest;
-#[cfg(test)]
+#[cfg(all(test, feature = "webhook"))]
 mod tests;
 
 #[cfg(feature = "webhook")]

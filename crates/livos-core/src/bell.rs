@@ -14,7 +14,7 @@ impl Bell {
         Self(watch::Sender::new(0))
     }
 
-    /// Wakes every listener.
+    /// Wakes every listener, now or at its next wait.
     pub fn ring(&self) {
         self.0.send_modify(|rung| *rung = rung.wrapping_add(1));
     }

@@ -121,7 +121,7 @@ impl Workers {
     }
 }
 
-/// Twenty good jobs round one that kills whoever works on it.
+/// Twenty good jobs round one that kills its worker.
 async fn enqueue_poison(queue: &dyn Queue) {
     for n in 0..=20 {
         let payload = if n == 10 { "poison".to_owned() } else { n.to_string() };

@@ -41,7 +41,7 @@ const RATE: f64 = 400.0;
 /// Nothing here takes this long; what does has failed.
 const PATIENCE: Duration = Duration::from_secs(80);
 /// Connections that may be tried in a second: five of a server that has just gone, and the
-/// listener's beside them.
+/// listener's.
 const STORM: u64 = 10;
 
 /// What was accepted, and how; what was done, and how often.

@@ -5,15 +5,15 @@ use bytes::Bytes;
 
 use super::{Subscription, Topic};
 
-/// The longest payload, in bytes. 64 KiB: an event says what to look at.
+/// The longest payload, in bytes. 64 KiB: an event says where to look.
 pub const MAX_PAYLOAD: usize = 64 * 1024;
 
 /// The bounds of a bus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BusConfig {
-    /// Messages that wait for one subscriber. 256: seconds of a busy server; a subscriber that is
-    /// further behind does better to read the state once.
+    /// Messages that may wait for one subscriber. 256: seconds of a busy server; a subscriber that
+    /// is further behind should read the state once.
     pub backlog: usize,
     /// Subscriptions at one time. 1024: more is a leak, or a bus that is used as a queue.
     pub subscriptions: usize,
@@ -44,39 +44,39 @@ impl BusConfig {
 /// Publishes and subscribes. Cheap to share.
 #[async_trait]
 pub trait Bus: Send + Sync {
-    /// Sends to everybody who subscribes to the topic now. That it is answered says that the bus
-    /// took it, and not that anybody heard it.
+    /// Sends to all current subscribers of the topic. An answer says that the bus took the event,
+    /// not that anybody heard it.
     ///
     /// May be cancelled; what was sent by then may still be delivered.
     async fn publish(&self, topic: &Topic, payload: Bytes) -> Result<(), BusError>;
 
-    /// Listens to these topics. The first event is [`Gap::Began`]: once the bus is listening, and
-    /// not before, which may take as long as the server is away. Whoever reads the state then
-    /// misses nothing.
+    /// Listens to these topics. The first event is [`Gap::Began`]: it comes once the bus is
+    /// listening, which may take as long as the server is away, so a subscriber that reads the
+    /// state then misses nothing.
     fn subscribe(&self, topics: &[Topic]) -> Result<Subscription, BusError>;
 }
 
-/// Why the bus could not do it.
+/// Why a call of the bus failed.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum BusError {
     /// The payload is longer than [`MAX_PAYLOAD`].
     #[error("an event of {0} bytes is longer than the {MAX_PAYLOAD} that the bus takes")]
     TooLarge(usize),
-    /// A subscription to nothing would never hear anything.
+    /// A subscription without topics would never hear anything.
     #[error("a subscription needs a topic")]
     NoTopic,
-    /// As many subscriptions as may be are open.
+    /// All allowed subscriptions are open; there are this many.
     #[error("the bus has {0} subscriptions, which is as many as may be")]
     Full(usize),
-    /// The server failed. Whether the event was sent is not known.
+    /// The server failed. Whether the event was sent is unknown.
     #[cfg(feature = "redis")]
     #[error("the bus in Redis failed")]
     Redis(#[from] crate::redis::RedisError),
 }
 
 impl BusError {
-    /// Whether the same call may succeed later without anything being changed.
+    /// Whether the same call may succeed later although nothing is changed.
     pub fn is_temporary(&self) -> bool {
         match self {
             Self::TooLarge(_) | Self::NoTopic => false,

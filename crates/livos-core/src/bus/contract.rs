@@ -84,7 +84,7 @@ async fn everybody(here: &dyn Bus, there: &dyn Bus) {
     drop(dropped);
     here.publish(&name[0], Bytes::from_static(b"x")).await.expect("publish");
     for subscription in &mut all {
-        assert_eq!(message(subscription).await.1, "x", "whoever publishes hears itself too");
+        assert_eq!(message(subscription).await.1, "x", "a publisher hears its own messages");
     }
     let [mut own, other, _] = all;
     drop(other);

@@ -22,7 +22,7 @@ struct Lists {
 }
 
 impl Lists {
-    /// Forgets whoever is gone.
+    /// Forgets subscribers that are gone.
     fn prune(&mut self) {
         self.feeds.retain(|(feed, _)| !feed.is_gone());
         self.by_topic.retain(|_, feeds| {

@@ -1,15 +1,13 @@
 //! Events between the parts of a server, in one process or in several: "something changed, look at
 //! it".
 //!
-//! An event is delivered **at most once**. It is lost when a subscriber is too slow, when the
-//! connection to the server breaks, and when nobody listens. So an event never carries what can't
-//! be read elsewhere: what changed is in the store or in the queue, and the event only spares
-//! everybody the polling.
+//! An event is delivered **at most once**. It is lost if a subscriber is too slow, if the
+//! connection to the server breaks, or if nobody listens. So an event never carries what can't be
+//! read elsewhere: the state is in the store or the queue, and the event only saves polling.
 //!
-//! What may have been lost is never lost silently. After every possible gap, and once at the
-//! beginning, a subscriber receives [`Event::Resync`] before any further message, and reads the
-//! state. Messages that come after it are newer than the gap. A loop over a subscription is
-//! therefore always this:
+//! A possible loss is always reported. After every gap, and once at the beginning, a subscriber
+//! receives [`Event::Resync`] before any further message, and reads the state. Messages that come
+//! after it are newer than the gap. So a loop over a subscription always looks like this:
 //!
 //! ```
 //! use livos_core::bus::{Bus, BusConfig, Event, MemoryBus, Topic};
@@ -35,9 +33,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Messages of one publisher, published one after the other, come in that order; those of several
-//! come in any order. A publisher never waits for a subscriber. Whoever publishes hears itself, if
-//! it subscribes.
+//! Messages that one publisher sends one after the other arrive in that order; those of several
+//! arrive in any order. A publisher never waits for a subscriber, and hears its own messages if it
+//! subscribes.
 
 mod api;
 #[cfg(any(test, feature = "test-util"))]

@@ -63,7 +63,7 @@ impl Default for RedisBusConfig {
 }
 
 impl RedisBusConfig {
-    /// Bounds the subscribers.
+    /// Bounds what each subscriber may leave unread.
     #[must_use]
     pub fn with_bus(mut self, bus: BusConfig) -> Self {
         self.bus = bus;
@@ -96,7 +96,7 @@ struct Inner {
     redis: Redis,
     hub: Hub,
     config: RedisBusConfig,
-    /// Somebody subscribed.
+    /// Wakes the listener after a new subscription.
     changed: Notify,
     connected: AtomicBool,
     /// Held by the one that listens.

@@ -14,11 +14,11 @@ use super::Topic;
 /// What a subscriber receives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// Somebody published this.
+    /// A message that was published.
     Message {
-        /// About what.
+        /// The topic it was published to.
         topic: Topic,
-        /// The event.
+        /// The bytes, as they were published.
         payload: Bytes,
     },
     /// Something may have been lost: read the state from where it is kept. Messages that come later
@@ -40,8 +40,8 @@ pub enum Gap {
     Began,
 }
 
-/// A mailbox for one subscriber, with room for `backlog` messages: the end of the bus, and that of
-/// the subscriber. For who writes a bus.
+/// A mailbox for one subscriber with room for `backlog` messages: the end of the bus, and the end
+/// of the subscriber. For implementations of a bus.
 pub fn channel(backlog: usize) -> (Feed, Subscription) {
     let state = State { waiting: VecDeque::new(), gap: None, begun: false, ended: false, gone: false };
     let mailbox =

@@ -29,7 +29,7 @@ impl Topic {
         Ok(Self(format!("{}:{id}", self.0).into()))
     }
 
-    /// The whole text.
+    /// The topic as it was written.
     pub fn as_str(&self) -> &str {
         &self.0
     }

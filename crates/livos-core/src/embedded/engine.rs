@@ -1,4 +1,4 @@
-//! The writer's thread and its batches, and the readers beside it.
+//! The writer thread and its batches, and the readers.
 
 use std::{
     fmt, fs, io,
@@ -17,19 +17,19 @@ use super::{
 };
 use crate::bell::Bell;
 
-/// How a file is kept.
+/// How an embedded file is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EmbeddedConfig {
-    /// Operations that may wait for the writer; callers beyond that wait for room. 1024: some
+    /// Operations that may wait for the writer; further callers wait for room. 1024: some
     /// milliseconds of work.
     pub waiting: usize,
-    /// The most operations of one commit. 256: more would make the first of them wait for longer
-    /// than a sync takes.
+    /// The most operations of one commit. 256: more would delay the first of them by more than a
+    /// sync takes.
     pub batch: usize,
-    /// Bytes of the page cache. 32 MiB: a small server's working set, and small beside its memory.
+    /// Bytes of the page cache. 32 MiB: the working set of a small server.
     pub cache: usize,
-    /// Whether every checksum is verified when the file is opened, and not only after a crash.
+    /// Whether every checksum is verified whenever the file is opened, and not only after a crash.
     /// True: a damaged file is found before it is written to.
     pub verify: bool,
 }
@@ -70,7 +70,7 @@ impl EmbeddedConfig {
     }
 }
 
-/// The file, open. Cloning shares it; it is closed when the last clone is dropped.
+/// An open file. Clones share it; it is closed when the last one is dropped.
 #[derive(Clone)]
 pub struct Embedded {
     writer: mpsc::Sender<Box<dyn Operation>>,
@@ -79,12 +79,11 @@ pub struct Embedded {
     pub(crate) bell: Bell,
 }
 
-/// Where the database is.
+/// The database, or why there is none.
 enum Slot {
     Open(Database),
-    /// It failed, and could not be opened again yet.
+    /// It failed and could not be reopened yet.
     Broken,
-    /// For good.
     Closed,
 }
 
@@ -98,11 +97,11 @@ impl Slot {
     }
 }
 
-/// A part of a transaction, with somebody who waits for its outcome.
+/// A part of a transaction, and the caller who waits for it.
 trait Operation: Send {
     /// Applies it to the tables.
     fn apply(&mut self, tables: &mut Tables<'_>) -> Result<(), StorageError>;
-    /// Answers the caller: the transaction was committed, or it had no effect.
+    /// Answers the caller: the transaction was committed, or had no effect.
     fn answer(self: Box<Self>, committed: Result<(), StorageError>);
 }
 
@@ -126,16 +125,16 @@ where
 
     fn answer(self: Box<Self>, committed: Result<(), StorageError>) {
         let Self { value, answer, .. } = *self;
-        // A caller that is gone does not undo what is durable.
+        // The work of a caller that is gone stays durable.
         let _ = answer.send(committed.and_then(|()| value.ok_or(StorageError::Closed)));
     }
 }
 
-/// Opens the database, again after it failed.
+/// Opens the database, also after it failed.
 type Opener = Box<dyn Fn() -> Result<Database, DatabaseError> + Send>;
 
 impl Embedded {
-    /// Opens the file, or makes it. It is locked against every other process until it is closed.
+    /// Opens or creates the file. It is locked against all other processes until it is closed.
     ///
     /// Blocks while the file is checked: some hundred megabytes a second.
     pub fn open(path: impl AsRef<Path>, config: EmbeddedConfig) -> Result<Self, OpenError> {
@@ -152,7 +151,7 @@ impl Embedded {
         Self::start(database, opener, config).map_err(|source| OpenError::Io { path, source })
     }
 
-    /// The same without a file, gone with the last clone: for tests and for what may be lost.
+    /// The same in memory, gone with the last clone: for tests and for data that may be lost.
     pub fn in_memory(config: EmbeddedConfig) -> io::Result<Self> {
         let opener: Opener = Box::new(move || {
             Builder::new()
@@ -173,18 +172,18 @@ impl Embedded {
         Ok(Self { writer, database, bell: Bell::new() })
     }
 
-    /// Closes the file, after what was sent before; every clone answers [`StorageError::Closed`]
+    /// Closes the file after all earlier operations. Every clone answers [`StorageError::Closed`]
     /// from then on, and another process may open it.
     pub async fn close(&self) {
-        // Behind everything that waits.
+        // After all operations that already wait.
         let _ = self.write(|_| Ok(())).await;
         let database = Arc::clone(&self.database);
         let close = move || *database.write().unwrap_or_else(PoisonError::into_inner) = Slot::Closed;
         let _ = tokio::task::spawn_blocking(close).await;
     }
 
-    /// Applies `operation` in the next transaction, and answers once it is durable. A caller that
-    /// is dropped meanwhile does not undo it.
+    /// Applies `operation` in the next transaction, and answers once it is durable. It is carried
+    /// out even if the caller is dropped meanwhile.
     pub(crate) async fn write<T: Send + 'static>(
         &self,
         operation: impl FnOnce(&mut Tables<'_>) -> Result<T, StorageError> + Send + 'static,
@@ -195,7 +194,7 @@ impl Embedded {
         answered.await.unwrap_or(Err(StorageError::Closed))
     }
 
-    /// Reads the last commit, on a thread where waiting for the disk does no harm.
+    /// Reads the last commit, on a thread that may wait for the disk.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
         operation: impl FnOnce(&Snapshot) -> Result<T, StorageError> + Send + 'static,
@@ -208,8 +207,8 @@ impl Embedded {
         tokio::task::spawn_blocking(read).await.unwrap_or(Err(StorageError::Closed))
     }
 
-    /// Copies everything as of now into a new file, while work goes on. The file appears whole or
-    /// not at all.
+    /// Copies the last commit into a new file while work goes on. The file appears whole or not at
+    /// all.
     pub async fn backup(&self, to: impl AsRef<Path>) -> Result<(), StorageError> {
         let (to, part) = (to.as_ref().to_owned(), to.as_ref().with_extension("part"));
         self.read(move |snapshot| {
@@ -241,7 +240,7 @@ fn probe(database: &Database) -> Result<(), StorageError> {
     Ok(database.begin_write()?.commit()?)
 }
 
-/// A new name in a folder is durable once the folder is.
+/// A new file name is durable once its folder was synced.
 fn sync_folder(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::File::open(folder)?.sync_all()
@@ -273,7 +272,7 @@ impl NotOpened {
     }
 }
 
-/// The library may panic on pages that make no sense; that is an error of the file.
+/// The library may panic on damaged pages; that is an error of the file.
 fn open_guarded(opener: &Opener) -> Result<Database, NotOpened> {
     let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(opener));
     opened.map_err(|_| NotOpened::Panicked)?.map_err(NotOpened::Database)
@@ -318,15 +317,15 @@ impl Writer {
             .unwrap_or_else(|_| Err(StorageError::Io("the writer panicked".into())))
     }
 
-    /// After an error the library refuses everything until the file is opened again, which also
-    /// finds the last whole commit.
+    /// After an error, the library refuses everything until the file is reopened, which also finds
+    /// the last whole commit.
     fn reopen(&self) {
         const ATTEMPTS: u32 = 3;
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
         if matches!(*database, Slot::Closed) {
             return;
         }
-        // It must be closed first, or it would lock itself out.
+        // It must be closed first, or its own lock would keep it out.
         *database = Slot::Broken;
         for attempt in 0..ATTEMPTS {
             match open_guarded(&self.opener) {

@@ -1,4 +1,4 @@
-//! What can go wrong with the file: when it is opened, and later.
+//! Errors of the file: when it is opened, and later.
 
 use std::path::PathBuf;
 
@@ -16,24 +16,24 @@ pub enum OpenError {
         path.display()
     )]
     Corrupt {
-        /// The file.
+        /// The path that was given.
         path: PathBuf,
-        /// What was found.
+        /// What was wrong, in the library's words.
         reason: String,
     },
-    /// It may not be written.
+    /// The process has no permission to write it, or the disk is read-only.
     #[error("{} can't be written: check its owner, its mode and whether the disk is mounted read-only", .path.display())]
     ReadOnly {
-        /// The file.
+        /// The path that was given.
         path: PathBuf,
         /// The operating system's reason.
         #[source]
         source: std::io::Error,
     },
-    /// Anything else of the operating system.
+    /// Any other error of the operating system.
     #[error("{} can't be opened", path.display())]
     Io {
-        /// The file.
+        /// The path that was given.
         path: PathBuf,
         /// The operating system's reason.
         #[source]
@@ -41,17 +41,17 @@ pub enum OpenError {
     },
 }
 
-/// Why an operation failed. It had no effect, unless the answer says that it is unknown.
+/// Why an operation failed. It had no effect, unless the error says that this is unknown.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum StorageError {
-    /// The disk has no room. The file is whole, and goes on as soon as there is room.
+    /// The disk is full. The file is intact, and works again as soon as there is room.
     #[error("the disk is full")]
     DiskFull,
     /// The file could not be read or written.
     #[error("the file could not be read or written: {0}")]
     Io(String),
-    /// What was read makes no sense.
+    /// What was read can't be decoded.
     #[error("the file is damaged: {0}")]
     Corrupt(String),
     /// The file was closed, or its writer is gone.

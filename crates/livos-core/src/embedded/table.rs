@@ -196,7 +196,7 @@ impl Snapshot {
         }
     }
 
-    /// Copies every table into another file, whoever declared it.
+    /// Copies every table into another file, including those of features that are switched off.
     pub(super) fn copy_to(&self, transaction: &WriteTransaction) -> Result<(), StorageError> {
         for handle in self.0.list_tables()? {
             let definition = Definition::new(handle.name());

@@ -14,8 +14,7 @@ use redb::{Database, StorageBackend, backends::FileBackend};
 
 use super::*;
 
-/// A folder in memory, where the machine has such a place: for files whose syncs are many and not
-/// what is tested.
+/// A folder in memory if the machine has one: for tests with many syncs that are not about syncs.
 pub(crate) fn fast_folder() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
@@ -150,7 +149,7 @@ async fn a_folder_that_is_not_there_is_named() {
     let missing = folder.0.path().join("nowhere/livos.redb");
     let error = Embedded::open(&missing, EmbeddedConfig::default()).unwrap_err();
     assert!(error.to_string().contains("nowhere"), "{error}");
-    // Root may write anything, so only another user meets this refusal.
+    // Root may write anything, so only other users meet this refusal.
     fs::write(folder.file(), b"").unwrap();
     fs::set_permissions(folder.file(), fs::Permissions::from_mode(0o444)).unwrap();
     match folder.open() {

@@ -11,9 +11,9 @@ pub struct QueueConfig {
     /// Jobs beyond which [`Intake::enqueue`](super::Intake::enqueue) answers [`Enqueued::Full`].
     /// 500: minutes of work for a small server; more would only hide that it is behind.
     pub refuse_at: u64,
-    /// Jobs from which on an alert is logged and counted. 100.
+    /// Jobs at which an alert is logged and counted. 100.
     pub alert_at: u64,
-    /// What single kinds may do; the others may do everything.
+    /// Bounds of single kinds; the others have none.
     pub kinds: BTreeMap<JobKind, KindPolicy>,
 }
 
@@ -38,14 +38,14 @@ impl QueueConfig {
         self
     }
 
-    /// Bounds one kind.
+    /// Bounds the leases of one kind.
     #[must_use]
     pub fn with_kind(mut self, kind: JobKind, policy: KindPolicy) -> Self {
         self.kinds.insert(kind, policy);
         self
     }
 
-    /// Tells logs and metrics what came of an enqueue, with the depth after it.
+    /// Logs and counts the answer of an enqueue, with the depth after it.
     pub(super) fn tell(&self, enqueued: Enqueued, kind: &JobKind, depth: u64) {
         metrics::gauge!("livos_queue_depth").set(depth as f64);
         let kind = kind.to_string();
@@ -86,13 +86,13 @@ pub(super) fn bounded(reason: &str) -> &str {
     &reason[..reason.floor_char_boundary(MOST)]
 }
 
-/// What a kind of job may do, over all workers.
+/// The bounds of a kind, over all workers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct KindPolicy {
-    /// Leases at one time; none for any number.
+    /// Leases at one time; `None` for no bound.
     pub concurrency: Option<u32>,
-    /// Leases in a time, evenly spread after the first burst; none for any number.
+    /// A rate of leases, evenly spread after the first burst; `None` for no bound.
     pub rate: Option<Rate>,
 }
 
@@ -100,14 +100,14 @@ impl KindPolicy {
     /// The same as by `Default`, for constants.
     pub const DEFAULT: Self = Self { concurrency: None, rate: None };
 
-    /// At most so many leases at one time.
+    /// At most this many leases at one time.
     #[must_use]
     pub const fn with_concurrency(mut self, leases: u32) -> Self {
         self.concurrency = Some(leases);
         self
     }
 
-    /// At most so many leases in this time.
+    /// At most this many leases in this time.
     #[must_use]
     pub const fn with_rate(mut self, leases: u32, per: Duration) -> Self {
         self.rate = Some(Rate { leases, per });
@@ -115,11 +115,11 @@ impl KindPolicy {
     }
 }
 
-/// A bucket of tokens: full at first, and filled evenly.
+/// A token bucket: full at first, and filled evenly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
-    /// What the bucket holds.
+    /// The capacity of the bucket: the largest burst.
     pub leases: u32,
-    /// How long an empty one takes to be full.
+    /// How long an empty bucket takes to fill.
     pub per: Duration,
 }

@@ -1,5 +1,5 @@
-//! What every backend of the queue must do. A backend is run through it by its own tests: those
-//! here, and those of third parties.
+//! What every backend of the queue must do. The tests of each backend run it: those of this crate
+//! and those of third parties.
 
 #![allow(clippy::expect_used, clippy::missing_panics_doc)] // It is a test, for others to call.
 
@@ -15,7 +15,7 @@ use crate::time::Timestamp;
 pub const START: Timestamp = Timestamp::from_unix_ms(1_800_000_000_000);
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// The configuration that [`check`] needs its queues to have.
+/// The configuration of the queues that [`check`] gets.
 pub fn config() -> QueueConfig {
     let mut config = QueueConfig { refuse_at: 20, alert_at: 10, ..QueueConfig::default() };
     config.kinds.insert(kind("narrow"), KindPolicy::default().with_concurrency(1));
@@ -23,8 +23,7 @@ pub fn config() -> QueueConfig {
     config
 }
 
-/// Runs empty queues, each made anew with [`config`], through the contract. Panics where it is
-/// broken.
+/// Runs empty queues, each created with [`config`], through the contract. Panics if it is broken.
 pub async fn check<F: Future<Output = Arc<dyn Queue>>>(make: impl Fn() -> F) {
     order(&*make().await).await;
     dedupe(&*make().await).await;
@@ -68,8 +67,8 @@ async fn payload(queue: &dyn Queue, now: Timestamp) -> Option<String> {
     Some(String::from_utf8(lease.payload.to_vec()).expect("text"))
 }
 
-/// A second value for the same lease, as a backend would make it: what a worker that was taken over
-/// from holds.
+/// A second value for the same lease, which only a backend can make: stands for a worker that was
+/// taken over from.
 fn stale(lease: &Lease) -> Lease {
     Lease::new(lease.job().clone(), lease.fence())
 }
@@ -251,7 +250,7 @@ async fn poison(queue: &dyn Queue) {
         let poison = lease(queue, at(60 * u64::from(attempt))).await.expect("the poison");
         assert_eq!((poison.payload.as_ref(), poison.attempt), (b"poison".as_slice(), attempt));
     }
-    assert_eq!(payload(queue, at(240)).await.as_deref(), Some("good"), "it holds up nobody for ever");
+    assert_eq!(payload(queue, at(240)).await.as_deref(), Some("good"), "it holds up nobody forever");
     let dead = queue.dead(None, 10).await.expect("dead");
     assert_eq!((dead[0].payload.as_ref(), dead[0].attempts), (b"poison".as_slice(), 3));
     assert!(dead[0].reason.contains("lease expired"), "{}", dead[0].reason);
@@ -313,7 +312,7 @@ async fn repeats(queue: &dyn Queue) {
     assert_eq!(queue.tick(at(59)).await.expect("tick"), 0);
     assert_eq!(queue.next_due(at(59)).await.expect("next_due"), Some(at(60)));
     assert_eq!(queue.tick(at(60)).await.expect("tick"), 1);
-    assert_eq!(queue.tick(at(60)).await.expect("tick"), 0, "once for its time, whoever asks");
+    assert_eq!(queue.tick(at(60)).await.expect("tick"), 0, "once for its time, however many ask");
     assert_eq!(queue.tick(at(600)).await.expect("tick"), 1, "one for all that were missed");
     let each = minute.clone().with_missed(Missed::Each);
     queue.repeat(at(600), each).await.expect("repeat");
@@ -361,7 +360,7 @@ async fn invalid(queue: &dyn Queue) {
     assert_eq!(lease(queue, START).await.expect("a job").payload.len(), NewJob::MAX_PAYLOAD);
 }
 
-/// Many workers and many producers at one time: each job is done, and none twice.
+/// Many workers and many producers at the same time: each job is done once.
 async fn contention(queue: Arc<dyn Queue>) {
     const JOBS: usize = 60;
     let producers = (0..3).map(|_| {

@@ -1,55 +1,56 @@
-//! How far a polled channel was read, kept beside the jobs so that both move in one step (P-19).
+//! How far a polled channel was read, stored with the jobs so that both move in one step (P-19).
 //!
-//! A provider that is polled forgets what it believes to be read. A cursor that moves before its
-//! jobs are durable loses them at a crash; one that moves after them repeats them. So there is one
-//! call for both.
+//! A provider that is polled forgets what it takes to be read. If the cursor moved before its jobs
+//! are durable, a crash would lose them; if it moved later, a crash would repeat them. So one call
+//! does both.
 
 use bytes::Bytes;
 
 use super::job::{self, InvalidJob, NewJob, is_key};
 
-/// Some steps of reading, to be taken in order.
+/// Steps of reading, taken in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Advance {
-    /// The cursor: 1 to 512 bytes without control characters, such as `telegram/123456`.
+    /// The name of the cursor: 1 to 512 bytes without control characters, such as
+    /// `telegram/123456`.
     pub cursor: String,
-    /// The number of whoever reads, growing with each that takes over, such as that of a
-    /// [`Guard`](crate::store::Guard). One that was taken over from can neither move the cursor nor
-    /// enqueue.
+    /// A number that grows with each process that takes the reading over, such as the fence of a
+    /// [`Guard`](crate::store::Guard). A process that was taken over from can neither move the
+    /// cursor nor enqueue.
     pub fence: u64,
-    /// What was read.
+    /// What was read, oldest first; at most [`Advance::MAX_STEPS`].
     pub steps: Vec<Step>,
 }
 
-/// One thing that was read.
+/// One update or message that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// What is to be done about it; none for what is only to be read over.
+    /// The job to enqueue; `None` if it only has to be read past.
     pub job: Option<NewJob>,
-    /// Where reading goes on after it, in the reader's own form.
+    /// Where reading goes on after it, in a form that the reader chooses.
     pub position: Bytes,
 }
 
 impl Advance {
-    /// The most steps at one time. 1000: ten times the longest answer of a provider that is polled.
+    /// The most steps of one call. 1000: ten times the longest answer of a provider that is polled.
     pub const MAX_STEPS: usize = job::MAX_STEPS;
-    /// The longest position, in bytes. 64 KiB: it says where something is, and does not hold it.
+    /// The longest position, in bytes. 64 KiB: it says where something is and does not hold it.
     pub const MAX_POSITION: usize = job::MAX_POSITION;
 
-    /// No steps yet.
+    /// An advance without steps.
     pub fn new(cursor: impl Into<String>, fence: u64) -> Self {
         Self { cursor: cursor.into(), fence, steps: Vec::new() }
     }
 
-    /// One step more.
+    /// Adds one step at the end.
     #[must_use]
     pub fn step(mut self, job: Option<NewJob>, position: impl Into<Bytes>) -> Self {
         self.steps.push(Step { job, position: position.into() });
         self
     }
 
-    /// Checks what every backend refuses.
+    /// Checks the bounds that all backends share.
     pub fn check(&self) -> Result<(), InvalidJob> {
         let long = |step: &Step| step.position.len() > Self::MAX_POSITION;
         if !is_key(&self.cursor) || self.steps.len() > Self::MAX_STEPS || self.steps.iter().any(long) {
@@ -59,32 +60,32 @@ impl Advance {
     }
 }
 
-/// What [`Intake::advance`](super::Intake::advance) came to. All of it is durable when it is
+/// The answer of [`Intake::advance`](super::Intake::advance). What it says is durable when it is
 /// answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Advanced {
-    /// The cursor stands behind so many of the steps: all, or those before the first job that found
+    /// The cursor is past this many steps: all of them, or those before the first job that found
     /// the queue full.
     Moved {
         /// Steps that were taken.
         steps: usize,
-        /// Jobs that are in the queue now.
+        /// Jobs that were enqueued.
         enqueued: usize,
-        /// Jobs that were in it, or had been.
+        /// Jobs that were duplicates.
         duplicates: usize,
     },
-    /// Somebody with a higher fence moved the cursor: nothing was changed.
+    /// A process with a higher fence has moved the cursor. Nothing was changed.
     Stale {
-        /// The fence that stands there.
+        /// The fence that is stored with the cursor.
         fence: u64,
     },
 }
 
-/// Where reading goes on.
+/// The stored position of a cursor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor {
-    /// As the reader wrote it.
+    /// The position, as the reader wrote it.
     pub position: Bytes,
-    /// Of whoever moved it last.
+    /// The fence of the process that moved it last.
     pub fence: u64,
 }

@@ -10,10 +10,10 @@ pub enum QueueError {
     /// No queue takes this job.
     #[error("the queue refuses the job")]
     Invalid(#[from] InvalidJob),
-    /// The file failed.
+    /// The embedded file could not be read or written.
     #[error("the embedded queue failed")]
     Storage(#[from] StorageError),
-    /// The server failed.
+    /// Redis failed, or could not be reached.
     #[cfg(feature = "redis")]
     #[error("the queue in Redis failed")]
     Redis(#[from] crate::redis::RedisError),

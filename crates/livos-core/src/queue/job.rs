@@ -1,4 +1,4 @@
-//! What is enqueued, what is leased, and what became of it.
+//! What is enqueued, and what came of it.
 
 use std::{borrow::Cow, fmt, time::Duration};
 
@@ -13,14 +13,14 @@ use crate::time::Timestamp;
 pub struct JobKind(Cow<'static, str>);
 
 impl JobKind {
-    /// A name that stands in the program. One that is not allowed does not compile in a constant,
-    /// and panics elsewhere.
+    /// A name that is known to the program. An invalid one does not compile in a constant, and
+    /// panics elsewhere.
     pub const fn from_static(name: &'static str) -> Self {
         assert!(is_kind(name.as_bytes()), "a kind of job is named by 1 to 64 of a-z, 0-9, '.', '-' and '_'");
         Self(Cow::Borrowed(name))
     }
 
-    /// The name.
+    /// The name, as it was given.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -65,7 +65,7 @@ impl fmt::Display for JobKind {
     }
 }
 
-/// The number of a job in its queue. Numbers grow, and none is given twice.
+/// The number of a job in its queue. Numbers grow, and none is used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct JobId(pub u64);
@@ -76,13 +76,13 @@ impl fmt::Display for JobId {
     }
 }
 
-/// What makes two jobs of one kind the same.
+/// What makes two jobs of one kind duplicates.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct DedupeKey {
-    /// The provider's delivery id, for instance: 1 to 512 bytes without control characters.
+    /// For instance the provider's delivery id: 1 to 512 bytes without control characters.
     pub key: String,
-    /// How long it is remembered, counted from the enqueue, whatever becomes of the job. Longer
-    /// than the provider tries again.
+    /// How long the key is remembered, counted from the enqueue, whatever becomes of the job.
+    /// Longer than the provider's retry window.
     pub retention: Duration,
 }
 
@@ -90,60 +90,61 @@ pub struct DedupeKey {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NewJob {
-    /// Who works on it.
+    /// By which it is routed to a worker.
     pub kind: JobKind,
     /// What is to be done; at most [`NewJob::MAX_PAYLOAD`] bytes.
     pub payload: Bytes,
-    /// What makes it the same as another; none where it is always new.
+    /// Its dedupe key; `None` if it is never a duplicate.
     pub dedupe: Option<DedupeKey>,
-    /// Not before then; none for at once.
+    /// The earliest time of its first lease; `None` for at once.
     pub not_before: Option<Timestamp>,
-    /// Higher goes first; among equals the older does. 100 by default, for room on both sides.
+    /// Higher goes first; among equals, the older one. 100 by default, with room on both sides.
     pub priority: u8,
-    /// How often it may be leased before it is a dead letter; at least 1. 10 by default: with the
-    /// backoff of a worker, some hours.
+    /// How often it may be leased before it becomes a dead letter; at least 1. 10 by default: some
+    /// hours with the backoff of a worker.
     pub max_attempts: u32,
 }
 
 impl NewJob {
-    /// The longest payload, in bytes. 1 MiB: what is larger belongs into a file.
+    /// The longest payload, in bytes. 1 MiB: what is larger belongs in a file.
     pub const MAX_PAYLOAD: usize = 1 << 20;
 
-    /// A job to be done once, at once.
+    /// A job that is ready at once and never a duplicate.
     pub fn new(kind: JobKind, payload: impl Into<Bytes>) -> Self {
         let payload = payload.into();
         Self { kind, payload, dedupe: None, not_before: None, priority: 100, max_attempts: 10 }
     }
 
-    /// The same as every job of this kind with this key, for as long as it is remembered.
+    /// A duplicate of every job of this kind with this key, for `retention` after that was
+    /// enqueued.
     #[must_use]
     pub fn deduped_by(mut self, key: impl Into<String>, retention: Duration) -> Self {
         self.dedupe = Some(DedupeKey { key: key.into(), retention });
         self
     }
 
-    /// Not before `time`.
+    /// Delays the first lease until `time`.
     #[must_use]
     pub fn not_before(mut self, time: Timestamp) -> Self {
         self.not_before = Some(time);
         self
     }
 
-    /// With another priority.
+    /// Higher goes first. 100 is the default.
     #[must_use]
     pub fn with_priority(mut self, priority: u8) -> Self {
         self.priority = priority;
         self
     }
 
-    /// With other attempts; none counts as one.
+    /// May be leased this often; 0 counts as 1.
     #[must_use]
     pub fn with_max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = attempts.max(1);
         self
     }
 
-    /// Checks what every backend refuses.
+    /// Checks the bounds that all backends share.
     pub fn check(&self) -> Result<(), InvalidJob> {
         if self.payload.len() > Self::MAX_PAYLOAD {
             return Err(InvalidJob::TooLarge(self.payload.len()));
@@ -159,7 +160,7 @@ impl NewJob {
 pub(super) const MAX_STEPS: usize = 1000;
 pub(super) const MAX_POSITION: usize = 64 << 10;
 
-/// Whether a text may be a key: it stands in rows, and between separators.
+/// Whether a text may be a key: it is part of rows, between separators.
 pub(super) fn is_key(text: &str) -> bool {
     !text.is_empty() && text.len() <= 512 && !text.chars().any(char::is_control)
 }
@@ -168,7 +169,7 @@ pub(super) fn is_key(text: &str) -> bool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidJob {
-    /// Its kind has a name that is not allowed.
+    /// The name of its kind is not allowed.
     #[error("a kind of job is named by 1 to 64 of a-z, 0-9, '.', '-' and '_'")]
     Kind,
     /// Its payload is too long.
@@ -177,54 +178,53 @@ pub enum InvalidJob {
     /// Its dedupe key is empty, too long, or has control characters.
     #[error("a dedupe key has 1 to 512 bytes and no control characters")]
     DedupeKey,
-    /// A cursor whose name no queue takes, too many steps of it, or a position that is too long.
+    /// The name of a cursor is invalid, it has too many steps, or a position is too long.
     #[error(
         "a cursor has a name of 1 to 512 bytes without control characters, at most {} steps at one time, and positions of at most {} bytes",
         MAX_STEPS,
         MAX_POSITION
     )]
     Cursor,
-    /// A schedule that never comes, or can't be read.
+    /// The schedule has no next time, or can't be read.
     #[error(
         "a schedule needs an interval of at least a second, or a cron expression and a time zone that are known"
     )]
     Schedule,
 }
 
-/// What [`Intake::enqueue`](super::Intake::enqueue) came to. All of it is durable when it is
+/// The answer of [`Intake::enqueue`](super::Intake::enqueue). What it says is durable when it is
 /// answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Enqueued {
     /// It is in the queue.
     Enqueued(JobId),
-    /// It is durable, but not yet where the workers look: their server is away, and it is enqueued
-    /// there when it is back.
+    /// It is durable, but not yet in the server where the workers look: that is away, and the job
+    /// is moved there when it is back.
     Spilled,
-    /// A job with its key was enqueued before, and is remembered.
+    /// A job with the same dedupe key was enqueued before.
     Duplicate(JobId),
-    /// The queue holds as many jobs as it may. Nothing was remembered: the same may be enqueued
-    /// later.
+    /// The queue is full. Nothing was remembered: the same job may be enqueued later.
     Full {
         /// Jobs in the queue.
         depth: u64,
     },
 }
 
-/// How many jobs there are, by what they wait for.
+/// How many jobs there are, by state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Depth {
     /// Ready to be leased.
     pub ready: u64,
-    /// Waiting for their time.
+    /// Delayed until their time.
     pub waiting: u64,
-    /// Leased.
+    /// Leased to a worker.
     pub leased: u64,
     /// Dead letters, which do not count against the bound.
     pub dead: u64,
 }
 
 impl Depth {
-    /// What counts against the bound.
+    /// The jobs that count against the bound of the queue.
     pub fn total(&self) -> u64 {
         self.ready + self.waiting + self.leased
     }

@@ -50,7 +50,7 @@ impl Lease {
         self.fence
     }
 
-    /// The job alone, for whoever does the work.
+    /// The job without the right to it, for the service that does the work.
     pub fn job(&self) -> &Job {
         &self.job
     }

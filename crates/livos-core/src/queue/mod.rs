@@ -1,13 +1,14 @@
-//! Durable jobs, delivered at least once: what was enqueued survives `kill -9`, and a worker that
-//! dies is taken over from.
+//! Durable jobs, delivered at least once: what was enqueued survives `kill -9`, and the jobs of a
+//! worker that dies are taken over.
 //!
-//! One queue for everything, routed by [`JobKind`] (I-02): a kind has its own concurrency and its
-//! own rate (I-04), so that one slow provider holds up nobody else. Dedupe is a property of
-//! [`Queue::enqueue`] and not a step before it: marking a delivery as seen and then failing to
-//! enqueue it would lose it, because the provider's next try would be refused as a duplicate.
+//! One queue foreverything, routed by [`JobKind`] (I-02): a kind has its own concurrency and its
+//! own rate (I-04), so one slow provider holds up nobody else. Dedupe is a property of
+//! [`Intake::enqueue`] and not a step before it: marking a delivery as seen and then failing to
+//! enqueue it would lose it, because the provider's retry would be refused as a duplicate.
 //!
-//! A lease hides a job for a visibility timeout. It carries a fence: once the job was taken over,
-//! the old worker's ack is refused.
+//! A lease hides a job for a visibility timeout. It carries a fencing token: once another worker
+//! has taken the job over, the old worker's ack is refused. [`Queue`] is four traits: code that
+//! only takes jobs in needs an [`Intake`].
 
 mod config;
 #[cfg(any(test, feature = "test-util"))]
@@ -56,7 +57,7 @@ pub use self::{
     spill::{Health, SpillConfig, SpillQueue},
 };
 
-/// A whole queue, by its four sides. Cheap to share.
+/// A whole queue: all four traits. Cheap to share; it is implemented by itself.
 pub trait Queue: Intake + Work + DeadLetters + Schedule {}
 
 impl<Q: Intake + Work + DeadLetters + Schedule + ?Sized> Queue for Q {}

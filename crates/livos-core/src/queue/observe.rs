@@ -1,13 +1,13 @@
-//! Shows how deep a queue is, for who looks at metrics.
+//! Publishes the depth of a queue as metrics.
 
 use std::{sync::Arc, time::Duration};
 
 use super::Queue;
 use crate::drain::DrainSignal;
 
-/// Asks the queue for its depth, at once and then at every interval until the drain, and shows it:
+/// Publishes the depth at once and then at every interval until the drain:
 /// `livos_queue_jobs{state}` for `ready`, `waiting`, `leased` and `dead`, and `livos_queue_depth`
-/// for what counts against the bound. One process of several is enough.
+/// for what counts against the bound. One process is enough.
 pub async fn observe(queue: Arc<dyn Queue>, every: Duration, drain: DrainSignal) {
     loop {
         match queue.depth().await {

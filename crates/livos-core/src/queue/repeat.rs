@@ -13,10 +13,9 @@ use crate::time::Timestamp;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cadence {
-    /// Every so often, at least a second apart, from when it was first made known.
+    /// At this interval, at least a second, counted from when the job was first defined.
     Every(Duration),
-    /// By a cron expression of five fields, or six with seconds in front, on the clock of a time
-    /// zone.
+    /// By a cron expression of five fields, or six with seconds in front, in a time zone.
     Cron {
         /// As in `0 7 * * MON-FRI`.
         expression: String,
@@ -26,11 +25,11 @@ pub enum Cadence {
     },
 }
 
-/// What becomes of times that passed while nobody looked.
+/// What happens to times that passed while no process ran.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Missed {
-    /// They are left out: the job comes at its next time.
+    /// They are skipped: the job comes at its next time.
     Skip,
     /// One job for all of them, at once.
     Once,
@@ -42,20 +41,20 @@ pub enum Missed {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Repeat {
-    /// What it is known by in its queue.
+    /// Its name, unique in its queue.
     pub name: String,
-    /// Of which kind its jobs are.
+    /// The kind of its jobs.
     pub kind: JobKind,
     /// The payload of each.
     pub payload: Vec<u8>,
-    /// When they come.
+    /// How often they come.
     pub cadence: Cadence,
-    /// What becomes of those that were missed.
+    /// What happens to times that were missed.
     pub missed: Missed,
 }
 
 impl Repeat {
-    /// The most jobs made at once of times that were missed.
+    /// The most jobs that are made at once for missed times.
     pub const MAX_MISSED: usize = 100;
 
     /// A repeated job; [`Missed::Once`].
@@ -68,7 +67,7 @@ impl Repeat {
         Self { name: name.into(), kind, payload: payload.into(), cadence, missed: Missed::Once }
     }
 
-    /// With another rule for what was missed.
+    /// Treats missed times by another rule.
     #[must_use]
     pub fn with_missed(mut self, missed: Missed) -> Self {
         self.missed = missed;
@@ -91,16 +90,15 @@ impl Repeat {
         }
     }
 
-    /// What is to be enqueued at `now` when `next` was the next time, and the next time from then
-    /// on.
+    /// The times that are due at `now` if `next` was the next time, and the next time after that.
     pub(super) fn due(
         &self,
         next: Timestamp,
         now: Timestamp,
     ) -> Result<(Vec<Timestamp>, Timestamp), InvalidJob> {
         if next > now {
-            // A clock that was set back by more than an interval must not make the job wait for as
-            // long.
+            // If the clock was set back by more than an interval, the job must not wait that much
+            // longer.
             let soonest = self.after(now)?;
             return Ok((
                 Vec::new(),
@@ -125,7 +123,7 @@ impl Repeat {
                 _ => after,
             };
         }
-        // One that is looked at in its own period was not missed.
+        // A time that is looked at within its own period was not missed.
         let on_time = passed.len() == 1;
         let due = match self.missed {
             Missed::Each => passed.into(),
@@ -136,7 +134,7 @@ impl Repeat {
         Ok((due, at))
     }
 
-    /// The job of one of its times. A time makes one job, whoever asks.
+    /// The job of one of its times. Each time makes one job, even if several processes ask.
     pub(super) fn job(&self, time: Timestamp) -> NewJob {
         const REMEMBERED: Duration = Duration::from_secs(7 * 24 * 3600);
         let key = format!("repeat/{}/{}", self.name, time.unix_ms());

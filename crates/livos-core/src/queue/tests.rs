@@ -1,4 +1,4 @@
-//! The backends against the contract, and against a model of it that is too simple to be wrong.
+//! The backends against the contract, and against a simple model of it.
 
 mod bounds;
 mod model;
@@ -40,7 +40,7 @@ async fn two_queues_over_one_file_hear_each_other() {
     let mut news = other.listen();
     let job = NewJob::new("x".try_into().unwrap(), "x");
     one.enqueue(contract::START, job).await.unwrap();
-    // Rung before anybody waited: it is heard all the same.
+    // It rang before anybody waited, and is heard all the same.
     news.wait(std::time::Duration::from_secs(3600)).await;
 }
 

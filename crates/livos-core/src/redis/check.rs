@@ -1,46 +1,45 @@
-//! What is asked of a server before it is trusted with anything, and while it is.
+//! Checks of a server, before it is trusted with jobs and while it is used.
 
 use std::sync::atomic::Ordering;
 
 use super::{Redis, RedisError, RedisErrorKind};
 
-/// How a server's memory stands.
+/// The memory of a server, and its bound.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Memory {
-    /// Bytes in use.
+    /// Bytes that the server uses.
     pub used: u64,
-    /// Bytes allowed; none for as many as the machine has.
+    /// Bytes that it may use; `None` for as many as the machine has.
     pub most: Option<u64>,
     /// What it does when it is full, as in `noeviction`.
     pub policy: String,
 }
 
 impl Memory {
-    /// How full it is, where there is a bound.
+    /// The used share of the bound, if there is one.
     pub fn share(&self) -> Option<f64> {
         self.most.map(|most| self.used as f64 / most.max(1) as f64)
     }
 
-    /// Whether 80 % of its bound are used: time for somebody to do something before jobs are
-    /// refused.
+    /// Whether 80 % of the bound are used: time to act before jobs are refused.
     pub fn is_nearly_full(&self) -> bool {
         self.share().is_some_and(|share| share >= NEARLY_FULL)
     }
 
-    /// Whether it throws keys away when it is full, and jobs with them.
+    /// Whether it evicts keys when it is full, and jobs with them.
     pub fn evicts(&self) -> bool {
         self.most.is_some() && self.policy != "noeviction"
     }
 }
 
-/// The oldest server whose scripts and commands are known to do.
+/// The oldest version whose scripts and commands are known to work.
 const OLDEST: (u32, u32) = (6, 2);
-/// From here on a server is nearly full.
+/// The share from which on a server is nearly full.
 const NEARLY_FULL: f64 = 0.8;
 
 impl Redis {
-    /// Asks whether the server can be trusted with jobs: it answers, is not too old, and throws
-    /// nothing away. What is only unwise is logged.
+    /// Checks that the server can be trusted with jobs: it answers, is new enough, and evicts
+    /// nothing. Unwise settings are logged.
     pub async fn check(&self) -> Result<Memory, RedisError> {
         let info: String = self.query(redis::cmd("INFO").arg("server")).await?;
         let version = field(&info, "redis_version").unwrap_or_default();
@@ -60,8 +59,8 @@ impl Redis {
         self.memory().await
     }
 
-    /// How its memory stands. A warning is logged when 80 % of its bound are passed, and when it
-    /// would throw jobs away; each once, until it is over.
+    /// The server's memory. A warning is logged, once each until it is over, if 80 % of the bound
+    /// are passed or if it would evict jobs.
     pub async fn memory(&self) -> Result<Memory, RedisError> {
         let info: String = self.query(redis::cmd("INFO").arg("memory")).await?;
         let number = |name| field(&info, name).and_then(|value| value.parse::<u64>().ok());
@@ -93,7 +92,7 @@ impl Redis {
     }
 }
 
-/// A field of the answer to `INFO`.
+/// One field of an `INFO` answer.
 fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
     info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
 }

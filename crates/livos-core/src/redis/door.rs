@@ -1,4 +1,4 @@
-//! Where connections are made, and known to be dead.
+//! Where connections are made, and known to be broken.
 
 use std::{
     fmt,
@@ -29,10 +29,10 @@ pub(super) struct Door {
     last_error: Mutex<Option<RedisError>>,
     failed: Notify,
     pub(super) attempts: AtomicU64,
-    /// Raised when a connection breaks: those that were made before are taken for dead too, because
-    /// what broke one broke all, and else each of them would fail one more caller.
+    /// Raised when a connection breaks. All older ones count as broken too: the same cause broke
+    /// them, and each would fail one more caller.
     generation: AtomicU64,
-    /// What was warned of, and is not again until it was over.
+    /// Warnings that were logged, and are not repeated until they are over.
     pub(super) nearly_full: AtomicBool,
     pub(super) evicting: AtomicBool,
 }
@@ -65,21 +65,21 @@ impl Door {
         })
     }
 
-    /// Whether a connection is known to be dead.
+    /// Whether a connection is known to be broken.
     pub(super) fn is_dead(&self, line: &Line) -> bool {
         line.generation < self.generation.load(Ordering::SeqCst)
     }
 
-    /// A connection broke: it and all that are as old are dead.
+    /// A connection broke: it and all that are as old are discarded.
     pub(super) fn bury(&self, line: &Line) {
         let (old, new) = (line.generation, line.generation + 1);
         let _ = self.generation.compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst);
     }
 
-    /// Waits for the next failed attempt of anybody, and answers why it failed.
+    /// Waits for the next failed attempt of any caller, and answers its reason.
     pub(super) fn failure(&self) -> impl Future<Output = RedisError> {
         let mut failed = Box::pin(self.failed.notified());
-        // It counts from here on, not from when it is first polled.
+        // Counts from here on, not from the first poll.
         failed.as_mut().enable();
         async move {
             failed.await;
@@ -92,12 +92,12 @@ impl Door {
         known.unwrap_or_else(|| RedisError::new(RedisErrorKind::Unreachable, "it was not reached yet"))
     }
 
-    /// A connection of its own for one who listens.
+    /// A connection of its own, for a listener.
     pub(super) async fn subscriber(&self) -> Result<PubSub, RedisError> {
         self.attempt(self.client.get_async_pubsub()).await
     }
 
-    /// One attempt to connect, if it is not too soon for one.
+    /// One attempt to connect, unless it is too soon for one.
     async fn attempt<T>(
         &self,
         connecting: impl Future<Output = Result<T, redis::RedisError>>,
@@ -144,7 +144,7 @@ impl ManageConnection for Manager {
     type Error = RedisError;
 
     async fn connect(&self) -> Result<Line, RedisError> {
-        // Before connecting: what breaks meanwhile breaks this one too.
+        // Before connecting: a breakage meanwhile concerns this one too.
         let generation = self.0.generation.load(Ordering::SeqCst);
         let mut redis = self.0.attempt(self.0.pool.connect()).await?;
         redis.set_response_timeout(self.0.response_timeout);

@@ -1,8 +1,8 @@
-//! What can go wrong with a server, without the address, which may hold a password.
+//! Errors of a server, without its address, which may hold a password.
 
 use std::{fmt, time::Duration};
 
-/// Why Redis could not do it.
+/// Why a call of Redis failed.
 #[derive(Debug, Clone)]
 pub struct RedisError {
     kind: RedisErrorKind,
@@ -10,21 +10,21 @@ pub struct RedisError {
     retry_after: Option<Duration>,
 }
 
-/// What to do about it.
+/// What a caller can do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RedisErrorKind {
-    /// It can't be reached, or did not answer in time: later, perhaps. Whether the command was
-    /// carried out is not known.
+    /// It can't be reached or did not answer in time, and may later. Whether the command was
+    /// carried out is unknown.
     Unreachable,
-    /// It was not asked: it fails, and is left alone for a while.
+    /// It was not asked, because it failed before and is left alone for a while.
     LeftAlone,
-    /// It has no memory for this: nothing was written.
+    /// It has no memory left: nothing was written.
     Full,
     /// The address, the user or the password is wrong, or the server is too old: somebody must
-    /// change something.
+    /// change the configuration.
     Refused,
-    /// It answered what it should not have.
+    /// It gave an answer that the protocol does not allow here.
     Broken,
 }
 
@@ -39,7 +39,7 @@ impl RedisError {
         Self { retry_after: Some(retry_after), ..Self::new(RedisErrorKind::LeftAlone, message) }
     }
 
-    /// An answer that makes no sense.
+    /// An answer that can't be read.
     pub(crate) fn broken(what: &str) -> Self {
         Self::new(RedisErrorKind::Broken, what)
     }
@@ -49,18 +49,17 @@ impl RedisError {
         self.kind
     }
 
-    /// Whether the same may succeed later without anything being changed.
+    /// Whether the same call may succeed later although nothing is changed.
     pub fn is_temporary(&self) -> bool {
         matches!(self.kind, RedisErrorKind::Unreachable | RedisErrorKind::LeftAlone | RedisErrorKind::Full)
     }
 
-    /// Whether the server is of no use to anybody now. One that is full still gives out what it
-    /// has.
+    /// Whether the server is of no use to any caller now. A full server can still be read.
     pub fn is_outage(&self) -> bool {
         matches!(self.kind, RedisErrorKind::Unreachable | RedisErrorKind::LeftAlone)
     }
 
-    /// When it may be worth while to ask again, where that is known.
+    /// When it may be worth asking again, if that is known.
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }
@@ -93,7 +92,7 @@ impl From<redis::RedisError> for RedisError {
             ErrorKind::Server(
                 ServerErrorKind::BusyLoading | ServerErrorKind::TryAgain | ServerErrorKind::MasterDown,
             ) => RedisErrorKind::Unreachable,
-            // A server that can't write its file takes no writes, and may again.
+            // A server that can't write its file takes no writes until it can.
             _ if matches!(code, "MISCONF" | "READONLY" | "LOADING" | "BUSY") => RedisErrorKind::Unreachable,
             _ if error.is_io_error() || error.is_timeout() => RedisErrorKind::Unreachable,
             // A script's own error repeats that of the command in it.

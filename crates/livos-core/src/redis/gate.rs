@@ -1,5 +1,4 @@
-//! The breaker in front of a server (P-20), with what must not be lost to a blink of it tried
-//! again.
+//! The breaker in front of a server (P-20), and retries for calls that must survive a short outage.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -9,8 +8,8 @@ use std::{
 use super::{Redis, RedisError};
 use crate::breaker::{BreakerConfig, BreakerLayer, BreakerState, Broken};
 
-/// A server that is left alone while it fails. Everything that speaks to it shares one, so that
-/// what the queue learnt the store need not learn again.
+/// A server that is left alone while it fails. All users share one gate, so that the store need not
+/// find out what the queue already knows.
 #[derive(Debug, Clone)]
 pub struct Gate {
     redis: Redis,
@@ -18,9 +17,9 @@ pub struct Gate {
     trouble: Arc<Mutex<Option<String>>>,
 }
 
-/// An error that may be one of Redis.
+/// An error that may come from Redis.
 pub(crate) trait OfRedis: From<RedisError> {
-    /// The error of Redis, where it is one.
+    /// The error of Redis, if it is one.
     fn redis(&self) -> Option<&RedisError>;
 }
 
@@ -31,8 +30,8 @@ impl OfRedis for RedisError {
 }
 
 impl Gate {
-    /// In front of this server. The breaker counts only what makes a server useless: it can't be
-    /// reached, or does not answer.
+    /// A gate in front of this server. The breaker counts only what makes a server useless: it
+    /// can't be reached, or does not answer.
     pub fn new(redis: Redis, config: BreakerConfig) -> Self {
         Self { redis, breaker: BreakerLayer::new("redis", config), trouble: Arc::default() }
     }
@@ -42,12 +41,12 @@ impl Gate {
         &self.redis
     }
 
-    /// Where the breaker stands.
+    /// The state of the breaker.
     pub fn state(&self) -> BreakerState {
         self.breaker.state()
     }
 
-    /// What is wrong with the server, in words; none while it answers and takes what it is given.
+    /// What is wrong with the server; `None` while it answers and takes what it is given.
     pub fn trouble(&self) -> Option<String> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -73,11 +72,9 @@ impl Gate {
         }
     }
 
-    /// The same for what must not be lost to a blink of the server: three more tries, a second
-    /// apart.
+    /// The same for calls that must survive a short outage: three more tries, a second apart.
     ///
-    /// A call that was carried out although its answer was lost is carried out again: what it does
-    /// must bear that.
+    /// A call whose answer was lost is made again, so it must be idempotent.
     pub(crate) async fn critical<T, E: OfRedis, F>(&self, mut call: impl FnMut() -> F) -> Result<T, E>
     where
         F: Future<Output = Result<T, E>>,

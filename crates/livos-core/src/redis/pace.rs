@@ -37,14 +37,14 @@ impl Pace {
         }
     }
 
-    /// An attempt failed.
+    /// Notes that an attempt failed.
     pub(super) fn failed(&mut self, now: Instant) {
         if self.next.is_none() {
             self.wait(now);
         }
     }
 
-    /// An attempt succeeded.
+    /// Notes that an attempt succeeded.
     pub(super) fn connected(&mut self) {
         self.next = None;
         self.backoff.reset();

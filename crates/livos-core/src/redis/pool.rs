@@ -57,7 +57,7 @@ impl Redis {
         self.judge(&line, answer)
     }
 
-    /// One script, by its digest, and with its text where the server does not know it yet.
+    /// Runs a script by its digest, or by its text if the server does not know it yet.
     pub(crate) async fn run<T: FromRedisValue>(
         &self,
         invocation: &redis::ScriptInvocation<'_>,
@@ -67,13 +67,13 @@ impl Redis {
         self.judge(&line, answer)
     }
 
-    /// A connection of its own, outside the pool, for listening to channels. It waits for messages
-    /// for ever, and ends when it breaks.
+    /// A connection outside the pool, for listening to channels. It waits for messages forever, and
+    /// ends when it breaks.
     pub(crate) async fn subscriber(&self) -> Result<PubSub, RedisError> {
         self.door.subscriber().await
     }
 
-    /// Waits for an answer on a connection outside the pool, for as long as the pool would.
+    /// Waits for an answer on a connection outside the pool, as long as the pool would.
     pub(crate) async fn within<T>(
         &self,
         answer: impl Future<Output = Result<T, redis::RedisError>>,
@@ -84,21 +84,21 @@ impl Redis {
         }
     }
 
-    /// A connection outside the pool that is gone.
+    /// The error of a connection outside the pool that is gone.
     pub(crate) fn lost(&self, why: &str) -> RedisError {
         RedisError::new(RedisErrorKind::Unreachable, why)
     }
 
-    /// A connection that lives, as far as is known. It goes back to the pool at once: others may
+    /// A connection that is not known to be broken. It goes back to the pool at once: others may
     /// send through it meanwhile.
     async fn line(&self) -> Result<Line, RedisError> {
-        // Each dead one that comes back makes room for another.
+        // Each broken one that comes back makes room for another.
         for _ in 0..=self.config.connections {
             let failure = self.door.failure();
             let pooled = tokio::select! {
                 biased;
                 pooled = self.pool.get() => pooled,
-                // The pool itself would let its caller wait for its whole time.
+                // The pool itself would let its caller wait for the whole time limit.
                 error = failure => return Err(error),
             };
             let pooled = pooled.map_err(|error| match error {

@@ -1,4 +1,4 @@
-//! The file in which keys lie, readable by nobody but its owner.
+//! The file of the keys, readable only by its owner.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -52,18 +52,17 @@ impl KeyFile {
         KeyRing::parse(&text).map_err(|source| KeyFileError::Keys { path: self.path.clone(), source })
     }
 
-    /// Makes the file with one new key, mode 0600. An error where it is there already.
+    /// Creates the file with one new key, mode 0600. Fails if it exists.
     pub fn create(&self) -> Result<KeyRing, KeyFileError> {
         let ring = self.keys(KeyRing::generate())?;
-        // Linked and not renamed: of two processes that start at one time one makes the file, and
+        // Linked and not renamed: if two processes start at the same time, one creates the file and
         // both use its key.
         self.write(&ring, |new, path| fs::hard_link(new, path).and_then(|()| fs::remove_file(new)))?;
         Ok(ring)
     }
 
-    /// Reads the keys, and makes the file first where it is not there. For the first start of a
-    /// server that was asked to: a key file that is lost and made anew opens nothing of what is
-    /// sealed.
+    /// Reads the keys; creates the file first if it is missing. For the first start of a server
+    /// that was asked to: a new key file in the place of a lost one opens nothing that is sealed.
     pub fn load_or_create(&self) -> Result<KeyRing, KeyFileError> {
         match self.load() {
             Err(error) if error.is_absent() => match self.create() {
@@ -90,7 +89,7 @@ impl KeyFile {
         Ok(ring)
     }
 
-    /// Writes the ring beside the file, durably, and puts it into its place.
+    /// Writes the ring to a temporary file, durably, and renames it into place.
     fn write(
         &self,
         ring: &KeyRing,
@@ -131,16 +130,16 @@ impl KeyFile {
     }
 }
 
-/// Why a key file can't be used. Holds nothing of a key.
+/// Why a key file can't be used. Contains nothing of a key.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyFileError {
     /// The file system refused.
     #[error("the key file {} can't be {what}", path.display())]
     Io {
-        /// Which file.
+        /// The path of the key file.
         path: PathBuf,
-        /// What was tried.
+        /// What was tried, for the message.
         what: &'static str,
         /// What the system said.
         #[source]
@@ -149,17 +148,17 @@ pub enum KeyFileError {
     /// Others than its owner may read it, so it may be known already.
     #[error("the key file {} may be read by others (mode {mode:04o}): chmod 600 it, and rotate the key where they may have", path.display())]
     Exposed {
-        /// Which file.
+        /// The path of the key file.
         path: PathBuf,
-        /// Its permissions.
+        /// Its permission bits, as in 0644.
         mode: u32,
     },
-    /// What is in it is no key ring, or no such key is in it.
+    /// Its content is no key ring, or the named key is not in it.
     #[error("the key file {} can't be used so", path.display())]
     Keys {
-        /// Which file.
+        /// The path of the key file.
         path: PathBuf,
-        /// Why.
+        /// What is wrong with it.
         source: KeyError,
     },
 }

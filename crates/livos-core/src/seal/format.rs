@@ -18,7 +18,7 @@ pub(super) const TAG: usize = 16;
 /// The longest secret, in bytes: what the store takes, less what sealing adds.
 pub const MAX_SECRET: usize = MAX_VALUE - HEAD - TAG;
 
-/// Why a secret could not be sealed or opened. Holds nothing of it.
+/// Why a secret could not be sealed or opened. Contains nothing of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SealError {
@@ -28,7 +28,7 @@ pub enum SealError {
     /// The system gave no random bytes.
     #[error("the system gave no random bytes for a nonce")]
     Randomness,
-    /// It does not begin as a sealed value does: it was written in the clear, or by something else.
+    /// It does not begin like a sealed value: it was written in the clear, or by something else.
     #[error("the value is not a sealed one")]
     NotSealed,
     /// A newer program sealed it.
@@ -37,7 +37,7 @@ pub enum SealError {
     /// Bytes are missing, or too many.
     #[error("the value is cut off or too long: it has {found} bytes of {expected}")]
     Truncated {
-        /// How many there are.
+        /// Bytes that are there.
         found: usize,
         /// How many its head promises, or the shortest that there are.
         expected: usize,
@@ -58,7 +58,7 @@ pub enum SealError {
 pub(super) struct Sealed<'a> {
     pub key: KeyId,
     pub record: [u8; 8],
-    /// All that is authenticated beside the name.
+    /// The authenticated head, without the name.
     pub head: &'a [u8],
     pub nonce: [u8; 24],
     pub text: &'a [u8],

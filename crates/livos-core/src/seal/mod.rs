@@ -4,7 +4,7 @@
 //! door (OAuth tokens, webhook secrets) goes through a [`SealedStore`], which encrypts it with
 //! XChaCha20-Poly1305 under a key of a [`KeyRing`]. The name of the record is authenticated with
 //! it: a value that was moved to another record does not open there, so a pairing code can't be
-//! turned into an owner's token by whoever can write the file.
+//! turned into an owner's token by somebody who can write the file.
 //!
 //! A sealed value is, in this order, with all numbers big-endian:
 //!
@@ -20,8 +20,8 @@
 //! | 16 | tag, over all of this and the whole name |
 //!
 //! What is not hidden: that there is a secret, its length, and when it was written. What is not
-//! prevented: whoever can write the store can put back an older value of the same record, or remove
-//! it.
+//! prevented: anyone who can write the store can put back an older value of the same record, or
+//! remove it.
 //!
 //! # Keys
 //!

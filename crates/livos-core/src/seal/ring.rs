@@ -20,7 +20,7 @@ struct SealingKey {
     bytes: SecretBox<[u8; 32]>,
 }
 
-/// What a key begins with in a file, so that a scanner for leaked secrets knows it.
+/// The prefix of a key in a file, so that scanners for leaked secrets find it.
 const PREFIX: &str = "livos-key-v1:";
 
 impl SealingKey {
@@ -206,7 +206,7 @@ impl KeyRing {
         }
     }
 
-    /// Which key sealed a value.
+    /// The name of the key that sealed a value.
     pub fn key_of(sealed: &[u8]) -> Result<KeyId, SealError> {
         format::parse(sealed).map(|sealed| sealed.key)
     }
@@ -224,7 +224,7 @@ impl fmt::Debug for KeyRing {
     }
 }
 
-/// Why there is no such ring. Holds nothing of a key.
+/// Why there is no such ring. Contains nothing of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
@@ -234,18 +234,18 @@ pub enum KeyError {
     /// Something in the text is not a key.
     #[error("line {line} of the keys holds something else than `livos-key-v1:` and 64 hexadecimal digits")]
     Malformed {
-        /// Counted from 1.
+        /// Its position in the text, from 1.
         line: usize,
     },
     /// A key stands there twice.
     #[error("line {line} repeats the key {key}")]
     Repeated {
-        /// Counted from 1.
+        /// Its position in the text, from 1.
         line: usize,
-        /// Which.
+        /// The name of that key.
         key: KeyId,
     },
-    /// More than [`KeyRing::MOST`].
+    /// There are more keys than [`KeyRing::MOST`].
     #[error("{0} keys are more than the {most} of a ring: reseal, and retire old ones", most = KeyRing::MOST)]
     TooMany(usize),
     /// The system gave no random bytes.

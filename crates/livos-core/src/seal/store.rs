@@ -24,13 +24,13 @@ pub struct SealedStore {
 /// A secret and its version, as of an [`Entry`](crate::store::Entry).
 #[derive(Debug)]
 pub struct SealedEntry {
-    /// What was put.
+    /// The secret in the clear.
     pub secret: SecretBytes,
-    /// How often the key was written since it came to be. Resealing counts.
+    /// How often the key was written since it was created. Resealing counts.
     pub version: u64,
 }
 
-/// What came of bringing a family under the newest key.
+/// The result of resealing a family under the newest key.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Resealed {
     /// Records that were looked at, each once.
@@ -43,7 +43,7 @@ pub struct Resealed {
     /// Records that can't be opened, with the reason; the first [`Resealed::MOST`] of them. They
     /// were left as they are.
     pub unreadable: Vec<(String, SealError)>,
-    /// All of those.
+    /// How many such records there are, also beyond that bound.
     pub unreadable_total: u64,
 }
 
@@ -78,7 +78,7 @@ impl SealedStore {
         Ok(Some(SealedEntry { secret, version: entry.version }))
     }
 
-    /// Writes, whatever was there; answers the new version.
+    /// Writes whatever was there before, and answers the new version.
     pub async fn put(
         &self,
         now: Timestamp,
@@ -88,7 +88,7 @@ impl SealedStore {
         Ok(self.store.put(now, key, self.seal(key, &secret.into())?).await?)
     }
 
-    /// Writes where `version` still stands, or where nothing stands and `version` is none.
+    /// Writes only if the stored version is `version`; `None` means that the key must be absent.
     pub async fn put_if(
         &self,
         now: Timestamp,
@@ -220,18 +220,18 @@ impl std::fmt::Debug for SealedStore {
     }
 }
 
-/// Why the sealed store could not do it.
+/// Why a call of the sealed store failed.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum SealedError {
     /// The secret could not be sealed or opened.
     #[error("the secret under {key} can't be {what}")]
     Seal {
-        /// What was tried.
+        /// Which of the two failed.
         what: &'static str,
         /// Under which key of the store.
         key: String,
-        /// Why.
+        /// What is wrong with the sealed value.
         source: SealError,
     },
     /// The store below failed.
@@ -240,7 +240,7 @@ pub enum SealedError {
 }
 
 impl SealedError {
-    /// Whether the same call may succeed later without anything being changed.
+    /// Whether the same call may succeed later although nothing is changed.
     pub fn is_temporary(&self) -> bool {
         matches!(self, Self::Store(error) if error.is_temporary())
     }

@@ -43,7 +43,7 @@ fn ring(firsts: &[u8]) -> KeyRing {
 }
 
 /// Computed by another implementation (Python's `cryptography`, with HChaCha20 by hand): what
-/// version 1 sealed must open for ever.
+/// version 1 sealed must open forever.
 #[test]
 fn the_format_is_that_of_the_documentation() {
     let sealed = hex(

@@ -6,48 +6,48 @@ use bytes::Bytes;
 use super::{Key, StoreError};
 use crate::time::Timestamp;
 
-/// A value and the number of its version: 1 at first, more with every change. A key that was gone
-/// begins again.
+/// A value and its version: 1 at first, one more with every change. A key that was removed or
+/// expired begins at 1 again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// What was written.
+    /// The bytes that were written last.
     pub value: Bytes,
-    /// How often the key was written since it came to be.
+    /// How often the key was written since it was created.
     pub version: u64,
 }
 
-/// What [`Store::put_if`] came to.
+/// The answer of [`Store::put_if`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Put {
-    /// Written; this is its version now.
+    /// It was written; this is the new version.
     Written(u64),
-    /// Another version stands there, or none; nothing was written.
+    /// The stored version is another one, or `None` if the key is absent. Nothing was written.
     Conflict(Option<u64>),
 }
 
 /// A key that a scan found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// Its text.
+    /// The key as it is stored.
     pub key: String,
-    /// When it expires; none where it does not.
+    /// When it expires; `None` if it lives forever.
     pub expires: Option<Timestamp>,
 }
 
-/// Values by key. Cheap to share; every method may be cancelled, and what was sent by then may
-/// still happen.
+/// Values by key. Cheap to share. Every method may be cancelled; what was sent by then may still
+/// happen.
 ///
 /// `now` is the caller's, so that tests need not wait. A value is gone from the instant of its
-/// expiry on, wherever its remains still lie.
+/// expiry, even if the backend has not freed it yet.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// The value under `key`, if it lives.
+    /// The value of `key`; `None` if it is absent or expired.
     async fn get(&self, now: Timestamp, key: &Key) -> Result<Option<Entry>, StoreError>;
 
-    /// Writes, whatever was there; answers the new version.
+    /// Writes whatever was there before, and answers the new version.
     async fn put(&self, now: Timestamp, key: &Key, value: Bytes) -> Result<u64, StoreError>;
 
-    /// Writes where `version` still stands, or where nothing stands and `version` is none.
+    /// Writes only if the stored version is `version`; `None` means that the key must be absent.
     async fn put_if(
         &self,
         now: Timestamp,
@@ -56,16 +56,16 @@ pub trait Store: Send + Sync {
         version: Option<u64>,
     ) -> Result<Put, StoreError>;
 
-    /// Removes a value, and counters; true when something was there.
+    /// Removes the value and the counters of a key; true if there was one.
     async fn remove(&self, now: Timestamp, key: &Key) -> Result<bool, StoreError>;
 
-    /// Adds to a counter and answers its new value; one that is not there is zero. Many counters
-    /// live under one key, each a `field`; the lifetime of all begins anew. It stops at the ends of
-    /// the range and does not wrap.
+    /// Adds to a counter and answers its new value; a missing one counts as zero. A key may have
+    /// many counters, each a `field`, and every write restarts the lifetime of all. A counter stops
+    /// at the ends of its range and does not wrap.
     async fn add(&self, now: Timestamp, key: &Key, field: &str, delta: i64) -> Result<i64, StoreError>;
 
-    /// Adds to several counters under one key, and answers their new values in the same order. The
-    /// backends here do so in one step; by itself the trait adds to one after the other.
+    /// Adds to several counters of one key and answers their new values in the same order. The
+    /// backends of this crate do so in one atomic step; the default adds one after the other.
     async fn add_all(
         &self,
         now: Timestamp,
@@ -79,11 +79,11 @@ pub trait Store: Send + Sync {
         Ok(after)
     }
 
-    /// The counters under `key`, by field in order.
+    /// The counters of `key`, ordered by field.
     async fn counters(&self, now: Timestamp, key: &Key) -> Result<Vec<(String, i64)>, StoreError>;
 
-    /// Living keys that begin with `prefix` and come after `after`, in order, at most `limit`. For
-    /// janitors and reports: it may read much.
+    /// Up to `limit` living keys with this prefix after `after`, in order. For janitors and
+    /// reports: it may read a lot.
     async fn scan(
         &self,
         now: Timestamp,
@@ -92,8 +92,8 @@ pub trait Store: Send + Sync {
         limit: usize,
     ) -> Result<Vec<Found>, StoreError>;
 
-    /// Frees expired keys, at most `limit`, and answers how many. By itself the trait frees none:
-    /// for backends whose server does it.
+    /// Frees up to `limit` expired keys and answers how many. The default frees none, for backends
+    /// whose server does it.
     async fn collect(&self, _now: Timestamp, _limit: usize) -> Result<usize, StoreError> {
         Ok(0)
     }

@@ -1,5 +1,5 @@
-//! What every backend of the store must do. A backend is run through it by its own tests: those
-//! here, and those of third parties.
+//! What every backend of the store must do. The tests of each backend run it: those of this crate
+//! and those of third parties.
 
 #![allow(clippy::expect_used, clippy::missing_panics_doc)] // It is a test, for others to call.
 
@@ -27,7 +27,7 @@ fn key(id: &str) -> Key {
     MINUTE.key(id).expect("a valid id")
 }
 
-/// Runs an empty store through the contract. Panics where it is broken.
+/// Runs an empty store through the contract. Panics if it is broken.
 pub async fn check(store: Arc<dyn Store>) {
     values(&*store).await;
     conditions(&*store).await;
@@ -139,7 +139,7 @@ async fn bounds(store: &dyn Store) {
     store.remove(START, &name).await.expect("remove");
 }
 
-/// Many callers count and decide at one time; nothing is lost and nothing decided twice.
+/// Many callers count and decide at the same time; nothing is lost and nothing is decided twice.
 async fn contention(store: Arc<dyn Store>) {
     const CALLERS: i64 = 16;
     let (counter, decision) = (key("contention/counter"), key("contention/decision"));

@@ -23,13 +23,13 @@ pub struct EmbeddedStore {
     most: u64,
 }
 
-/// Expires never.
+/// The expiry of values that live forever.
 const NEVER: u64 = u64::MAX;
-/// Version and expiry stand before a value.
+/// Bytes before the value: its version and its expiry.
 const HEAD: usize = 16;
 
 impl EmbeddedStore {
-    /// The most keys by default. A million: some hundred megabytes.
+    /// The default bound on the number of keys. A million: some hundred megabytes.
     pub const DEFAULT_MOST: u64 = 1_000_000;
 
     /// The store in this file.
@@ -37,7 +37,7 @@ impl EmbeddedStore {
         Self { file, most: Self::DEFAULT_MOST }
     }
 
-    /// The same with room for so many keys.
+    /// The same store with another bound on the number of keys.
     #[must_use]
     pub fn with_most(mut self, most: u64) -> Self {
         self.most = most;
@@ -74,12 +74,12 @@ fn living(row: &[u8], now: Timestamp) -> Option<(u64, u64)> {
     (expires > milliseconds(now)).then_some((version, expires))
 }
 
-/// Counters are stored beside a row without a value, which holds their expiry.
+/// The row of a key's counters: it has no value and holds their common expiry.
 fn counters_row(key: &Key) -> Vec<u8> {
     [key.as_str().as_bytes(), &[0]].concat()
 }
 
-/// Removes what stands under a key of `entries`, with its index.
+/// Removes a key of `ENTRIES`, its index, and its counters.
 fn clear(tables: &mut Tables<'_>, key: &[u8]) -> Result<bool, StorageError> {
     let Some(expires) = tables.view(ENTRIES, key, expiry_of)? else { return Ok(false) };
     tables.remove(ENTRIES, key)?;
@@ -114,7 +114,7 @@ fn set(
     Ok(())
 }
 
-/// Frees what expired.
+/// Frees up to `limit` expired keys.
 fn collect(tables: &mut Tables<'_>, now: Timestamp, limit: usize) -> Result<usize, StorageError> {
     let end = (milliseconds(now) + 1).to_be_bytes();
     let expired = tables.rows(EXPIRIES, &[], Some(&end), limit)?;
@@ -126,7 +126,7 @@ fn collect(tables: &mut Tables<'_>, now: Timestamp, limit: usize) -> Result<usiz
 }
 
 impl EmbeddedStore {
-    /// The one way of writing a value: `decide` is told the living version.
+    /// Writes a value if `condition` holds for the living version.
     async fn write(
         &self,
         now: Timestamp,
@@ -154,7 +154,7 @@ impl EmbeddedStore {
     }
 }
 
-/// Whether there is no room for another key, after what expired was given back.
+/// Whether there is no room for another key, after expired keys were freed.
 fn is_full(tables: &mut Tables<'_>, now: Timestamp, most: u64) -> Result<bool, StorageError> {
     const AT_ONCE: usize = 64;
     if tables.len(ENTRIES)? < most {

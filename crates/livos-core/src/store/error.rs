@@ -6,34 +6,34 @@ use crate::embedded::StorageError;
 /// The longest value, in bytes. 1 MiB: what is larger is a file.
 pub const MAX_VALUE: usize = 1 << 20;
 
-/// Why the store could not do it.
+/// Why a call of the store failed.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// The value or the field is longer than may be.
+    /// A value or the name of a counter is too long.
     #[error("{what} of {bytes} bytes is longer than the {limit} that the store takes")]
     TooLarge {
-        /// Which of the two.
+        /// Which of the two, for the message.
         what: &'static str,
-        /// Its length.
+        /// Its length in bytes.
         bytes: usize,
-        /// The bound.
+        /// The most bytes that are allowed.
         limit: usize,
     },
-    /// The store holds as many keys as it may.
+    /// The store has no room for another key; it holds this many.
     #[error("the store is full: it holds {0} keys")]
     Full(u64),
-    /// The file failed.
+    /// The embedded file could not be read or written.
     #[error("the embedded store failed")]
     Storage(#[from] StorageError),
-    /// The server failed.
+    /// Redis failed, or could not be reached.
     #[cfg(feature = "redis")]
     #[error("the store in Redis failed")]
     Redis(#[from] crate::redis::RedisError),
 }
 
 impl StoreError {
-    /// Whether the same call may succeed later without anything being changed.
+    /// Whether the same call may succeed later although nothing is changed.
     pub fn is_temporary(&self) -> bool {
         match self {
             Self::TooLarge { .. } => false,

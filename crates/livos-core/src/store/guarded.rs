@@ -1,5 +1,5 @@
-//! The store in a Redis that may be away: what then becomes of a read or a write is a property of
-//! the key's family (P-20).
+//! The store in a Redis that may be away: the family of a key says how its reads and writes behave
+//! then (P-20).
 
 use std::{
     collections::HashMap,
@@ -18,8 +18,8 @@ use crate::{
 
 /// A [`RedisStore`] behind a [`Gate`].
 ///
-/// A decision by [`Store::put_if`] is never dropped, whatever its family says. An insisting write
-/// whose answer was lost is made again: a [`Store::put_if`] may then find its own version and
+/// A [`Store::put_if`] is never dropped, whatever its family says. A write that is retried because
+/// its answer was lost may be made twice: a [`Store::put_if`] may then find its own version and
 /// answer a conflict, and an [`Store::add`] may count twice.
 #[derive(Debug)]
 pub struct GuardedStore {
@@ -38,7 +38,7 @@ impl GuardedStore {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes what stands under a key now, where its family wants that.
+    /// Remembers the value of a key, if its family asks for that.
     fn note(&self, now: Timestamp, key: &Key, note: impl FnOnce(&mut Seen)) {
         if let AwayReads::LastKnown(bound) = key.away().reads {
             let bound = match key.lifetime() {
@@ -49,7 +49,7 @@ impl GuardedStore {
         }
     }
 
-    /// A read: the server's answer, or what the family says where there is none.
+    /// A read: the server's answer, or what the family says if there is none.
     async fn read<T>(
         &self,
         now: Timestamp,
@@ -72,7 +72,7 @@ impl GuardedStore {
         Ok(value)
     }
 
-    /// A write: made, insisted on, or dropped with `dropped` for an answer.
+    /// A write: made, retried, or dropped, which answers `dropped`.
     async fn write<T, F>(&self, key: &Key, mut call: impl FnMut() -> F, dropped: T) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, StoreError>>,
@@ -106,7 +106,7 @@ impl Store for GuardedStore {
         self.read(now, key, call, |seen| seen.entry.clone(), None).await
     }
 
-    /// Version 0 says that the write was dropped.
+    /// Answers version 0 if the write was dropped.
     async fn put(&self, now: Timestamp, key: &Key, value: Bytes) -> Result<u64, StoreError> {
         let version = self.write(key, || self.store.put(now, key, value.clone()), 0).await?;
         if version > 0 {
@@ -132,14 +132,14 @@ impl Store for GuardedStore {
         Ok(put)
     }
 
-    /// False also where the write was dropped.
+    /// Answers false if the write was dropped.
     async fn remove(&self, now: Timestamp, key: &Key) -> Result<bool, StoreError> {
         let removed = self.write(key, || self.store.remove(now, key), false).await?;
         self.note(now, key, |seen| *seen = Seen::default());
         Ok(removed)
     }
 
-    /// Answers `delta` where the write was dropped, as though the counter had not been there.
+    /// Answers `delta` if the write was dropped, as though the counter had been absent.
     async fn add(&self, now: Timestamp, key: &Key, field: &str, delta: i64) -> Result<i64, StoreError> {
         let after = self.write(key, || self.store.add(now, key, field, delta), delta).await?;
         self.note(now, key, |seen| {
@@ -152,7 +152,7 @@ impl Store for GuardedStore {
         Ok(after)
     }
 
-    /// Like [`Store::add`], where the writes were dropped.
+    /// Like [`Store::add`] if the writes were dropped.
     async fn add_all(
         &self,
         now: Timestamp,
@@ -190,25 +190,24 @@ impl Store for GuardedStore {
     }
 }
 
-/// What this process saw last of some keys: of those it used last, because what is full is cleared
-/// a half at a time.
+/// The last known values of the keys that this process used last. A full half is dropped at once.
 #[derive(Debug, Default)]
 struct Known {
     young: HashMap<String, Seen>,
     old: HashMap<String, Seen>,
 }
 
-/// What was seen of one key; none of what was not.
+/// What is known of one key; `None` for what was never read or written.
 #[derive(Debug, Clone, Default)]
 struct Seen {
-    /// Not to be told from then on.
+    /// It is too old to be used from then on.
     until: Timestamp,
     entry: Option<Option<Entry>>,
     counters: Option<Vec<(String, i64)>>,
 }
 
 impl Known {
-    /// Keys of one half. 4096: with small values some megabytes, and more keys than a small server
+    /// Keys of one half. 4096: some megabytes with small values, and more keys than a small server
     /// reads in a minute.
     const HALF: usize = 4096;
 

@@ -1,5 +1,5 @@
-//! Finds keys that nothing will ever remove: without a lifetime, and of no family that may live for
-//! ever (I-03).
+//! Finds keys that nothing will ever remove: they have no lifetime, and their family does not live
+//! forever (I-03).
 
 use super::{Family, Key, Lifetime, Store, StoreError};
 use crate::time::Timestamp;
@@ -7,14 +7,14 @@ use crate::time::Timestamp;
 /// What a sweep found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SweepReport {
-    /// Keys that were looked at.
+    /// Keys that were examined.
     pub keys: u64,
     /// Keys that expired and were freed.
     pub freed: usize,
-    /// Keys without a lifetime, of families that have one or that nobody knows; the first
-    /// [`SweepReport::MOST`] of them.
+    /// Keys without a lifetime that should have one, or whose family is unknown; at most
+    /// [`SweepReport::MOST`].
     pub immortal: Vec<String>,
-    /// All of those.
+    /// How many such keys there are, also beyond that bound.
     pub immortal_total: u64,
 }
 
@@ -23,9 +23,9 @@ impl SweepReport {
     pub const MOST: usize = 100;
 }
 
-/// Looks at every key and frees what expired. `families` are all that the program uses.
+/// Examines every key and frees the expired ones. `families` are all that the program uses.
 ///
-/// Works in pages, so other work goes on between them. What it finds is counted in
+/// Works in pages, so that other work goes on in between. Keys without a lifetime are counted in
 /// `livos_store_immortal_keys` and logged.
 pub async fn sweep(
     store: &dyn Store,

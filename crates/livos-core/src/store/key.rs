@@ -1,59 +1,58 @@
-//! Keys: `livos:{feature}:{entity}:{id}`, each of a family that says how long its values live.
+//! Keys: `livos:{feature}:{entity}:{id}`, each of a family with a lifetime.
 //!
-//! The platform that LivOS replaces filled its Redis with keys that nothing ever removed (I-03). A
-//! key can't be made here without a lifetime, or a written reason to live for ever.
+//! The platform that LivOS replaces filled its Redis with keys that nothing ever removed (I-03).
+//! Here a key can't be made without a lifetime or a written reason to live forever.
 
 use std::{fmt, time::Duration};
 
 /// How long a value lives after it was last written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lifetime {
-    /// So long.
+    /// This long after the last write.
     For(Duration),
     /// Until it is removed.
     Forever {
-        /// Why nothing removes it by itself.
+        /// Why it has no expiry, for the table of families.
         reason: &'static str,
     },
 }
 
-/// What becomes of reads and writes while the server that holds the keys is away (P-20). Values in
-/// a file are never away.
+/// How reads and writes behave while the server that holds the keys is away (P-20). A file is never
+/// away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Away {
-    /// What reads answer.
+    /// How reads behave meanwhile.
     pub reads: AwayReads,
-    /// What writes do.
+    /// How writes behave meanwhile.
     pub writes: AwayWrites,
 }
 
 impl Away {
-    /// Reads fail, and writes are tried again: for what must be right. It is what a family has that
-    /// says nothing.
+    /// Reads fail and writes are retried: for values that must be right. The default of a family.
     pub const FAIL: Self = Self { reads: AwayReads::Fail, writes: AwayWrites::Insist };
 }
 
-/// What reads answer while the server is away.
+/// How reads behave while the server is away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum AwayReads {
-    /// The error.
+    /// They fail with the server's error.
     Fail,
-    /// What this process read or wrote last, if that is not longer ago; else the error.
+    /// They answer what this process last read or wrote, up to this age; if it is older, they fail.
     LastKnown(Duration),
-    /// That there is nothing.
+    /// They answer that there is nothing.
     Nothing,
 }
 
-/// What writes do while the server is away.
+/// How writes behave while the server is away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum AwayWrites {
-    /// Three more tries, a second apart; then the error.
+    /// They are tried three more times, a second apart, and then fail.
     Insist,
-    /// They are dropped, and counted.
+    /// They are dropped and counted in a metric.
     Drop,
 }
 
-/// Keys of one kind.
+/// Keys of one kind, with a common prefix and lifetime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Family {
     feature: &'static str,
@@ -76,12 +75,12 @@ impl Family {
         assert!(is_name(entity.as_bytes()), "an entity is of a-z, 0-9, - and _");
         match lifetime {
             Lifetime::For(time) => assert!(!time.is_zero(), "a lifetime is not zero"),
-            Lifetime::Forever { reason } => assert!(!reason.is_empty(), "what lives for ever says why"),
+            Lifetime::Forever { reason } => assert!(!reason.is_empty(), "what lives forever says why"),
         }
         Self { feature, entity, lifetime, purpose, away: Away::FAIL }
     }
 
-    /// The same with another rule for when the server is away.
+    /// The same family with another rule for when the server is away.
     #[must_use]
     pub const fn while_away(mut self, reads: AwayReads, writes: AwayWrites) -> Self {
         self.away = Away { reads, writes };
@@ -96,7 +95,7 @@ impl Family {
         Ok(Key { text: format!("{}{id}", self.prefix()), lifetime: self.lifetime, away: self.away })
     }
 
-    /// What all its keys begin with.
+    /// The prefix of all its keys.
     pub fn prefix(&self) -> String {
         format!("{}:{}:{}:", Key::NAMESPACE, self.feature, self.entity)
     }
@@ -114,7 +113,7 @@ impl Family {
         for family in families {
             let lifetime = match family.lifetime {
                 Lifetime::For(time) => humane(time),
-                Lifetime::Forever { reason } => format!("for ever: {reason}"),
+                Lifetime::Forever { reason } => format!("forever: {reason}"),
             };
             let reads = match family.away.reads {
                 AwayReads::Fail => "fail".to_owned(),
@@ -163,7 +162,7 @@ pub struct Key {
 }
 
 impl Key {
-    /// What every key begins with.
+    /// The prefix of every key.
     pub const NAMESPACE: &'static str = "livos";
     /// The longest id, in bytes.
     pub const MAX_ID: usize = 512;
@@ -173,20 +172,19 @@ impl Key {
         self.lifetime
     }
 
-    /// The same with another lifetime, for who writes a value anew that should not live longer for
-    /// it.
+    /// The same key with another lifetime, to rewrite a value without extending its life.
     #[must_use]
     pub(crate) fn living(mut self, lifetime: Lifetime) -> Self {
         self.lifetime = lifetime;
         self
     }
 
-    /// What becomes of it while its server is away.
+    /// How reads and writes of it behave while the server is away.
     pub fn away(&self) -> Away {
         self.away
     }
 
-    /// The whole text.
+    /// The key as it is stored, with its prefix.
     pub fn as_str(&self) -> &str {
         &self.text
     }
@@ -207,7 +205,7 @@ impl std::hash::Hash for Lifetime {
     }
 }
 
-/// An id that is empty, too long, or has control characters.
+/// The id is empty, too long, or has control characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an id of a key has 1 to {} bytes and no control characters", Key::MAX_ID)]
 pub struct InvalidKey;
@@ -248,7 +246,7 @@ mod tests {
             rows,
             [
                 "| `livos:usage:day:{id}` | counters of a UTC day | 2 d | fail | are tried three more times, then fail |",
-                "| `livos:pairing:owner:{id}` | who owns the server | for ever: the owner stays | the last known, up to 5 min old \
+                "| `livos:pairing:owner:{id}` | who owns the server | forever: the owner stays | the last known, up to 5 min old \
                  | are dropped and counted |",
             ]
         );

@@ -1,7 +1,7 @@
 //! Values by key, each with a lifetime, in a file or in a server that several processes share.
 //!
-//! The trait is what every backend can do in one atomic step. Whoever needs more than one step for
-//! one decision puts the decision into one value and writes it with [`Store::put_if`].
+//! The trait is what every backend can do in one atomic step. A decision that needs several steps
+//! is kept in one value and written with [`Store::put_if`].
 
 mod api;
 #[cfg(any(test, feature = "test-util"))]

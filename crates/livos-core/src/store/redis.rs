@@ -1,8 +1,8 @@
 //! The store in a Redis server.
 //!
-//! A value is a hash of its data, its version and its expiry; the counters of a key are a hash
-//! beside it. The server frees what expired by its own clock; until then the expiry that stands in
-//! the hash decides, by the clock of whoever asks.
+//! A value is a hash of its data, its version and its expiry; the counters of a key are another
+//! hash. The server frees expired keys by its own clock. Until then, the expiry in the hash is
+//! compared with the caller's clock.
 
 use std::sync::LazyLock;
 
@@ -139,14 +139,14 @@ impl RedisStore {
     }
 }
 
-/// What the keys of queues begin with.
+/// The prefix of the keys of queues.
 const QUEUES: &str = "livos:queue:{";
 
 fn counters_key(key: &str) -> String {
     format!("{key}\0")
 }
 
-/// A pattern that only this text begins.
+/// A glob pattern for all keys with exactly this prefix.
 fn escaped(prefix: &str) -> String {
     let mut pattern = String::with_capacity(prefix.len() + 1);
     for c in prefix.chars() {
@@ -217,8 +217,8 @@ impl Store for RedisStore {
         Ok(counters)
     }
 
-    /// Reads all keys of the server once for every page. Keys that something else wrote are found
-    /// too, but not those of queues.
+    /// Reads all keys of the server once forevery page. Keys of other programs are found too, but
+    /// not those of queues.
     async fn scan(
         &self,
         now: Timestamp,

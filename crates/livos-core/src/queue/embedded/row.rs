@@ -9,7 +9,7 @@ use crate::{
     time::Timestamp,
 };
 
-/// Job id: row.
+/// Job id: head and payload of a living job.
 pub(super) const JOBS: Table = Table::new("jobs");
 /// Kind, 0, urgency, id: nothing.
 pub(super) const READY: Table = Table::new("ready");
@@ -19,7 +19,7 @@ pub(super) const WAITING: Table = Table::new("waiting");
 pub(super) const DEDUPE: Table = Table::new("dedupe");
 /// Expiry, key of `DEDUPE`: nothing.
 pub(super) const FORGETS: Table = Table::new("forgets");
-/// Job id: row.
+/// Job id: head and payload of a dead letter.
 pub(super) const DEAD: Table = Table::new("dead");
 /// Kind: what it has running, as JSON.
 pub(super) const KINDS: Table = Table::new("kinds");
@@ -27,7 +27,7 @@ pub(super) const KINDS: Table = Table::new("kinds");
 pub(super) const REPEATS: Table = Table::new("repeats");
 /// Name: the last number that was given.
 pub(super) const NUMBERS: Table = Table::new("numbers");
-/// Name: fence, position.
+/// Name: eight bytes of fence, then the position.
 pub(super) const CURSORS: Table = Table::new("cursors");
 
 /// The head of a row; the payload follows.

@@ -12,16 +12,16 @@ pub(super) const PARTS: [(&str, &str, &str); 13] = [
     ("dedupe", "as each key says", "dedupe keys, with their jobs"),
     ("forgets", "as each key says", "when each dedupe key is forgotten"),
     ("dead", "until an operator replays or discards them", "dead letters"),
-    ("leased", "for ever: a number for each kind", "leases of each kind"),
-    ("full", "for ever: a number for each kind", "the bucket of each kind that has a rate"),
+    ("leased", "forever: a number for each kind", "leases of each kind"),
+    ("full", "forever: a number for each kind", "the bucket of each kind that has a rate"),
     ("repeats", "until a program forgets them", "repeated jobs"),
-    ("numbers", "for ever: two numbers", "the last numbers of a job and of a lease"),
+    ("numbers", "forever: two numbers", "the last numbers of a job and of a lease"),
     ("bell", "nothing is kept: it is a channel", "rung when a job becomes ready"),
-    ("cursors", "for ever: its reader may come back after any time", "how far each channel was read"),
+    ("cursors", "forever: its reader may come back after any time", "how far each channel was read"),
 ];
 /// The mark of the server, which no script uses.
 pub(super) const EPOCH: (&str, &str, &str) =
-    ("epoch", "for ever: one mark", "tells the server that it was from one that was emptied");
+    ("epoch", "forever: one mark", "tells the server that it was from one that was emptied");
 
 /// Where the scripts publish, and where the program reads by itself.
 pub(super) const REPEATS: usize = 9;

@@ -42,8 +42,8 @@ pub struct RedisQueue {
     bell: Bell,
 }
 
-/// After so much silence the bell is listened to on a new connection. A minute: between two,
-/// workers look every few seconds anyway.
+/// After this much silence the bell is listened to on a new connection. A minute: workers look
+/// every few seconds anyway.
 const SILENCE: Duration = Duration::from_secs(60);
 impl RedisQueue {
     /// The queue of this name: 1 to 64 of `a-z`, `0-9`, `.`, `-` and `_`.
@@ -67,16 +67,16 @@ impl RedisQueue {
         keys::table()
     }
 
-    /// Hears of what other processes make ready, on a connection of its own, until the drain.
-    /// Without it their jobs are found when a worker looks.
+    /// Hears of jobs that other processes make ready, on a connection of its own, until the drain.
+    /// Without it, their jobs are found when a worker looks.
     pub async fn hear(&self, drain: DrainSignal) {
         let heard = async {
             loop {
                 if let Err(error) = self.hear_one_connection().await {
                     tracing::debug!(%error, "the bell of the queue is not heard");
                 }
-                // Connecting has a pace of its own; this one is for a server that lets everybody in
-                // and out again.
+                // Connecting has its own backoff; this wait is for a server that accepts
+                // connections and closes them at once.
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         };
@@ -89,12 +89,12 @@ impl RedisQueue {
     async fn hear_one_connection(&self) -> Result<(), RedisError> {
         let mut listener = self.redis.subscriber().await?;
         self.redis.within(listener.subscribe(&self.keys[keys::BELL])).await?;
-        // What was rung before it listened.
+        // A job may have become ready before it listened.
         self.bell.ring();
         let mut messages = std::pin::pin!(listener.into_on_message());
         loop {
             let message = std::future::poll_fn(|cx| messages.as_mut().poll_next(cx));
-            // A connection can break unheard.
+            // A connection can break without an error.
             match tokio::time::timeout(SILENCE, message).await {
                 Ok(Some(_)) => self.bell.ring(),
                 _ => return Ok(()),
@@ -102,8 +102,7 @@ impl RedisQueue {
         }
     }
 
-    /// A mark that was left in the server when it was first used, and is gone when the server was
-    /// emptied.
+    /// A mark that is written to the server at first use, and is gone if the server was emptied.
     pub async fn epoch(&self) -> Result<String, RedisError> {
         let mark = uuid::Uuid::new_v4().simple().to_string();
         let _: Option<String> =
@@ -111,7 +110,7 @@ impl RedisQueue {
         self.redis.query(redis::cmd("GET").arg(&self.epoch)).await
     }
 
-    /// The server that it is in.
+    /// The server that holds the queue.
     pub fn redis(&self) -> &Redis {
         &self.redis
     }
@@ -294,7 +293,7 @@ impl Work for RedisQueue {
         Ok(times.chain(repeated).min())
     }
 
-    /// Rings for what this process does, and while [`RedisQueue::hear`] runs for what others do.
+    /// Rings for what this process does and, while [`RedisQueue::hear`] runs, for other processes.
     fn listen(&self) -> News {
         self.bell.listen()
     }

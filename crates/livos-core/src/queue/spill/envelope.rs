@@ -16,7 +16,7 @@ pub(super) const MOVING: Duration = Duration::from_secs(30);
 /// than any outage that an operator sleeps through.
 const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
 
-/// What stands in the payload of a spilled job before its own.
+/// The head of a spilled job's payload.
 #[derive(Serialize, Deserialize)]
 struct Envelope {
     kind: JobKind,
@@ -27,7 +27,7 @@ struct Envelope {
     max_attempts: u32,
 }
 
-/// The job with a key under which it can be tried again without becoming two.
+/// The job with a dedupe key, so that it can be enqueued again without becoming two.
 pub(super) fn keyed(mut job: NewJob) -> NewJob {
     job.dedupe.get_or_insert_with(|| {
         let key = format!("spill/{}", uuid::Uuid::new_v4().simple());
@@ -54,7 +54,7 @@ pub(super) fn seal(job: &NewJob, now: Timestamp) -> Result<NewJob, QueueError> {
         payload::join(&envelope, &job.payload).map_err(|_| InvalidJob::TooLarge(job.payload.len()))?;
     let sealed = NewJob::new("spill".try_into()?, payload).with_max_attempts(u32::MAX);
     let key = format!("{}/{key}", job.kind);
-    // A key that is too long with its kind in front is left to the other end.
+    // If the key is too long with its kind in front, only Redis dedupes.
     Ok(if key.len() <= 512 { sealed.deduped_by(key, retention) } else { sealed })
 }
 
@@ -63,8 +63,8 @@ pub(super) fn open(payload: &[u8], now: Timestamp) -> Option<NewJob> {
     let mut job = NewJob::new(envelope.kind, Bytes::copy_from_slice(payload))
         .with_priority(envelope.priority)
         .with_max_attempts(envelope.max_attempts)
-        // Remembered for as long as it would have been, and long enough for this move to be tried
-        // again.
+        // Remembered until the same instant as the original, and long enough for this move to be
+        // tried again.
         .deduped_by(envelope.key, envelope.forget_at.since(now).max(2 * MOVING));
     job.not_before = envelope.not_before;
     Some(job)

@@ -1,4 +1,4 @@
-//! Moves what waits in the file to Redis, and watches whether that is still the one that it was.
+//! Moves spilled jobs to Redis, and watches whether Redis was emptied.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -18,13 +18,13 @@ use crate::{
     time::{Clock, Timestamp},
 };
 
-/// How long a job waits that Redis answers with an error of its own.
+/// How long a job waits that Redis refuses with an error about the job.
 const SET_ASIDE: Duration = Duration::from_secs(60);
-/// Jobs that are taken out of the file, and settled there, with one sync of the disk; at a rate
-/// that moves them well within [`MOVING`].
+/// Jobs that are leased and settled in the file with one sync; few enough to be moved well within
+/// [`MOVING`].
 const BATCH: f64 = 16.0;
 
-/// What became of an attempt to move a job.
+/// The result of moving one job.
 enum Moved {
     /// It is in Redis, or nothing can be done with it.
     Gone,
@@ -37,7 +37,7 @@ impl<C: Clock + Clone> SpillQueue<C> {
         let mut news = self.spill.listen();
         let rate = self.config.rate.clamp(0.001, 1e6);
         let (gap, batch) = (Duration::from_secs_f64(1.0 / rate), rate.clamp(1.0, BATCH) as usize);
-        // Differently for each process, or they would move their jobs in step.
+        // Another seed in each process, or they would move their jobs in step.
         let mut jitter = Backoff::new(BackoffConfig::default(), uuid::Uuid::new_v4().as_u64_pair().0);
         let mut checked: Option<tokio::time::Instant> = None;
         while !drain.is_draining() {
@@ -54,20 +54,20 @@ impl<C: Clock + Clone> SpillQueue<C> {
             tokio::select! {
                 () = drain.draining() => return,
                 () = news.wait(pause), if waiting == 0 => {}
-                // The bell rings for every job that is kept or given back, and while none can be
-                // moved that is no reason to try.
+                // The bell rings forevery job that is kept or given back. If none can be moved,
+                // that is no reason to try again.
                 () = tokio::time::sleep(pause), if waiting > 0 => {}
             }
         }
     }
 
-    /// Asks Redis whether it is there, and whether it is still the one that it was.
+    /// Checks whether Redis answers and is still the same.
     pub(super) async fn watch(&self) {
         let Ok(epoch) = self.gate.through(self.redis.epoch()).await else { return };
         if let Err(error) = self.compare(self.clock.now(), &epoch).await {
             tracing::error!(%error, "the mark of Redis could not be kept");
         }
-        // It warns by itself; a failure is the next call's to tell.
+        // It logs by itself; a failure shows at the next call.
         let _ = self.gate.through(self.gate.redis().memory()).await;
     }
 
@@ -89,11 +89,11 @@ impl<C: Clock + Clone> SpillQueue<C> {
         Ok(())
     }
 
-    /// Moves the oldest jobs of the file one after the other; false where there is none, or Redis
+    /// Moves the oldest jobs of the file one after the other; false if there are none, or Redis
     /// does not take one.
     ///
-    /// A job that was kept while Redis was there already costs no pause: what comes in goes out as
-    /// fast, and the pauses are for what has gathered.
+    /// A job that was spilled while Redis was already back costs no pause: it leaves as fast as it
+    /// came. The pauses are for jobs that piled up during the outage.
     async fn move_some(
         &self,
         batch: usize,
@@ -107,7 +107,7 @@ impl<C: Clock + Clone> SpillQueue<C> {
             self.recount().await;
         }
         for lease in leases {
-            // Behind one that stays all others stay.
+            // If one stays, all later ones stay, to keep the order.
             if !all || drain.is_draining() {
                 all = false;
                 self.settle(&mut settling, lease, Some(Nack::Release));

@@ -31,13 +31,13 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct SpillConfig {
-    /// Jobs that the file takes; then enqueueing answers [`Enqueued::Full`]. 10,000: hours of a
+    /// The most jobs in the file; then enqueueing answers [`Enqueued::Full`]. 10,000: hours of a
     /// small server's webhooks.
     pub most: u64,
-    /// Jobs moved in a second when Redis is back, each gap jittered by half. 100: a few percent of
+    /// Jobs moved per second when Redis is back, each gap jittered by half. 100: a few percent of
     /// what a small server does.
     pub rate: f64,
-    /// How often Redis is asked whether it is the one that it was. 5 s.
+    /// How often Redis is checked for having been emptied. 5 s.
     pub check_every: Duration,
 }
 
@@ -70,16 +70,16 @@ impl SpillConfig {
     }
 }
 
-/// How the queue stands.
+/// The state of a [`SpillQueue`], for `/readyz`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Health {
     /// Redis answers, and nothing waits in the file.
     pub ready: bool,
     /// Jobs that wait in the file.
     pub spilled: u64,
-    /// How often Redis was found empty since this process began: jobs were lost there.
+    /// How often Redis was found emptied since this process began; jobs were lost there.
     pub emptied: u64,
-    /// What failed last; none while all is well.
+    /// The last failure; `None` while all is well.
     pub reason: Option<String>,
 }
 
@@ -92,14 +92,13 @@ pub struct SpillQueue<C> {
     pub(super) gate: Gate,
     pub(super) clock: C,
     pub(super) config: SpillConfig,
-    /// Jobs in the file, so that none overtakes them.
+    /// Jobs in the file. While there are any, new ones go there too, so that none overtakes.
     pub(super) spilled: Arc<AtomicU64>,
-    /// Held by whoever is putting a job into the file, and by whoever counts what is in it.
+    /// Held shared while a job is put into the file, and exclusively while they are counted.
     pub(super) counting: Arc<RwLock<()>>,
-    /// Of these, how many were kept while Redis was there: they are not a part of what has
-    /// gathered.
+    /// How many of these were spilled while Redis was already back: they are moved without a pause.
     pub(super) passing: AtomicU64,
-    /// Why Redis did not take the last job that it was offered; none where it did.
+    /// Why Redis refused the last job it was offered; `None` if it took it.
     pub(super) refusal: Mutex<Option<String>>,
     pub(super) emptied: AtomicU64,
 }
@@ -116,9 +115,9 @@ pub(super) const EPOCH: Family = Family::new(
 pub(crate) const FAMILIES: [Family; 1] = [EPOCH];
 
 impl<C: Clock + Clone> SpillQueue<C> {
-    /// A queue over `redis`, which is behind `gate`, with `file` for this process alone. Jobs of an
-    /// earlier run that are still in the file are moved when [`SpillQueue::run`] begins. Redis is
-    /// asked once for its mark; where it is away, that is known from here on.
+    /// A queue over `redis`, which is behind `gate`, with `file` for this process alone. Jobs that
+    /// an earlier run left in the file are moved when [`SpillQueue::run`] begins. Redis is asked
+    /// once for its mark; if it is away, that is known from here on.
     pub async fn new(
         redis: RedisQueue,
         gate: Gate,
@@ -128,8 +127,8 @@ impl<C: Clock + Clone> SpillQueue<C> {
     ) -> Result<Self, QueueError> {
         let bounds = QueueConfig { refuse_at: config.most, alert_at: config.most, ..QueueConfig::default() };
         let spill = EmbeddedQueue::new(file.clone(), bounds);
-        // What an earlier run was moving when it ended goes first again, also where the clock was
-        // set back since.
+        // A job that an earlier run was moving goes first again, even if the clock was set back
+        // since.
         let _ = spill.tick(clock.now()).await?;
         let later = clock.now().plus(envelope::MOVING);
         if let Some(first) = spill.lease(later, &[], envelope::MOVING).await? {
@@ -152,12 +151,12 @@ impl<C: Clock + Clone> SpillQueue<C> {
             refusal: Mutex::default(),
             emptied: 0.into(),
         };
-        // A server that is emptied before it was known would not be noticed.
+        // A server that is emptied before its mark was read would not be noticed.
         queue.watch().await;
         Ok(queue)
     }
 
-    /// How it stands, for `/readyz`.
+    /// The state, for `/readyz`.
     pub fn health(&self) -> Health {
         let spilled = self.spilled.load(Ordering::SeqCst);
         let closed = self.gate.state() == BreakerState::Closed;
@@ -167,8 +166,8 @@ impl<C: Clock + Clone> SpillQueue<C> {
         Health { ready, spilled, emptied: self.emptied.load(Ordering::SeqCst), reason }
     }
 
-    /// Watches Redis, hears of what other processes enqueue, and moves what waits in the file,
-    /// until the drain. What is left then stays in the file for the next run.
+    /// Watches Redis, hears of jobs of other processes, and moves spilled jobs, until the drain.
+    /// Jobs that are left stay in the file for the next run.
     pub async fn run(&self, drain: DrainSignal) {
         tokio::join!(self.redis.hear(drain.clone()), self.tend(drain));
     }
@@ -185,7 +184,7 @@ impl<C: Clock + Clone> SpillQueue<C> {
         *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = refusal;
     }
 
-    /// Puts a job into the file. It is a task, so that a caller who goes away does not leave the
+    /// Puts a job into the file, in a task of its own so that a cancelled caller does not leave the
     /// count wrong.
     async fn keep(&self, now: Timestamp, job: &NewJob) -> Result<Enqueued, QueueError> {
         let sealed = envelope::seal(job, now)?;
@@ -212,7 +211,7 @@ impl<C: Clock + Clone> SpillQueue<C> {
         Ok(Enqueued::Spilled)
     }
 
-    /// Counts again, when the file has nothing of what should be there.
+    /// Counts the jobs in the file again, because it had none of those that should be there.
     pub(super) async fn recount(&self) {
         let _counting = self.counting.write().await;
         match self.spill.depth().await {
@@ -227,7 +226,7 @@ impl<C: Clock + Clone> Intake for SpillQueue<C> {
     async fn enqueue(&self, now: Timestamp, job: NewJob) -> Result<Enqueued, QueueError> {
         job.check()?;
         let job = envelope::keyed(job);
-        // Nothing overtakes what waits already.
+        // No job overtakes the spilled ones.
         if self.spilled.load(Ordering::SeqCst) > 0 {
             return self.keep(now, &job).await;
         }
@@ -243,8 +242,8 @@ impl<C: Clock + Clone> Intake for SpillQueue<C> {
         }
     }
 
-    /// In Redis or not at all: a channel that is polled keeps what was not read, so there is
-    /// nothing to spill, and two places for one cursor would part.
+    /// Only in Redis: a channel that is polled keeps what was not read, so nothing needs to be
+    /// spilled, and a cursor in two places would diverge.
     async fn advance(&self, now: Timestamp, advance: Advance) -> Result<Advanced, QueueError> {
         self.gate.through(self.redis.advance(now, advance)).await
     }
@@ -253,7 +252,7 @@ impl<C: Clock + Clone> Intake for SpillQueue<C> {
         self.gate.through(self.redis.cursor(name)).await
     }
 
-    /// Of Redis alone; [`SpillQueue::health`] tells what waits in the file.
+    /// The jobs in Redis alone; [`SpillQueue::health`] counts those in the file.
     async fn depth(&self) -> Result<Depth, QueueError> {
         self.gate.through(self.redis.depth()).await
     }

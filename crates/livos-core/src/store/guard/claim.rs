@@ -16,11 +16,11 @@ pub(crate) const GUARDS: Family = Family::new(
     "who polls or listens, where there may be only one",
 );
 
-/// How often a claim is tried when others write at the same time; each time one of them got
-/// further.
+/// How often a claim is retried when others write at the same time; each time, one of them
+/// succeeded.
 const TRIES: usize = 8;
 
-/// The right to be the one who does something. Cloning shares the store.
+/// The right to be the only process that does something. Cloning shares the store.
 #[derive(Clone)]
 pub struct Guard {
     store: Arc<dyn Store>,
@@ -29,19 +29,19 @@ pub struct Guard {
     lifetime: Duration,
 }
 
-/// What a claim came to.
+/// The answer of a claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Claim {
-    /// It is held, for the guard's lifetime from now on.
+    /// It is held for the guard's lifetime from now on.
     Held {
-        /// Higher than that of every holder before.
+        /// Higher than that of every earlier holder.
         fence: u64,
     },
-    /// Somebody else holds it.
+    /// Another holder has it.
     Taken {
-        /// Who.
+        /// The name of that holder.
         holder: String,
-        /// Until when, unless they keep it.
+        /// When its time is over, unless it keeps the guard.
         until: Timestamp,
     },
 }
@@ -56,7 +56,7 @@ struct Record {
 
 impl Record {
     /// A record from the far future was written before the clock was set back, and would keep
-    /// everybody out for as long.
+    /// everybody out for that long.
     fn is_over(&self, now: Timestamp, lifetime: Duration) -> bool {
         self.until <= now || self.since > now.plus(lifetime)
     }
@@ -65,9 +65,9 @@ impl Record {
 impl Guard {
     /// The guard of this name, to be held as `holder` for `lifetime` at a time.
     ///
-    /// Processes that run at one time must have different names as holders. One that is started
-    /// again may have the name it had: it takes over from itself at once, where another has to
-    /// wait.
+    /// Processes that run at the same time need different holder names. A process that is started
+    /// again may use its old name: then it takes over from itself at once, while another one would
+    /// have to wait.
     pub fn new(
         store: Arc<dyn Store>,
         name: &str,
@@ -81,13 +81,13 @@ impl Guard {
         &self.key
     }
 
-    /// For how long a claim holds.
+    /// How long a claim lasts.
     pub fn lifetime(&self) -> Duration {
         self.lifetime
     }
 
-    /// Takes the guard where it is free, with a fence higher than `above`, so that a store that was
-    /// emptied does not begin below what was written elsewhere.
+    /// Takes the guard if it is free, with a fence higher than `above`: if the store was emptied,
+    /// fences must not begin below those that were written elsewhere.
     pub async fn claim(&self, now: Timestamp, above: u64) -> Result<Claim, StoreError> {
         self.write(now, |record| match record {
             Some(record) if record.holder != self.holder && !record.is_over(now, self.lifetime) => None,
@@ -97,14 +97,13 @@ impl Guard {
         .await
     }
 
-    /// Holds it for longer. [`Claim::Taken`] where it was lost: whoever holds it may be working
-    /// already.
+    /// Extends the claim. [`Claim::Taken`] if it was lost: the new holder may be working already.
     pub async fn keep(&self, now: Timestamp, fence: u64) -> Result<Claim, StoreError> {
         let ours = |record: &Record| record.fence == fence && record.holder == self.holder;
         self.write(now, |record| record.filter(|record| ours(record)).map(|_| fence)).await
     }
 
-    /// Gives it up, if it is still held, so that nobody has to wait for its end.
+    /// Gives the guard up if it is still held, so that nobody waits for its expiry.
     pub async fn release(&self, now: Timestamp, fence: u64) -> Result<(), StoreError> {
         let Some((record, version)) = self.read(now).await? else { return Ok(()) };
         if record.fence == fence && record.holder == self.holder {
@@ -113,7 +112,7 @@ impl Guard {
         Ok(())
     }
 
-    /// Writes the record with the fence that `decide` answers; none leaves it to its holder.
+    /// Writes the record with the fence that `decide` answers; `None` leaves it to its holder.
     async fn write(
         &self,
         now: Timestamp,
@@ -136,7 +135,7 @@ impl Guard {
         Ok(taken)
     }
 
-    /// A record that can't be read is as good as none, but for its version.
+    /// A record that can't be read counts as expired; only its version is used.
     async fn read(&self, now: Timestamp) -> Result<Option<(Record, u64)>, StoreError> {
         let Some(entry) = self.store.get(now, &self.key).await? else { return Ok(None) };
         let unreadable = || Record { holder: String::new(), fence: 0, since: now, until: now };

@@ -80,7 +80,7 @@ async fn while_redis_is_away_each_family_reads_and_writes_as_it_says() {
 }
 
 #[tokio::test]
-async fn the_janitor_names_what_will_never_be_gone_whoever_wrote_it() {
+async fn the_janitor_names_immortal_keys_of_any_program() {
     let (rig, start) = (Rig::new(), contract::START);
     let redis = rig.gate.redis();
     let store = GuardedStore::new(rig.gate.clone());

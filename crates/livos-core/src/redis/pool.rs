@@ -38,8 +38,7 @@ impl Redis {
         Ok(Self { pool, door, config: Arc::new(config) })
     }
 
-    /// How often it was tried to connect, for who watches that a server which is away is not
-    /// stormed.
+    /// Connection attempts so far, to check that an unreachable server is not hammered.
     pub fn attempts(&self) -> u64 {
         self.door.attempts.load(Ordering::Relaxed)
     }

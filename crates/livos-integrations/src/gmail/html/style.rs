@@ -242,7 +242,7 @@ impl Sheet {
                 match selector {
                     Some(selector) => self.rules.push((selector, said.clone())),
                     None => {
-                        self.unknown_background |= said.iter().any(|one| one.name.starts_with("background"))
+                        self.unknown_background |= said.iter().any(|one| one.name.starts_with("background"));
                     }
                 }
             }

@@ -71,8 +71,9 @@ impl Head {
             let sub = kind.subtype().unwrap_or_default().trim().to_lowercase();
             (kind.ctype().trim().to_lowercase(), sub)
         });
-        let is_attachment = message.content_disposition().is_some_and(|said| said.is_attachment());
-        let is_inline = message.content_disposition().is_some_and(|said| said.is_inline());
+        let is_attachment =
+            message.content_disposition().is_some_and(mail_parser::ContentType::is_attachment);
+        let is_inline = message.content_disposition().is_some_and(mail_parser::ContentType::is_inline);
         let encoding = self.text("Content-Transfer-Encoding").unwrap_or_default();
         BodyInfo {
             main,

@@ -118,7 +118,7 @@ fn text_of(run: &[Word<'_>]) -> String {
 
 /// Whether base64 was cut within a group, so that its words are sound only together.
 fn cuts_groups(run: &[Word<'_>]) -> bool {
-    let is_cut = |word: &Word<'_>| word.is_base64 && word.text.len() % 4 != 0;
+    let is_cut = |word: &Word<'_>| word.is_base64 && !word.text.len().is_multiple_of(4);
     run.iter().all(|word| word.is_base64) && run.iter().rev().skip(1).any(is_cut)
 }
 

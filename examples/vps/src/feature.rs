@@ -58,23 +58,20 @@ pub struct Services {
     pub load: Load,
     /// Tells when to stop.
     pub drain: DrainSignal,
-    /// Renders the metrics.
     pub metrics: PrometheusHandle,
 }
 
 /// What an open feature adds to the server.
 #[derive(Default)]
 pub struct Parts {
-    /// Its HTTP routes.
     pub routes: Routes,
     /// The handlers of its jobs, and the jobs that repeat.
     pub jobs: Jobs,
-    /// What runs beside the requests.
+    /// What runs all the time, independent of requests.
     pub tasks: Vec<Task>,
 }
 
 impl Parts {
-    /// Both together.
     #[must_use]
     pub fn merge(mut self, other: Self) -> Self {
         self.tasks.extend(other.tasks);

@@ -30,7 +30,6 @@ use crate::{
 
 /// Everything that the configuration says, validated.
 pub struct Config {
-    /// The HTTP server.
     pub server: ServerSection,
     /// The log, traces and the watch over memory.
     pub ops: OpsConfig,

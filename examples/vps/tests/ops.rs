@@ -1,4 +1,4 @@
-//! The built server and whoever runs it: the service manager, the limit on memory, the log, and the
+//! The built server and its operator: the service manager, the limit on memory, the log, and the
 //! unit file.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]

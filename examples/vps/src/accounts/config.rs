@@ -17,21 +17,19 @@ use crate::config::{ConfigError, Document, Environment, Section};
 
 /// What may be used, and how usage is shown.
 pub struct AccountsConfig {
-    /// The limits.
     pub budget: BudgetSection,
     /// How usage is shown, priced and kept.
     pub usage: UsageSection,
 }
 
 impl AccountsConfig {
-    /// Reads the sections.
     pub fn read(document: &mut Document<'_>) -> Result<Self, ConfigError> {
         Ok(Self { budget: document.section()?, usage: document.section()? })
     }
 }
 
-/// What may be used, by UTC day, by UTC week and in any five hours; zero means no limit. All limits
-/// begin anew at midnight UTC, of the day or of Monday; what was used five hours ago leaves the
+/// What may be used, by UTC day, by UTC week and in any five hours; zero means no limit. Limits
+/// start again at midnight UTC, of the day or of Monday; usage older than five hours leaves the
 /// window. The defaults for a day stop a runaway, and are more than a person talks.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -141,8 +139,7 @@ pub struct UsageSection {
     /// `postgres://livos:…@localhost/livos`; `LIVOS_ARCHIVE` overrides it. Without it they are kept
     /// in the store.
     pub archive: Option<Secret>,
-    /// What providers take, in place of the list prices of `livos_core::usage::Prices` or beside
-    /// them.
+    /// What providers charge. Overrides and extends the list prices of `livos_core::usage::Prices`.
     pub prices: Prices,
 }
 

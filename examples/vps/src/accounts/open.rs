@@ -20,11 +20,9 @@ use super::{
 /// Counts, limits and prices. Cloning shares them.
 #[derive(Clone)]
 pub struct Accounts {
-    /// Counts and limits.
     pub usage: Usage,
     /// The owner's voice budget.
     pub meter: Meter,
-    /// Finished days.
     pub archive: Arc<dyn UsageArchive>,
     /// The time zone in which instants are shown.
     pub zone: Zone,

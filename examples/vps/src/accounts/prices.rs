@@ -5,7 +5,6 @@ use livos_core::usage::{ModelPrice, Prices, VoicePrice};
 /// The models of the providers, as they are configured.
 #[derive(Debug, Clone)]
 pub struct Models {
-    /// The language model.
     pub answers: String,
     /// The model of live speech to text.
     pub hears: String,

@@ -64,7 +64,6 @@ pub trait ChatApp: Send + Sync {
 
 /// Why an app's commands are not known.
 pub struct NotRegistered {
-    /// What happened.
     pub error: BoxError,
     /// Whether it may pass.
     pub is_temporary: bool,

@@ -17,7 +17,6 @@ pub struct ChannelsConfig {
 }
 
 impl ChannelsConfig {
-    /// Reads the sections.
     pub fn read(document: &mut Document<'_>) -> Result<Self, ConfigError> {
         let TelegramSection(telegram) = document.section()?;
         let DiscordSection(discord) = document.section()?;
@@ -108,12 +107,10 @@ impl ChatAppSection {
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Admission {
-    /// Who is paired.
     #[default]
     Pairing,
     /// Who is paired, and who is listed.
     AllowList,
-    /// Anybody.
     Open,
     /// Nobody: what is written is dropped.
     Closed,

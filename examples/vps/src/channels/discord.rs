@@ -34,7 +34,6 @@ const ASK: &str = "ask";
 /// The command that asks what the agent can do.
 const HELP: &str = "help";
 
-/// The bot.
 pub struct Discord {
     rest: Rest,
     /// Where the gateway of a stand-in is.

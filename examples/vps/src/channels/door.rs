@@ -41,22 +41,16 @@ pub const TOLD: Family = Family::new(
 const HOW_TO_PAIR: &str =
     "I don't know you yet. If you were given a pairing code, such as K7MP-2XWD, send it here.";
 
-/// What whoever is let in is told by `/help`, and by `/start`, which Telegram sends when somebody
-/// opens the chat.
+/// The answer to `/help`, and to `/start`, which Telegram sends when somebody opens the chat.
 const HELP: &str = "Write to me, or send me a voice note, and I answer. In a group, mention me or answer one of my messages.";
 /// What stands between an app and the agent.
 pub struct Door {
-    /// The channel's name.
     pub channel: ChannelName,
-    /// The chat app.
     pub app: Arc<dyn ChatApp>,
-    /// Who is paired.
     pub desk: Desk,
     /// What was already sent of each answer.
     pub outbox: Outbox,
-    /// The agent.
     pub responder: Responder,
-    /// Hears voice notes.
     pub notes: Notes,
 }
 

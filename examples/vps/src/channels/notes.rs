@@ -49,13 +49,11 @@ pub enum NotFetched {
 /// What was heard in a note.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Heard {
-    /// Words.
     Words(String),
     /// None, and what its sender is told.
     Nothing(&'static str),
 }
 
-/// Hears notes.
 #[derive(Clone)]
 pub struct Notes {
     transcriber: Arc<dyn Transcriber>,

@@ -31,7 +31,6 @@ use tower::BoxError;
 
 use super::desk::Desk;
 
-/// The routes.
 pub fn routes(desk: Desk) -> Router {
     Router::new()
         .route("/v1/pairing", get(show))

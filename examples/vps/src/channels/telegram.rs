@@ -29,7 +29,6 @@ use super::{
 };
 use crate::{durable::Durable, feature::Task};
 
-/// The bot.
 pub struct Telegram {
     bot: Bot,
     /// Who it is, once it was asked.

@@ -10,7 +10,7 @@ fn minutes(now: Timestamp, until: Timestamp) -> u64 {
     until.since(now).as_secs().div_ceil(60).max(1)
 }
 
-/// A refusal in words for whoever sent the code.
+/// A refusal in words for the person who sent the code.
 pub fn refused(now: Timestamp, refusal: Refusal) -> String {
     match refusal {
         Refusal::Wrong { left } => {

@@ -35,10 +35,8 @@ use crate::{conversation, providers::Responder};
 /// The longest message, in bytes. 32 KiB: longer than anybody types, far below the model's window.
 const MAX_TEXT: usize = 32 * 1024;
 
-/// What answers messages.
 #[derive(Clone)]
 pub struct Answering {
-    /// The agent.
     pub responder: Responder,
     /// Counts the answers under way.
     pub load: Load,
@@ -53,7 +51,6 @@ pub struct ChatRequest {
     conversation: Option<String>,
 }
 
-/// Answers one message.
 pub async fn chat(
     State(answering): State<Answering>,
     body: Result<Json<ChatRequest>, JsonRejection>,

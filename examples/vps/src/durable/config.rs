@@ -18,7 +18,6 @@ use crate::config::{ConfigError, Document, Environment, Section, duration};
 
 /// Where everything is kept that must outlive the process.
 pub struct DurableConfig {
-    /// The embedded file.
     pub store: StoreSection,
     /// The keys of the secrets in the store.
     pub secrets: SecretsSection,
@@ -29,7 +28,6 @@ pub struct DurableConfig {
 }
 
 impl DurableConfig {
-    /// Reads the sections.
     pub fn read(document: &mut Document<'_>) -> Result<Self, ConfigError> {
         let store: StoreSection = document.section()?;
         let mut secrets: SecretsSection = document.section()?;
@@ -98,9 +96,9 @@ impl StoreSection {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SecretsSection {
-    /// The file of the keys, readable by its owner only, and made where it is not there. Without
-    /// it: `livos.keys` among the credentials that systemd gives (`LoadCredential=`) where there is
-    /// one, else beside the embedded file. Keep it out of the backups of the data.
+    /// The file of the keys, readable by its owner only, and created if it is missing. Without this
+    /// setting it is `livos.keys` among the credentials that systemd gives (`LoadCredential=`), else
+    /// next to the embedded file. Keep it out of the backups of the data.
     pub key_file: Option<PathBuf>,
     /// The keys themselves, for platforms without files; `LIVOS_KEYS` overrides it. Then no file is
     /// read.

@@ -5,7 +5,6 @@ use livos_core::store::Family;
 /// Key families in the store. Keys of any other family are reported by the janitor.
 #[derive(Debug, Default, Clone)]
 pub struct Families {
-    /// All of them.
     pub all: Vec<Family>,
     /// Those whose values are sealed, to be sealed again when there is a newer key.
     pub sealed: Vec<Family>,
@@ -30,7 +29,6 @@ impl Families {
         self
     }
 
-    /// Both together.
     #[must_use]
     pub fn merge(mut self, other: Self) -> Self {
         self.all.extend(other.all);

@@ -43,7 +43,6 @@ impl Jobs {
         self
     }
 
-    /// Both together.
     #[must_use]
     pub fn merge(mut self, other: Self) -> Self {
         self.handlers.extend(other.handlers);

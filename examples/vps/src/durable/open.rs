@@ -23,11 +23,9 @@ use super::{
 /// The store, the queue, and what is behind them. Cloning shares them.
 #[derive(Clone)]
 pub struct Durable {
-    /// Values by key.
     pub store: Arc<dyn Store>,
     /// Secrets by key, sealed before they reach the store.
     pub secrets: SealedStore,
-    /// Jobs.
     pub queue: Arc<dyn Queue>,
     /// The same queue, if Redis is behind it.
     pub spill: Option<Arc<SpillQueue<SystemClock>>>,
@@ -117,6 +115,8 @@ async fn open_file(config: &StoreSection) -> Result<Embedded, BoxError> {
             let why = describe(&error);
             format!("store.path: {why}. LIVOS_STORE or `path` under [store] names another file").into()
         })?;
+        private_file(&path)
+            .map_err(|error| format!("store.path: the mode of {} can't be set: {error}", path.display()))?;
         tracing::info!(path = %path.display(), "the store is open");
         Ok(file)
     };
@@ -131,4 +131,15 @@ fn private_folder(folder: &Path) -> std::io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(folder)
+}
+
+/// Lets only this user read a file, which may be in a folder that others can read.
+fn private_file(path: &Path) -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(path, mode)
+    }
+    #[cfg(not(unix))]
+    Ok(())
 }

@@ -71,7 +71,6 @@ impl Section for GmailSection {
 pub struct GoogleConfig {
     /// Access to the account.
     pub google: GoogleSection,
-    /// Its mailbox.
     pub gmail: GmailSection,
     /// Whether the owner can be told anything in a chat.
     pub tells: bool,

@@ -22,7 +22,6 @@ use crate::{
 pub struct Google(GoogleConfig);
 
 impl Google {
-    /// Reads its sections.
     pub fn read(document: &mut Document<'_>) -> Result<Self, ConfigError> {
         GoogleConfig::read(document).map(Self)
     }

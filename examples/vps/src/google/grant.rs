@@ -25,7 +25,6 @@ const GRANT: &str = "google/owner";
 pub struct Grant {
     /// Where access tokens come from.
     pub tokens: TokenSource,
-    /// Consents under way.
     pub consents: Consents,
 }
 

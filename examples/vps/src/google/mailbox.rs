@@ -33,7 +33,6 @@ const CONCURRENCY: usize = 2;
 /// Mail that is nothing new to the owner, or nothing at all.
 const QUIET: [&str; 4] = ["SPAM", "TRASH", "SENT", "DRAFT"];
 
-/// The mailbox.
 #[derive(Clone)]
 pub struct Mailbox {
     gmail: Gmail,
@@ -204,7 +203,6 @@ impl Mailbox {
     }
 }
 
-/// Tells of mails.
 #[derive(Clone)]
 struct Clerk {
     gmail: Gmail,

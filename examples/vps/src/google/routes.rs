@@ -14,7 +14,6 @@ use serde_json::{Value, json};
 use super::grant::Grant;
 use crate::http::Routes;
 
-/// The routes.
 pub fn routes(grant: &Grant) -> Routes {
     let (tokens, consents) = (&grant.tokens, &grant.consents);
     let start = StartPage::new(consents.clone(), tokens.clone());

@@ -33,7 +33,6 @@ impl Section for WebhooksSection {
 pub struct Webhook {
     /// Its name in the path and in the kind of its jobs: 1 to 48 of `a-z`, `0-9`, `-` and `_`.
     pub name: String,
-    /// Who sends.
     pub provider: WebhookProvider,
     /// The active secrets, at most four; for Discord the application's public key. Pub/Sub has
     /// none.

@@ -27,7 +27,6 @@ use crate::{
 /// room for the others.
 const POLICY: KindPolicy = KindPolicy::DEFAULT.with_concurrency(1);
 
-/// Webhooks.
 pub struct Hooks(Vec<Endpoint>);
 
 struct Endpoint {

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use http::HeaderName;
+use http::{HeaderName, Uri};
 use livos_core::secret::Secret;
 use serde::Deserialize;
 
@@ -11,7 +11,6 @@ use crate::config::{ConfigError, Environment, Section, duration, parsed};
 /// The shortest bearer token that is accepted, in bytes. 16: shorter ones can be guessed.
 const MIN_TOKEN: usize = 16;
 
-/// The HTTP server.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ServerSection {
@@ -78,6 +77,12 @@ impl Section for ServerSection {
             let why = format!("use at least {MIN_TOKEN} characters (LIVOS_TOKEN)");
             return Err(ConfigError::of("server.token", why));
         }
+        if let Some(url) = &self.public_url {
+            origin(url).map_err(|why| ConfigError::of("server.public_url", why))?;
+        }
+        for url in &self.allowed_origins {
+            origin(url).map_err(|why| ConfigError::of("server.allowed_origins", why))?;
+        }
         if self.max_voice_sessions == 0 || self.max_connections == 0 {
             return Err(ConfigError::of(
                 "server",
@@ -115,6 +120,17 @@ pub fn parse_listen(text: &str) -> Result<SocketAddr, ConfigError> {
     })
 }
 
+/// Refuses what no browser would send as an `Origin`.
+fn origin(text: &str) -> Result<(), &'static str> {
+    const SHAPE: &str = "must be like https://voice.example.org, without a path";
+    let uri: Uri = text.trim_end_matches('/').parse().map_err(|_| SHAPE)?;
+    let has_scheme = matches!(uri.scheme_str(), Some("http" | "https"));
+    if has_scheme && uri.host().is_some() && uri.path() == "/" && uri.query().is_none() {
+        return Ok(());
+    }
+    Err(SHAPE)
+}
+
 fn header_name<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<HeaderName>, D::Error> {
     parsed(from).map(Some)
 }
@@ -140,6 +156,19 @@ mod tests {
         assert!(error.contains("at least 16 characters"), "{error}");
         let error = read("", ("LIVOS_LISTEN", "8420")).unwrap_err();
         assert!(error.contains("such as 127.0.0.1:8420"), "{error}");
+    }
+
+    #[test]
+    fn a_public_url_is_an_origin() {
+        let read = |url: &str| read(&format!("[server]\npublic_url = \"{url}\"\n"), ("", ""));
+        for good in ["https://voice.example.org", "https://voice.example.org/", "http://10.0.0.1:8420"] {
+            assert!(read(good).is_ok(), "{good}");
+        }
+        for bad in ["voice.example.org", "https://voice.example.org/livos", "ftp://x.example", "https://", ""]
+        {
+            let error = read(bad).unwrap_err();
+            assert!(error.starts_with("server.public_url: must be like https://"), "{bad}: {error}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::json;
 
 use super::{
@@ -21,7 +21,6 @@ use super::{
 /// Who may use the protected routes. Cloning shares it.
 #[derive(Clone)]
 pub struct Access {
-    /// Knows the credentials.
     pub auth: Arc<Auth>,
     /// Origins that may use the session cookie, in addition to the address of the request.
     pub origins: Arc<[String]>,
@@ -42,10 +41,7 @@ pub async fn authenticate(State(access): State<Access>, request: Request, next: 
         return unauthorized(&request);
     };
     if changes_state(&request) && !origin_allowed(request.headers(), credential, &access.origins) {
-        let message =
-            "this origin may not do that; allowed are public_url and allowed_origins under [server]";
-        let body = Json(json!({ "kind": "rejected", "message": message }));
-        return (StatusCode::FORBIDDEN, body).into_response();
+        return wrong_origin(request.headers());
     }
     next.run(request).await
 }
@@ -70,6 +66,23 @@ fn origin_allowed(headers: &HeaderMap, credential: Credential, allowed: &[String
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let authority = origin.split_once("://").map(|(_, authority)| authority);
     matches!((authority, host), (Some(a), Some(b)) if a.eq_ignore_ascii_case(b))
+}
+
+/// Names the line that lets a page behind a proxy in. A request of another site gets it too, which
+/// tells it only what it knows.
+fn wrong_origin(headers: &HeaderMap) -> Response {
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).unwrap_or("none");
+    let (origin, host) = (text(header::ORIGIN), text(header::HOST));
+    tracing::warn!(
+        origin,
+        host,
+        "refused: the page's origin is not this server's address; if a proxy is in front, set public_url under [server]"
+    );
+    let message = format!(
+        "The page's address is {origin}, but the server was reached as {host}. If a proxy is in front, add under \
+         [server] in livos.toml: public_url = \"{origin}\""
+    );
+    (StatusCode::FORBIDDEN, Json(json!({ "kind": "wrong_origin", "message": message }))).into_response()
 }
 
 fn unauthorized(request: &Request) -> Response {

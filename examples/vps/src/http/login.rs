@@ -13,9 +13,14 @@ use serde::Deserialize;
 
 use super::{assets, auth::Auth};
 
-/// The route.
 pub fn routes(auth: Arc<Auth>) -> Router {
-    Router::new().route("/login", get(log_in)).with_state(auth)
+    Router::new().route("/login", get(log_in).head(no_head)).with_state(auth)
+}
+
+/// A link works once. A program that only looks at it, such as the preview of a chat app, must not
+/// use it up.
+async fn no_head() -> Response {
+    (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "GET")]).into_response()
 }
 
 #[derive(Deserialize)]

@@ -4,6 +4,7 @@ mod assets;
 mod auth;
 mod client;
 mod config;
+mod connections;
 mod guard;
 mod login;
 mod router;

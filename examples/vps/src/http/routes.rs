@@ -12,7 +12,6 @@ pub struct Routes {
 }
 
 impl Routes {
-    /// Routes for anyone.
     pub fn open(open: Router) -> Self {
         Self { open, ..Self::default() }
     }
@@ -22,7 +21,6 @@ impl Routes {
         Self { protected, ..Self::default() }
     }
 
-    /// Both together.
     #[must_use]
     pub fn merge(self, other: Self) -> Self {
         Self { open: self.open.merge(other.open), protected: self.protected.merge(other.protected) }

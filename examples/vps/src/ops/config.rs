@@ -9,16 +9,13 @@ use crate::config::{ConfigError, Document, Environment, Section, optional_durati
 
 /// How the process is watched by its operator.
 pub struct OpsConfig {
-    /// The log.
     pub log: LogSection,
     /// The watch over memory.
     pub memory: MemorySection,
-    /// Traces.
     pub telemetry: TelemetrySection,
 }
 
 impl OpsConfig {
-    /// Reads the sections.
     pub fn read(document: &mut Document<'_>) -> Result<Self, ConfigError> {
         Ok(Self { log: document.section()?, memory: document.section()?, telemetry: document.section()? })
     }
@@ -56,10 +53,8 @@ impl Section for LogSection {
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// For people.
     #[default]
     Text,
-    /// For programs.
     Json,
 }
 
@@ -92,9 +87,7 @@ impl Section for MemorySection {
 pub enum SoftLimit {
     /// So many percent of what there is.
     Share(u64),
-    /// So many bytes.
     Bytes(u64),
-    /// Any.
     Off,
 }
 

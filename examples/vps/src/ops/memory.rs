@@ -4,7 +4,7 @@ use livos_core::supervise::memory::{self, MemoryConfig};
 
 use super::config::{MemorySection, SoftLimit};
 
-/// The configuration of the watch. A share is taken of what the control group or the machine allows.
+/// The configuration of the watch. A share is one of what the control group or the machine allows.
 pub fn watch_config(config: &MemorySection) -> MemoryConfig {
     let mut watch = MemoryConfig::default();
     watch.soft_limit = match config.soft_limit {

@@ -38,7 +38,6 @@ const SERVICE: &str = env!("CARGO_PKG_NAME");
 
 type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
-/// Sends traces.
 pub struct Telemetry(SdkTracerProvider);
 
 impl Telemetry {
@@ -59,7 +58,7 @@ impl Telemetry {
             .with_resource(Resource::builder().with_service_name(name).build())
             .build();
         let tracer = provider.tracer(SERVICE);
-        // What the way to the collector itself does would be sent for ever.
+        // Spans of the exporter's own connection would cause more spans without end.
         let ours = Targets::new().with_default(LevelFilter::INFO).with_targets(
             ["hyper", "h2", "opentelemetry", "rustls"].map(|target| (target, LevelFilter::OFF)),
         );

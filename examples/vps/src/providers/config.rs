@@ -21,18 +21,13 @@ use crate::{
 
 /// The providers of a conversation.
 pub struct ProvidersConfig {
-    /// Speech to text.
     pub deepgram: DeepgramSection,
-    /// Text to speech.
     pub cartesia: CartesiaSection,
-    /// The model.
     pub anthropic: AnthropicSection,
-    /// The simulated providers.
     pub twins: TwinsSection,
 }
 
 impl ProvidersConfig {
-    /// Reads the sections.
     pub fn read(document: &mut Document<'_>) -> Result<Self, ConfigError> {
         Ok(Self {
             deepgram: document.section()?,
@@ -124,10 +119,8 @@ impl Section for DeepgramSection {
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeepgramApi {
-    /// `/v1/listen`.
     #[default]
     Listen,
-    /// `/v2/listen`.
     Flux,
 }
 
@@ -142,7 +135,6 @@ pub struct CartesiaSection {
     pub url: Option<String>,
     /// The model, as the provider names it.
     pub model: Option<String>,
-    /// The voice's id.
     pub voice: Option<String>,
     /// The language, as a BCP 47 tag.
     pub language: Option<String>,
@@ -220,7 +212,6 @@ impl Section for AnthropicSection {
     }
 }
 
-/// The simulated providers.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TwinsSection {

@@ -7,7 +7,6 @@ use crate::config::{ConfigError, provider_url};
 
 /// One provider's address and key.
 pub struct Endpoint {
-    /// The base URL.
     pub url: Uri,
     /// The key. A wire-compatible server on loopback may need none; it gets one that says so.
     pub key: Secret,

@@ -5,9 +5,11 @@ mod config;
 mod endpoint;
 mod model;
 mod open;
+mod responder;
 mod speech;
 
 pub use self::{
     config::ProvidersConfig,
-    open::{Dependency, Providers, Responder, open},
+    open::{Dependency, Providers, open},
+    responder::Responder,
 };

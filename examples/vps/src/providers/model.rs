@@ -13,7 +13,7 @@ use tower::{BoxError, ServiceExt};
 use super::{
     config::AnthropicSection,
     endpoint::{Endpoint, set},
-    open::Responder,
+    responder::Responder,
 };
 use crate::accounts::Accounts;
 

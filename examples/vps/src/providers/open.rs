@@ -3,46 +3,37 @@
 use std::sync::Arc;
 
 use http::Uri;
-use livos_core::{
-    conversation::{Inbound, Reply, ReplyError},
-    secret::Secret,
-    usage::VoicePrice,
-};
+use livos_core::{secret::Secret, usage::VoicePrice};
 use livos_twins::{Twins, TwinsConfig};
 use livos_voice::{
     connect::{self, Connector},
     stt::{SpeechToText, Transcriber},
     tts::TextToSpeech,
 };
-use tower::{BoxError, util::BoxCloneSyncService};
+use tower::BoxError;
 
 use super::{
     config::{ProvidersConfig, TwinsSection},
     endpoint::Endpoint,
-    model, speech,
+    model,
+    responder::Responder,
+    speech,
 };
 use crate::accounts::Accounts;
 
-/// The agent: answers a message with a reply.
-pub type Responder = BoxCloneSyncService<Inbound, Reply, ReplyError>;
-
 /// What answers a conversation, and what it depends on.
 pub struct Providers {
-    /// Speech to text.
     pub stt: Arc<dyn SpeechToText>,
-    /// Text to speech.
     pub tts: Arc<dyn TextToSpeech>,
     /// Speech to text of recordings.
     pub transcriber: Arc<dyn Transcriber>,
     /// The price of recordings.
     pub transcriber_price: VoicePrice,
-    /// The agent.
     pub responder: Responder,
     /// What is simulated, in words for a person; empty if nothing is.
     pub simulated: Vec<String>,
     /// The providers, to be probed.
     pub dependencies: Vec<Dependency>,
-    /// Connects to them.
     pub connector: Connector,
     /// Runs the twins until it is dropped.
     pub twins: Option<Twins>,
@@ -53,7 +44,6 @@ pub struct Providers {
 pub struct Dependency {
     /// Its part in a conversation, such as `speech_to_text`.
     pub name: &'static str,
-    /// Its base URL.
     pub address: Uri,
     /// Whether a twin replaces it.
     pub simulated: bool,

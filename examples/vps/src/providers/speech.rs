@@ -76,7 +76,6 @@ fn common(config: &DeepgramSection, endpoint: &Endpoint) -> DeepgramConfig {
     common
 }
 
-/// Text to speech.
 pub fn text_to_speech(
     config: &CartesiaSection,
     endpoint: &Endpoint,

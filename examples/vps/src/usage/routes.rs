@@ -22,7 +22,6 @@ const SHOWN_DAYS: i64 = 30;
 pub struct Ledger {
     /// Counts, limits and prices.
     pub accounts: Accounts,
-    /// What is simulated.
     pub simulated: Vec<String>,
 }
 
@@ -78,7 +77,6 @@ pub struct DaysQuery {
     to: Option<String>,
 }
 
-/// Answers finished days.
 pub async fn days(
     State(ledger): State<Arc<Ledger>>,
     query: Result<Query<DaysQuery>, QueryRejection>,

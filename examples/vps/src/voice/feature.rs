@@ -17,14 +17,12 @@ use crate::{
     http::{Routes, ServerSection},
 };
 
-/// Voice sessions.
 pub struct Voice {
     voice: VoiceSection,
     max_sessions: usize,
 }
 
 impl Voice {
-    /// Reads its section.
     pub fn read(document: &mut Document<'_>) -> Result<Self, ConfigError> {
         let max_sessions = document.section::<ServerSection>()?.max_voice_sessions;
         Ok(Self { voice: document.section()?, max_sessions })

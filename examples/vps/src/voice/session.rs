@@ -42,17 +42,12 @@ pub struct Sessions {
     pub meter: Meter,
     /// How long an answer may go on once the drain has begun.
     pub drain_patience: Duration,
-    /// The agent.
     pub responder: Responder,
-    /// Speech to text.
     pub stt: Arc<dyn SpeechToText>,
-    /// Text to speech.
     pub tts: Arc<dyn TextToSpeech>,
     /// One permit for each session.
     pub permits: Arc<Semaphore>,
-    /// Runs the sessions.
     pub supervisor: Supervisor,
-    /// Counts the sessions.
     pub load: Load,
     /// Tells when to stop.
     pub drain: DrainSignal,

@@ -27,7 +27,7 @@ pub fn bare() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_livos-vps"));
     command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
     command.env("LIVOS_LISTEN", "127.0.0.1:0").env("LIVOS_TOKEN", TOKEN);
-    // A file of its own is for whoever starts more than one server.
+    // A test that starts more than one server names a file.
     command.env("LIVOS_STORE", ":memory:").current_dir(std::env::temp_dir());
     command
 }

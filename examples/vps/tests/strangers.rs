@@ -54,7 +54,9 @@ fn silent_connections_do_not_keep_others_out_and_are_closed() {
 
 #[test]
 fn a_request_that_changes_something_is_taken_from_the_own_page_only() {
-    let server = Server::start("[telegram]\ntoken = \"4242:a-token-for-a-simulated-server\"\nurl = \"http://127.0.0.1:1\"\n");
+    let server = Server::start(
+        "[telegram]\ntoken = \"4242:a-token-for-a-simulated-server\"\nurl = \"http://127.0.0.1:1\"\n",
+    );
     let login = server.get(&server.login);
     let cookie = login.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
     let own = format!("http://{}", server.address);

@@ -42,7 +42,8 @@ mod intake;
 mod jobs;
 mod outlet;
 pub mod rest;
-#[cfg(all(test, feature = "webhook"))]
+#[cfg(test)]
+#[cfg(feature = "webhook")]
 mod tests;
 
 #[cfg(feature = "webhook")]

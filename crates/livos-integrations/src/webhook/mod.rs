@@ -34,7 +34,8 @@ mod keys;
 mod limit;
 mod policy;
 mod providers;
-#[cfg(all(test, feature = "pubsub"))]
+#[cfg(test)]
+#[cfg(feature = "pubsub")]
 mod tests;
 mod verifier;
 mod verify;

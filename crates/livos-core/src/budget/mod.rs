@@ -7,14 +7,18 @@
 //!
 //! A budget in memory is one process's and begins anew with it. Where several processes share a
 //! budget, or it must outlive a restart, the meter draws portions of it from the store: see
-//! [`usage::Usage::meter`](crate::usage::Usage::meter).
+//! `usage::Usage::meter`.
 
+#[cfg_attr(not(feature = "usage"), allow(dead_code))]
 mod meter;
+#[cfg_attr(not(feature = "usage"), allow(dead_code))]
 mod purse;
 mod value;
 
+#[cfg(feature = "usage")]
 pub(crate) use meter::Drawn;
 pub use meter::Meter;
+#[cfg(feature = "usage")]
 pub(crate) use purse::Glance;
 use purse::Purse;
 pub use value::{Budget, Exhausted, Level, Limit, NotAdmitted, Period, Reservation, Unit};

@@ -1,6 +1,7 @@
 //! Why a queue fails.
 
 use super::InvalidJob;
+#[cfg(feature = "embedded")]
 use crate::embedded::StorageError;
 
 /// Why the queue could not do it.
@@ -11,6 +12,7 @@ pub enum QueueError {
     #[error("the queue refuses the job")]
     Invalid(#[from] InvalidJob),
     /// The embedded file could not be read or written.
+    #[cfg(feature = "embedded")]
     #[error("the embedded queue failed")]
     Storage(#[from] StorageError),
     /// Redis failed, or could not be reached.
@@ -24,6 +26,7 @@ impl QueueError {
     pub fn is_temporary(&self) -> bool {
         match self {
             Self::Invalid(_) => false,
+            #[cfg(feature = "embedded")]
             Self::Storage(error) => matches!(error, StorageError::DiskFull | StorageError::Io(_)),
             #[cfg(feature = "redis")]
             Self::Redis(error) => error.is_temporary(),

@@ -15,6 +15,7 @@ mod config;
 pub mod contract;
 mod cursor;
 mod dead_letters;
+#[cfg(feature = "embedded")]
 mod embedded;
 mod error;
 mod intake;
@@ -34,13 +35,14 @@ mod tests;
 mod work;
 mod worker;
 
+#[cfg(feature = "embedded")]
+pub use self::embedded::EmbeddedQueue;
 #[cfg(feature = "redis")]
 pub(crate) use self::spill::FAMILIES;
 pub use self::{
     config::{KindPolicy, QueueConfig, Rate},
     cursor::{Advance, Advanced, Cursor, Step},
     dead_letters::{DeadLetter, DeadLetters},
-    embedded::EmbeddedQueue,
     error::QueueError,
     intake::Intake,
     job::{DedupeKey, Depth, Enqueued, InvalidJob, JobId, JobKind, NewJob},

@@ -1,7 +1,7 @@
 //! When a repeated job comes: an interval, or a cron expression in a time zone.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
-use std::{str::FromStr, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -12,10 +12,12 @@ use crate::time::Timestamp;
 /// How often a repeated job comes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Cadence {
     /// At this interval, at least a second, counted from when the job was first defined.
     Every(Duration),
     /// By a cron expression of five fields, or six with seconds in front, in a time zone.
+    #[cfg(feature = "schedule")]
     Cron {
         /// As in `0 7 * * MON-FRI`.
         expression: String,
@@ -79,14 +81,8 @@ impl Repeat {
         match &self.cadence {
             Cadence::Every(interval) if *interval >= Duration::from_secs(1) => Ok(time.plus(*interval)),
             Cadence::Every(_) => Err(InvalidJob::Schedule),
-            Cadence::Cron { expression, zone } => {
-                let cron = croner::Cron::from_str(expression).map_err(|_| InvalidJob::Schedule)?;
-                let from =
-                    jiff::Timestamp::from_millisecond(time.unix_ms()).map_err(|_| InvalidJob::Schedule)?;
-                let from = from.in_tz(zone).map_err(|_| InvalidJob::Schedule)?;
-                let next = cron.find_next_occurrence(&from, false).map_err(|_| InvalidJob::Schedule)?;
-                Ok(Timestamp::from_unix_ms(next.timestamp().as_millisecond()))
-            }
+            #[cfg(feature = "schedule")]
+            Cadence::Cron { expression, zone } => next_of(expression, zone, time),
         }
     }
 
@@ -147,6 +143,16 @@ impl Repeat {
         }
         self.job(Timestamp::from_unix_ms(0)).check()
     }
+}
+
+/// The first time after `time` that a cron expression names in a zone.
+#[cfg(feature = "schedule")]
+fn next_of(expression: &str, zone: &str, time: Timestamp) -> Result<Timestamp, InvalidJob> {
+    let cron: croner::Cron = expression.parse().map_err(|_| InvalidJob::Schedule)?;
+    let from = jiff::Timestamp::from_millisecond(time.unix_ms()).map_err(|_| InvalidJob::Schedule)?;
+    let from = from.in_tz(zone).map_err(|_| InvalidJob::Schedule)?;
+    let next = cron.find_next_occurrence(&from, false).map_err(|_| InvalidJob::Schedule)?;
+    Ok(Timestamp::from_unix_ms(next.timestamp().as_millisecond()))
 }
 
 #[cfg(test)]

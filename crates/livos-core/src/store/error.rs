@@ -1,6 +1,7 @@
 //! Why a store fails, and the bounds that all stores share.
 
 use super::Key;
+#[cfg(feature = "embedded")]
 use crate::embedded::StorageError;
 
 /// The longest value, in bytes. 1 MiB: what is larger is a file.
@@ -24,6 +25,7 @@ pub enum StoreError {
     #[error("the store is full: it holds {0} keys")]
     Full(u64),
     /// The embedded file could not be read or written.
+    #[cfg(feature = "embedded")]
     #[error("the embedded store failed")]
     Storage(#[from] StorageError),
     /// Redis failed, or could not be reached.
@@ -38,6 +40,7 @@ impl StoreError {
         match self {
             Self::TooLarge { .. } => false,
             Self::Full(_) => true,
+            #[cfg(feature = "embedded")]
             Self::Storage(error) => matches!(error, StorageError::DiskFull | StorageError::Io(_)),
             #[cfg(feature = "redis")]
             Self::Redis(error) => error.is_temporary(),

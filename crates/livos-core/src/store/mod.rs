@@ -6,6 +6,7 @@
 mod api;
 #[cfg(any(test, feature = "test-util"))]
 pub mod contract;
+#[cfg(feature = "embedded")]
 mod embedded;
 mod error;
 mod guard;
@@ -18,11 +19,12 @@ mod redis;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "embedded")]
+pub use self::embedded::EmbeddedStore;
 pub(crate) use self::error::{check_field, check_value};
 pub(crate) use self::guard::GUARDS;
 pub use self::{
     api::{Entry, Found, Put, Store},
-    embedded::EmbeddedStore,
     error::{MAX_VALUE, StoreError},
     guard::{Claim, Guard, Tenure, Waiting},
     janitor::{SweepReport, sweep},

@@ -9,7 +9,6 @@
 //!   restarts it when it hangs; the watchdog is fed only while the runtime and the supervised tasks
 //!   are well.
 
-mod load;
 pub mod memory;
 pub mod notify;
 mod pulse;
@@ -17,7 +16,7 @@ mod supervisor;
 pub mod watchdog;
 
 pub use self::{
-    load::{Alive, Load},
     pulse::{Pulse, Unwell},
     supervisor::{Supervisor, install_panic_hook},
 };
+pub use crate::load::{Alive, Load};

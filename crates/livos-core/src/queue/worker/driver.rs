@@ -14,8 +14,8 @@ use super::{
 use crate::{
     backoff::{Backoff, BackoffConfig},
     drain::DrainSignal,
+    load::Load,
     queue::{Job, Lease, LeaseError, Nack, Queue},
-    supervise::Load,
     time::Clock,
 };
 

@@ -11,7 +11,7 @@ use std::{
 /// Counts work: voice sessions, answers, jobs. Cloning shares it.
 ///
 /// An idle TCP connection is no work: a scraper's, which is always open, would hide every leak from
-/// [`memory`](super::memory). Shows `livos_live{kind}`.
+/// `supervise::memory`. Shows `livos_live{kind}`.
 #[derive(Clone, Default)]
 pub struct Load(Arc<Counts>);
 

@@ -3,7 +3,7 @@
 use std::{
     fmt, fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, OnceLock, PoisonError, RwLock, atomic::AtomicBool},
     thread,
     time::Duration,
 };
@@ -75,8 +75,18 @@ impl EmbeddedConfig {
 pub struct Embedded {
     writer: mpsc::Sender<Box<dyn Operation>>,
     database: Arc<RwLock<Slot>>,
+    pub(crate) opening: Arc<Opening>,
     /// Rung when a job of the queue in this file becomes ready.
     pub(crate) bell: Bell,
+}
+
+/// What the queue of a file knows since the file was opened.
+#[derive(Debug, Default)]
+pub(crate) struct Opening {
+    /// The number of the last lease that was given before.
+    pub last_lease: OnceLock<u64>,
+    /// Whether those leases were taken over.
+    pub reclaimed: AtomicBool,
 }
 
 /// The database, or why there is none.
@@ -169,7 +179,7 @@ impl Embedded {
         let thread = Writer { database: Arc::clone(&database), opener, batch: config.batch.max(1) };
         // The thread ends when the last sender is gone.
         thread::Builder::new().name("livos-embedded".into()).spawn(move || thread.run(operations))?;
-        Ok(Self { writer, database, bell: Bell::new() })
+        Ok(Self { writer, database, opening: Arc::default(), bell: Bell::new() })
     }
 
     /// Closes the file after all earlier operations. Every clone answers [`StorageError::Closed`]

@@ -34,7 +34,9 @@ pub async fn check<F: Future<Output = Arc<dyn Queue>>>(make: impl Fn() -> F) {
     fences(&*make().await).await;
     retries(&*make().await).await;
     poison(&*make().await).await;
+    outages(&*make().await).await;
     dead_letters(&*make().await).await;
+    redeliveries(&*make().await).await;
     policies(&*make().await).await;
     repeats(&*make().await).await;
     clocks(&*make().await).await;
@@ -254,6 +256,41 @@ async fn poison(queue: &dyn Queue) {
     let dead = queue.dead(None, 10).await.expect("dead");
     assert_eq!((dead[0].payload.as_ref(), dead[0].attempts), (b"poison".as_slice(), 3));
     assert!(dead[0].reason.contains("lease expired"), "{}", dead[0].reason);
+}
+
+/// An outage of two days, with a probe every five minutes, costs no job and no attempt.
+async fn outages(queue: &dyn Queue) {
+    enqueue(queue, START, job("x").with_max_attempts(2)).await;
+    let mut now = START;
+    for waits in 0..576 {
+        let probe = lease(queue, now).await.expect("a probe");
+        assert_eq!((probe.attempt, probe.waits), (1, waits));
+        queue.nack(now, probe, Nack::Wait { after: 5 * MINUTE }).await.expect("held");
+        assert_eq!(lease(queue, now.plus(MINUTE)).await, None, "it waits");
+        now = now.plus(5 * MINUTE);
+    }
+    let fault = lease(queue, now).await.expect("the outage is over");
+    queue.nack(now, fault, retry(0)).await.expect("held");
+    let last = lease(queue, now).await.expect("its second attempt");
+    assert_eq!((last.attempt, last.waits), (2, 576));
+    queue.nack(now, last, retry(0)).await.expect("held");
+    assert_eq!(queue.depth().await.expect("depth"), Depth { dead: 1, ..Depth::default() });
+}
+
+/// What its provider sends again is not swallowed as a duplicate of a job that was given up.
+async fn redeliveries(queue: &dyn Queue) {
+    let same = || job("x").deduped_by("delivery/1", 60 * MINUTE);
+    let Enqueued::Enqueued(first) = enqueue(queue, START, same()).await else { panic!("the first is new") };
+    let dying = lease(queue, START).await.expect("a job");
+    queue.nack(START, dying, Nack::Dead { reason: "a test".into() }).await.expect("held");
+    let again = enqueue(queue, at(1), same()).await;
+    assert!(matches!(again, Enqueued::Enqueued(id) if id != first), "{again:?}");
+    assert_eq!(queue.depth().await.expect("depth"), Depth { ready: 1, ..Depth::default() });
+    assert!(matches!(enqueue(queue, at(2), same()).await, Enqueued::Duplicate(_)), "it lives again");
+    let revived = lease(queue, at(2)).await.expect("revived");
+    assert_eq!((revived.attempt, revived.payload.as_ref()), (1, b"x".as_slice()));
+    queue.ack(at(2), revived).await.expect("held");
+    assert!(matches!(enqueue(queue, at(3), same()).await, Enqueued::Duplicate(_)), "it was done");
 }
 
 async fn dead_letters(queue: &dyn Queue) {

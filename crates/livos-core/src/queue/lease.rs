@@ -20,6 +20,8 @@ pub struct Job {
     pub attempt: u32,
     /// The number of the last attempt that it may have.
     pub max_attempts: u32,
+    /// How often it waited for the end of an outage, by [`Nack::Wait`].
+    pub waits: u32,
     /// When it was first enqueued.
     pub enqueued_at: Timestamp,
 }
@@ -108,6 +110,13 @@ pub enum Nack {
         after: Duration,
         /// Kept in the dead letter, at most 1000 bytes.
         reason: String,
+    },
+    /// Something that every job needs is missing: a provider is away, a key is refused, a budget is
+    /// used up. The job comes again after this time and the attempt does not count, so an outage of
+    /// days costs no job.
+    Wait {
+        /// How long the job is hidden.
+        after: Duration,
     },
     /// The job can't succeed: it is dead at once.
     Dead {

@@ -118,19 +118,28 @@ impl<'txn> Change<'_, 'txn> {
             let key = [job.kind.as_str().as_bytes(), &[0], dedupe.key.as_bytes()].concat();
             (key, milliseconds(self.now.plus(dedupe.retention)))
         });
-        if let Some((key, _)) = &dedupe {
-            let known = self.tables.get(DEDUPE, key)?;
-            if let Some(row) = known {
-                let (id, until) = (number(&row), number(row.get(8..).unwrap_or_default()));
-                if until > milliseconds(self.now) {
-                    return Ok(Enqueued::Duplicate(JobId(id)));
-                }
-                self.tables.remove(FORGETS, &indexed(until, key))?;
+        let mut known = None;
+        if let Some((key, _)) = &dedupe
+            && let Some(row) = self.tables.get(DEDUPE, key)?
+        {
+            let (id, until) = (number(&row), number(row.get(8..).unwrap_or_default()));
+            let remembered = until > milliseconds(self.now);
+            let is_dead = self.tables.view(DEAD, &id.to_be_bytes(), |_| ())?.is_some();
+            if remembered && !is_dead {
+                return Ok(Enqueued::Duplicate(JobId(id)));
             }
+            known = Some((until, remembered.then_some(id)));
         }
         let depth = self.tables.len(JOBS)?;
         if bound.is_some_and(|bound| depth >= bound) {
             return Ok(Enqueued::Full { depth });
+        }
+        // Sent again by its provider, a job that was given up gets all its attempts again.
+        if let (Some((key, _)), Some((until, dead))) = (&dedupe, known) {
+            self.tables.remove(FORGETS, &indexed(until, key))?;
+            if let Some(id) = dead {
+                self.tables.remove(DEAD, &id.to_be_bytes())?;
+            }
         }
         let id = JobId(self.next("job")?);
         if let Some((key, until)) = dedupe {
@@ -147,6 +156,7 @@ impl<'txn> Change<'_, 'txn> {
             priority: job.priority,
             attempts: 0,
             max_attempts: job.max_attempts.max(1),
+            waits: 0,
             enqueued_at: self.now,
             state,
         };
@@ -174,15 +184,34 @@ impl<'txn> Change<'_, 'txn> {
                 continue;
             };
             let expired = matches!(meta.state, State::Leased { .. });
-            let state = if expired && meta.attempts >= meta.max_attempts {
-                let reason = "its lease expired on the last attempt: the worker died or hung".to_owned();
-                State::Dead { at: self.now, reason }
-            } else {
-                State::Ready
-            };
+            let state = if expired { self.after_lost_lease(&meta) } else { State::Ready };
             self.change(id, &mut meta, &payload, state)?;
         }
         Ok(())
+    }
+
+    /// Takes over the leases with numbers up to `last`, as though their time were over.
+    pub fn reclaim(&mut self, last: u64) -> Result<(), StorageError> {
+        for id in self.view().leases_up_to(last)? {
+            let Some((mut meta, payload)) = self.view().job(id)? else { continue };
+            let state = self.after_lost_lease(&meta);
+            self.change(id, &mut meta, &payload, state)?;
+        }
+        Ok(())
+    }
+
+    /// A job that kills its workers must not come forever.
+    fn after_lost_lease(&self, meta: &Meta) -> State {
+        if meta.attempts < meta.max_attempts {
+            return State::Ready;
+        }
+        let reason = "its lease expired on the last attempt: the worker died or hung".to_owned();
+        State::Dead { at: self.now, reason }
+    }
+
+    /// The number of the lease that was given last.
+    pub fn last_lease(&self) -> Result<u64, StorageError> {
+        Ok(self.tables.view(NUMBERS, b"lease", number)?.unwrap_or(0))
     }
 
     /// The steps that were taken and what came of their jobs, or the fence that is higher.
@@ -251,6 +280,7 @@ impl<'txn> Change<'_, 'txn> {
             payload,
             attempt: meta.attempts,
             max_attempts: meta.max_attempts,
+            waits: meta.waits,
             enqueued_at: meta.enqueued_at,
         };
         Ok(Some(Lease::new(job, lease)))
@@ -277,6 +307,10 @@ impl<'txn> Change<'_, 'txn> {
         let used_up = meta.attempts >= meta.max_attempts;
         let (state, attempts) = match how {
             Nack::Release => (State::Ready, meta.attempts.saturating_sub(1)),
+            Nack::Wait { after } => {
+                meta.waits = meta.waits.saturating_add(1);
+                (State::Waiting { until: self.now.plus(after) }, meta.attempts.saturating_sub(1))
+            }
             Nack::Retry { after, .. } if !used_up && after.is_zero() => (State::Ready, meta.attempts),
             Nack::Retry { after, .. } if !used_up => {
                 (State::Waiting { until: self.now.plus(after) }, meta.attempts)
@@ -295,7 +329,7 @@ impl<'txn> Change<'_, 'txn> {
     pub fn replay(&mut self, id: JobId) -> Result<bool, StorageError> {
         let Some(row) = self.tables.take(DEAD, &id.0.to_be_bytes())? else { return Ok(false) };
         let (mut meta, payload) = decode(&row)?;
-        (meta.state, meta.attempts) = (State::Ready, 0);
+        (meta.state, meta.attempts, meta.waits) = (State::Ready, 0, 0);
         let id = JobId(self.next("job")?);
         self.enter(id, &meta, &payload)?;
         Ok(true)

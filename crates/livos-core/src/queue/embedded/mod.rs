@@ -7,7 +7,10 @@ mod change;
 mod row;
 mod view;
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 
@@ -30,7 +33,8 @@ pub struct EmbeddedQueue {
 }
 
 impl EmbeddedQueue {
-    /// The queue in this file.
+    /// The queue in this file. Leases of an earlier opening are taken over by the first lease of this
+    /// one: nobody else can have the file open, so their workers are gone.
     pub fn new(file: Embedded, config: QueueConfig) -> Self {
         Self { file, config }
     }
@@ -106,7 +110,19 @@ impl Work for EmbeddedQueue {
         visibility: Duration,
     ) -> Result<Option<Lease>, QueueError> {
         let (kinds, policies) = (kinds.to_vec(), self.config.kinds.clone());
-        self.change(now, move |change| change.lease(&kinds, visibility, &policies)).await
+        let opening = Arc::clone(&self.file.opening);
+        let leased = self.change(now, move |change| {
+            if !opening.reclaimed.load(Ordering::SeqCst) {
+                // Read once, before the first lease of this opening, and by the writer alone.
+                let last = change.last_lease()?;
+                change.reclaim(*opening.last_lease.get_or_init(|| last))?;
+            }
+            change.lease(&kinds, visibility, &policies)
+        });
+        let leased = leased.await?;
+        // Only once it is durable; until then it is done again, which changes nothing.
+        self.file.opening.reclaimed.store(true, Ordering::SeqCst);
+        Ok(leased)
     }
 
     async fn extend(&self, now: Timestamp, lease: Lease, visibility: Duration) -> Result<Lease, LeaseError> {

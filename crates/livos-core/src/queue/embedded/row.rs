@@ -37,6 +37,8 @@ pub(super) struct Meta {
     pub priority: u8,
     pub attempts: u32,
     pub max_attempts: u32,
+    #[serde(default)]
+    pub waits: u32,
     pub enqueued_at: Timestamp,
     pub state: State,
 }

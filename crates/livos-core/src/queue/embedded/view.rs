@@ -108,6 +108,19 @@ impl<R: Read> View<'_, R> {
         Ok(!self.leases_from_the_future()?.is_empty())
     }
 
+    /// The jobs whose lease has a number up to `last`.
+    pub fn leases_up_to(&self, last: u64) -> Result<Vec<JobId>, StorageError> {
+        let mut leases = Vec::new();
+        for (key, _) in self.tables.rows(WAITING, &[], None, usize::MAX)? {
+            let Some(id) = id_of(&key) else { continue };
+            let Some(meta) = self.meta(id)? else { continue };
+            if matches!(meta.state, State::Leased { lease, .. } if lease <= last) {
+                leases.push(id);
+            }
+        }
+        Ok(leases)
+    }
+
     /// Leases that were given before the clock was set back.
     pub fn leases_from_the_future(&self) -> Result<Vec<JobId>, StorageError> {
         let from = (milliseconds(self.now) + 1).to_be_bytes();

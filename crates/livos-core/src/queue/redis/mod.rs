@@ -152,6 +152,7 @@ impl RedisQueue {
     ) -> Result<bool, QueueError> {
         let (how, after, reason) = match how {
             Nack::Release => ("release", 0, ""),
+            Nack::Wait { after } => ("wait", duration(*after), ""),
             Nack::Retry { after, reason } => ("retry", duration(*after), bounded(reason)),
             Nack::Dead { reason } => ("dead", 0, bounded(reason)),
         };

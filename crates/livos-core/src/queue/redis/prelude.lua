@@ -65,18 +65,26 @@ end
 -- Answers {what, number}: 'enqueued' or 'duplicate' with an id, 'full' with the depth.
 local function enqueue(kind, payload, key, until_, not_before, priority, most, bound)
   forget(4)
+  local revived = nil
   if key ~= '' then
     key = kind .. '\0' .. key
     local known = redis.call('HGET', dedupe, key)
     if known then
       local id, remembered = string.match(known, '^(%d+):(%d+)$')
       if tonumber(remembered) > now then
-        return {'duplicate', tonumber(id)}
+        if not redis.call('ZSCORE', dead, id) then
+          return {'duplicate', tonumber(id)}
+        end
+        revived = id
       end
     end
   end
   if bound >= 0 and depth() >= bound then
     return {'full', depth()}
+  end
+  -- Sent again by its provider, a job that was given up gets all its attempts again.
+  if revived and redis.call('ZREM', dead, revived) == 1 then
+    erase(revived)
   end
   local id = redis.call('HINCRBY', numbers, 'job', 1)
   if key ~= '' then

@@ -23,17 +23,18 @@ struct DeadRow {
 }
 
 /// What `LEASE` answers: id, kind, payload, attempt, most attempts, enqueued at, number of the
-/// lease.
-pub(super) type LeaseRow = (u64, String, Vec<u8>, u32, u32, i64, u64);
+/// lease, waits.
+pub(super) type LeaseRow = (u64, String, Vec<u8>, u32, u32, i64, u64, u32);
 
 pub(super) fn lease(row: LeaseRow) -> Result<Lease, QueueError> {
-    let (id, kind, payload, attempt, max_attempts, enqueued_at, fence) = row;
+    let (id, kind, payload, attempt, max_attempts, enqueued_at, fence, waits) = row;
     let job = Job {
         id: JobId(id),
         kind: kind.try_into()?,
         payload: Bytes::from(payload),
         attempt,
         max_attempts,
+        waits,
         enqueued_at: Timestamp::from_unix_ms(enqueued_at),
     };
     Ok(Lease::new(job, fence))

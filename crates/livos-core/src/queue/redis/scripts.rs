@@ -74,7 +74,7 @@ scripts! {
             at = math.max(at, now * 1000) + math.floor(policy.t / math.max(policy.n, 1))
             redis.call('HSET', full, job.k, string.format('%.0f', at))
         end
-        return {id, job.k, redis.call('HGET', payloads, id), job.a, job.m, string.format('%.0f', job.e), job.l}";
+        return {id, job.k, redis.call('HGET', payloads, id), job.a, job.m, string.format('%.0f', job.e), job.l, job.w or 0}";
     EXTEND = r"
         local id, lease = tonumber(ARGV[2]), tonumber(ARGV[3])
         local job = held(id, lease)
@@ -103,6 +103,8 @@ scripts! {
         leave(id, job)
         if how == 'release' then
             job.s, job.a = 'r', math.max(job.a - 1, 0)
+        elseif how == 'wait' then
+            job.s, job.u, job.a, job.w = 'w', now + after, math.max(job.a - 1, 0), (job.w or 0) + 1
         elseif how == 'retry' and job.a < job.m and after == 0 then
             job.s = 'r'
         elseif how == 'retry' and job.a < job.m then
@@ -126,7 +128,7 @@ scripts! {
         local job, payload = load_job(id), redis.call('HGET', payloads, id)
         erase(id)
         local new = redis.call('HINCRBY', numbers, 'job', 1)
-        job.s, job.a, job.r, job.d = 'r', 0, nil, nil
+        job.s, job.a, job.w, job.r, job.d = 'r', 0, nil, nil, nil
         redis.call('HSET', payloads, new, payload)
         enter(new, job)
         return 1";

@@ -176,7 +176,7 @@ impl<C: Clock + Clone> SpillQueue<C> {
         let (spill, now) = (self.spill.clone(), self.clock.now());
         let spilled = std::sync::Arc::clone(&self.spilled);
         settling.spawn(async move {
-            let gone = !matches!(how, Some(Nack::Release | Nack::Retry { .. }));
+            let gone = !matches!(how, Some(Nack::Release | Nack::Retry { .. } | Nack::Wait { .. }));
             let settled = match how {
                 None => spill.ack(now, lease).await,
                 Some(how) => spill.nack(now, lease, how).await,

@@ -84,15 +84,19 @@ const REMEMBERED: u64 = 50;
 impl Model {
     fn enqueue(&mut self, kind: usize, key: Option<u8>, delay: u64, priority: u8, attempts: u32) -> Enqueued {
         self.keys.retain(|(_, _, _, until)| *until > self.now);
-        if let Some((_, _, id, _)) =
-            self.keys.iter().find(|(k, known, _, _)| *k == kind && Some(*known) == key)
-        {
-            return Enqueued::Duplicate(JobId(*id));
+        let known = self.keys.iter().find(|(k, known, _, _)| *k == kind && Some(*known) == key);
+        let known = known.map(|(_, _, id, _)| *id);
+        let is_dead = |id: &u64| self.jobs.iter().any(|job| job.id == *id && job.state == State::Dead);
+        if let Some(id) = known.filter(|id| !is_dead(id)) {
+            return Enqueued::Duplicate(JobId(id));
         }
         let depth = self.jobs.iter().filter(|job| job.state != State::Dead).count() as u64;
         if depth >= 12 {
             return Enqueued::Full { depth };
         }
+        // Sent again, a dead job lives again.
+        self.jobs.retain(|job| Some(job.id) != known);
+        self.keys.retain(|(_, _, id, _)| Some(*id) != known);
         self.ids += 1;
         self.keys.extend(key.map(|key| (kind, key, self.ids, self.now + REMEMBERED)));
         let state = if delay == 0 { State::Ready } else { State::Waiting(self.now + delay) };

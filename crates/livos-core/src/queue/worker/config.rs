@@ -17,6 +17,9 @@ pub struct WorkerConfig {
     pub visibility: Duration,
     /// The waits after failed attempts. Up to an hour each.
     pub backoff: BackoffConfig,
+    /// The waits of a job during an outage, each of which ends in a probe by that job. 5 s at first
+    /// and at most 5 min: answers come soon after the outage is over.
+    pub outage: BackoffConfig,
     /// The longest sleep. 5 s: jobs that another process enqueued are found then at the latest.
     pub idle: Duration,
     /// How long running jobs may go on once the drain has begun. Then they are given back, and
@@ -27,11 +30,14 @@ pub struct WorkerConfig {
 impl Default for WorkerConfig {
     fn default() -> Self {
         let backoff = BackoffConfig { longest: Duration::from_secs(3600), ..BackoffConfig::default() };
+        let (first, longest) = (Duration::from_secs(5), Duration::from_secs(300));
+        let outage = BackoffConfig { first, longest, ..BackoffConfig::default() };
         Self {
             kinds: Vec::new(),
             concurrency: 4,
             visibility: Duration::from_secs(60),
             backoff,
+            outage,
             idle: Duration::from_secs(5),
             drain_patience: Duration::from_secs(20),
         }
@@ -67,6 +73,13 @@ impl WorkerConfig {
         self
     }
 
+    /// Waits this long between two probes during an outage.
+    #[must_use]
+    pub fn with_outage(mut self, outage: BackoffConfig) -> Self {
+        self.outage = outage;
+        self
+    }
+
     /// Sleeps for at most this long.
     #[must_use]
     pub fn with_idle(mut self, longest: Duration) -> Self {
@@ -92,6 +105,15 @@ pub enum Outcome {
         /// Not sooner than this, if a provider asked for time.
         after: Option<Duration>,
         /// For the log, and for the dead letter after the last attempt.
+        reason: String,
+    },
+    /// Something that every such job needs is missing: a provider is away, a key is refused, a
+    /// budget is used up. The job comes again after the worker's `outage` backoff and the attempt
+    /// does not count, for as long as it takes.
+    Wait {
+        /// Not sooner than this, if a provider asked for time.
+        after: Option<Duration>,
+        /// For the log.
         reason: String,
     },
     /// The job can't succeed and becomes a dead letter.

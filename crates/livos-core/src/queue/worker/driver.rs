@@ -105,8 +105,12 @@ where
     /// Works on one job and settles it.
     fn attempt(&self, lease: Lease, cut_off: CancellationToken) -> impl Future<Output = ()> + Send + 'static {
         let (queue, clock) = (Arc::clone(&self.queue), self.clock.clone());
-        let settling =
-            Settling { queue: Arc::clone(&queue), clock: clock.clone(), backoff: self.config.backoff };
+        let settling = Settling {
+            queue: Arc::clone(&queue),
+            clock: clock.clone(),
+            backoff: self.config.backoff,
+            outage: self.config.outage,
+        };
         let attempt = Attempt { queue, clock, visibility: self.config.visibility, cut_off };
         let (service, alive) = (self.service.clone(), self.load.begin("job"));
         let span = tracing::info_span!("job", kind = %lease.kind, id = %lease.id, attempt = lease.attempt);
@@ -138,6 +142,7 @@ struct Settling<C> {
     queue: Arc<dyn Queue>,
     clock: C,
     backoff: BackoffConfig,
+    outage: BackoffConfig,
 }
 
 impl<C: Clock> Settling<C> {
@@ -151,6 +156,7 @@ impl<C: Clock> Settling<C> {
         let name = match &outcome {
             Outcome::Done => "done",
             Outcome::Retry { .. } => "retry",
+            Outcome::Wait { .. } => "wait",
             Outcome::Dead { .. } => "dead",
         };
         let kind = job.kind.to_string();
@@ -168,6 +174,12 @@ impl<C: Clock> Settling<C> {
                 let backoff = Backoff::delay_of(self.backoff, job.attempt, lease.fence());
                 let after = after.map_or(backoff, |asked| asked.max(backoff));
                 self.give_back(lease, Nack::Retry { after, reason }).await;
+            }
+            Outcome::Wait { after, reason } => {
+                tracing::warn!(job = %job.id, kind = %job.kind, waits = job.waits, reason, "a job waits for an outage to end");
+                let backoff = Backoff::delay_of(self.outage, job.waits.saturating_add(1), lease.fence());
+                let after = after.map_or(backoff, |asked| asked.max(backoff));
+                self.give_back(lease, Nack::Wait { after }).await;
             }
             Outcome::Dead { reason } => {
                 tracing::error!(job = %job.id, kind = %job.kind, reason, "a job can't be done");

@@ -17,8 +17,8 @@ use crate::{
     drain::Drain,
     embedded::{Embedded, EmbeddedConfig},
     queue::{
-        Cadence, DeadLetters, EmbeddedQueue, Enqueued, Intake, Job, JobKind, NewJob, QueueConfig, Repeat,
-        Schedule, Work,
+        Cadence, DeadLetters, Depth, EmbeddedQueue, Enqueued, Intake, Job, JobKind, NewJob, QueueConfig,
+        Repeat, Schedule, Work,
     },
     time::{Clock, Timestamp},
 };
@@ -142,6 +142,26 @@ async fn a_service_that_panics_or_fails_fails_its_attempts_and_nothing_else() {
     assert_eq!(dead.len(), 1, "the other job was done");
     assert_eq!((dead[0].attempts, dead[0].reason.as_str()), (3, "not yet"));
     assert_eq!(rig.queue.depth().await.unwrap().total(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_costs_no_attempt_and_is_probed_until_it_is_over() {
+    let tried = Arc::new(AtomicU32::new(0));
+    let probes = Arc::clone(&tried);
+    let rig = Rig::new(move |job| {
+        let probe = probes.fetch_add(1, Ordering::SeqCst);
+        assert_eq!((job.attempt, job.waits), (1, probe));
+        let outage = Outcome::Wait { after: None, reason: "the model is away".into() };
+        async move { if probe < 4 { outage } else { Outcome::Done } }
+    });
+    let started = rig.clock.now();
+    rig.enqueue("question").await;
+    rig.until(|| tried.load(Ordering::SeqCst) == 5).await;
+    rig.drain.begin();
+    let waited = rig.clock.now().since(started);
+    assert!(waited > Duration::from_secs(20), "four waits that grow: {waited:?}");
+    rig.worker.await.unwrap();
+    assert_eq!(rig.queue.depth().await.unwrap(), Depth::default(), "done, and not dead");
 }
 
 #[tokio::test(start_paused = true)]

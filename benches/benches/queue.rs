@@ -1,9 +1,13 @@
-//! What one job costs from enqueue to ack: in memory, in a file that is synced, in Redis, and in
-//! Redis that syncs its file.
+//! What one job costs from enqueue to ack, and what a worker's turn costs: in memory, in a file that
+//! is synced, in Redis, and in Redis that syncs its file.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use std::{hint::black_box, sync::Arc, time::Duration};
+use std::{
+    hint::black_box,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use livos_core::{
@@ -19,6 +23,14 @@ const PAYLOAD: usize = 500;
 async fn job(queue: &dyn Queue) {
     let job = NewJob::new(JobKind::from_static("bench"), vec![b'x'; PAYLOAD]);
     queue.enqueue(SystemClock.now(), job).await.unwrap();
+    let lease = queue.lease(SystemClock.now(), &[], Duration::from_secs(60)).await.unwrap().unwrap();
+    queue.ack(SystemClock.now(), black_box(lease)).await.unwrap();
+}
+
+/// What a worker asks of the queue for one job: what is due, a lease, an ack.
+async fn turn(queue: &dyn Queue) {
+    queue.tick(SystemClock.now()).await.unwrap();
+    black_box(queue.next_due(SystemClock.now()).await.unwrap());
     let lease = queue.lease(SystemClock.now(), &[], Duration::from_secs(60)).await.unwrap().unwrap();
     queue.ack(SystemClock.now(), black_box(lease)).await.unwrap();
 }
@@ -45,6 +57,23 @@ fn one_job(c: &mut Criterion) {
     group.throughput(Throughput::Elements(1));
     for (name, queue) in &queues {
         group.bench_function(*name, |b| b.iter(|| runtime.block_on(job(&**queue))));
+    }
+    group.finish();
+    let mut group = c.benchmark_group("a worker's turn");
+    for (name, queue) in &queues {
+        group.bench_function(*name, |b| {
+            b.iter_custom(|turns| {
+                let mut spent = Duration::ZERO;
+                for _ in 0..turns {
+                    let job = NewJob::new(JobKind::from_static("bench"), vec![b'x'; PAYLOAD]);
+                    runtime.block_on(queue.enqueue(SystemClock.now(), job)).unwrap();
+                    let began = Instant::now();
+                    runtime.block_on(turn(&**queue));
+                    spent += began.elapsed();
+                }
+                spent
+            });
+        });
     }
     group.finish();
 }

@@ -14,10 +14,11 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::expect_used, clippy::unwrap_used)]
 
+mod arguments;
 mod processes;
 mod report;
 
-use std::{path::PathBuf, process::Command, time::Duration};
+use std::{process::Command, time::Duration};
 
 use clap::Parser;
 use futures_util::{SinkExt, StreamExt};
@@ -29,11 +30,11 @@ use tokio_tungstenite::{
 };
 
 use self::{
-    processes::{Server, Twins},
-    report::report,
+    arguments::Args,
+    processes::{Server, TOKEN, Twins},
+    report::{Turn, report},
 };
 
-const TOKEN: &str = "a-token-for-this-bench-only";
 /// 16 kHz, 16 bit, 20 ms.
 const FRAME: usize = 640;
 const FRAME_TIME: Duration = Duration::from_millis(20);
@@ -41,41 +42,6 @@ const FRAME_TIME: Duration = Duration::from_millis(20);
 const TURN_LIMIT: Duration = Duration::from_secs(20);
 /// Samples louder than this are voice; flite's silence is far below.
 const VOICED: i16 = 400;
-
-#[derive(Parser, Clone)]
-struct Args {
-    /// Turns a profile and mode.
-    #[arg(long, default_value_t = 200)]
-    turns: usize,
-    /// Conversations at one time.
-    #[arg(long, default_value_t = 4)]
-    concurrency: usize,
-    /// `zero`, `seed`, or both.
-    #[arg(long, value_delimiter = ',', default_value = "zero,seed")]
-    profiles: Vec<String>,
-    /// `push_to_talk`, `open_microphone`, or both.
-    #[arg(long, value_delimiter = ',', default_value = "push_to_talk,open_microphone")]
-    modes: Vec<String>,
-    /// Where the built programs are; by default the folder of this one.
-    #[arg(long)]
-    bin: Option<PathBuf>,
-    /// The server says one of three short sentences where an answer is late.
-    #[arg(long)]
-    openers: bool,
-    /// Seed of the twins.
-    #[arg(long, default_value_t = 7)]
-    seed: u64,
-}
-
-impl Args {
-    /// A program that `cargo xtask bench` has built.
-    fn program(&self, name: &str) -> PathBuf {
-        let here = || Some(std::env::current_exe().ok()?.parent()?.to_owned());
-        let folder = self.bin.clone().or_else(here).expect("a folder with programs");
-        std::fs::canonicalize(folder.join(name))
-            .expect("the built programs; run `cargo xtask bench voice_to_voice`")
-    }
-}
 
 #[tokio::main]
 async fn main() {
@@ -122,15 +88,6 @@ fn speech() -> Vec<Vec<u8>> {
             samples[..(last + 1) * 2].to_vec()
         })
         .collect()
-}
-
-/// What one turn took: the measured silence, and its parts in order.
-struct Turn {
-    silence: f64,
-    /// The same to the first word of the answer.
-    answered: f64,
-    opened: bool,
-    parts: Vec<(String, f64)>,
 }
 
 async fn measure(args: &Args, address: &str, mode: &str, speech: &[Vec<u8>]) -> Vec<Turn> {

@@ -7,7 +7,10 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{Args, TOKEN};
+use crate::arguments::Args;
+
+/// The bearer token of the server under test.
+pub const TOKEN: &str = "a-token-for-this-bench-only";
 
 /// A child process, killed when dropped.
 struct Running(Child);

@@ -2,7 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::Turn;
+/// What one turn took: the measured silence, and its parts in order.
+pub struct Turn {
+    pub silence: f64,
+    /// The same to the first word of the answer.
+    pub answered: f64,
+    pub opened: bool,
+    pub parts: Vec<(String, f64)>,
+}
 
 /// Waiting for providers; and with an open microphone the silence that turn taking waits for on
 /// purpose, from where the detector heard speech end. Everything else is the framework's own.

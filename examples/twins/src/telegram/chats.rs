@@ -8,7 +8,10 @@ use std::{
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{Answer, Failure, params::Params};
+use super::{
+    failure::{Answer, Failure},
+    params::Params,
+};
 
 /// A message of the bot, as it stands.
 #[derive(Debug, Clone, PartialEq)]

@@ -29,6 +29,8 @@
 //!   the connection; [`Telegram::flood`], [`Telegram::block`], [`Telegram::migrate`].
 
 mod chats;
+mod commands;
+mod failure;
 mod params;
 #[cfg(test)]
 mod tests;
@@ -48,7 +50,14 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 use tokio::{sync::watch, time::Instant};
 
-use self::{chats::Chats, params::Params, updates::Updates, webhook::Webhook};
+use self::{
+    chats::Chats,
+    commands::{DEFAULT_SCOPE, check_commands, scope},
+    failure::{Answer, Failure, failure},
+    params::Params,
+    updates::Updates,
+    webhook::Webhook,
+};
 pub use self::{
     chats::Written,
     webhook::{Courier, CourierFuture},
@@ -117,32 +126,6 @@ struct State {
     lost: BTreeMap<String, u32>,
     answered_callbacks: Vec<String>,
 }
-
-/// A refused call.
-#[derive(Debug, Clone, PartialEq)]
-struct Failure {
-    code: u16,
-    description: String,
-    parameters: Value,
-}
-
-impl Failure {
-    fn new(code: u16, description: impl Into<String>) -> Self {
-        Self { code, description: description.into(), parameters: Value::Null }
-    }
-
-    fn bad(what: &str) -> Self {
-        Self::new(400, format!("Bad Request: {what}"))
-    }
-
-    fn flood(wait: Duration) -> Self {
-        let seconds = wait.as_secs_f64().ceil().max(1.0) as u64;
-        let description = format!("Too Many Requests: retry after {seconds}");
-        Self { code: 429, description, parameters: json!({ "retry_after": seconds }) }
-    }
-}
-
-type Answer = Result<Value, Failure>;
 
 /// When the twin's time begins: a number that looks like the present, so that everything can be
 /// repeated.
@@ -391,51 +374,6 @@ impl Telegram {
         *left -= 1;
         true
     }
-}
-
-const DEFAULT_SCOPE: &str = "default ";
-
-fn scope(params: &Params) -> String {
-    let scope = params.json("scope").unwrap_or_default();
-    format!(
-        "{} {}",
-        scope["type"].as_str().unwrap_or("default"),
-        params.text("language_code").unwrap_or_default()
-    )
-}
-
-fn check_commands(commands: &Value) -> Result<(), Failure> {
-    let list =
-        commands.as_array().ok_or_else(|| Failure::bad("can't parse BotCommand: expected an Array"))?;
-    if list.len() > 100 {
-        return Err(Failure::bad("BOT_COMMANDS_TOO_MUCH"));
-    }
-    let named = |name: &str| {
-        (1..=32).contains(&name.len()) && name.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9' | '_'))
-    };
-    for command in list {
-        if !command["command"].as_str().is_some_and(named) {
-            return Err(Failure::bad("BOT_COMMAND_INVALID"));
-        }
-        let length = command["description"].as_str().map_or(0, |text| text.chars().count());
-        if !(1..=256).contains(&length) {
-            return Err(Failure::bad("BOT_COMMAND_DESCRIPTION_INVALID"));
-        }
-    }
-    Ok(())
-}
-
-fn failure(failure: &Failure) -> Response<Body> {
-    let status = StatusCode::from_u16(failure.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut body = json!({ "ok": false, "error_code": failure.code, "description": failure.description });
-    if failure.parameters.is_object() {
-        body["parameters"] = failure.parameters.clone();
-    }
-    let mut response = serve::json(status, &body);
-    if let Some(seconds) = failure.parameters["retry_after"].as_u64() {
-        response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from(seconds));
-    }
-    response
 }
 
 impl Twin for Telegram {

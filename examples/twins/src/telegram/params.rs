@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::Failure;
+use super::failure::Failure;
 
 /// Parameters by name. In forms all are text, and structures are JSON in it.
 #[derive(Debug, Clone, Default)]

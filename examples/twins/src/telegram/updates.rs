@@ -5,7 +5,11 @@ use std::{collections::VecDeque, time::Duration};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
-use super::{Answer, Failure, Telegram, params::Params};
+use super::{
+    Telegram,
+    failure::{Answer, Failure},
+    params::Params,
+};
 use crate::{connection::lock, random::Random};
 
 pub(super) const OTHER_POLL: &str =

@@ -10,7 +10,12 @@ use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use serde_json::{Value, json};
 use tokio::{task::JoinSet, time::Instant};
 
-use super::{Answer, Failure, Telegram, params::Params, updates::Pending};
+use super::{
+    Telegram,
+    failure::{Answer, Failure},
+    params::Params,
+    updates::Pending,
+};
 use crate::{connection::lock, random::Random};
 
 /// An answer of the receiver, or why there was none.

@@ -28,23 +28,17 @@ const MAX_REQUIRED_METHODS: usize = 7;
 /// can only get shorter.
 type Known = &'static [(&'static str, usize)];
 
-const LONG_FILES: Known =
-    &[("crates/livos-integrations/", 4), ("crates/livos-voice/", 4), ("examples/twins/", 2)];
-const LARGE_TRAITS: Known = &[("crates/livos-core/", 2)];
-const CIRCLES: Known = &[
-    ("crates/livos-core/", 55),
-    ("crates/livos-integrations/", 17),
-    ("crates/livos-voice/", 4),
-    ("examples/vps/", 60),
-];
-const SHARED_NAMES: Known = &[("crates/livos-core", 1), ("crates/livos-integrations", 13)];
-const WIDE_COMMENTS: Known = &[("crates/", 100), ("examples/", 30)];
+const LONG_FILES: Known = &[("crates/livos-integrations/", 4)];
+const LARGE_TRAITS: Known = &[];
+const CIRCLES: Known =
+    &[("crates/livos-core/", 21), ("crates/livos-integrations/", 10), ("crates/livos-voice/", 2)];
+const SHARED_NAMES: Known = &[("crates/livos-integrations", 12)];
+const WIDE_COMMENTS: Known = &[("crates/", 50)];
 const WORDS: Known = &[
     ("crates/livos-agent/", 5),
-    ("crates/livos-core/", 98),
-    ("crates/livos-integrations/", 52),
-    ("crates/livos-voice/", 13),
-    ("examples/", 25),
+    ("crates/livos-core/", 47),
+    ("crates/livos-integrations/", 50),
+    ("crates/livos-voice/", 8),
 ];
 
 fn root() -> PathBuf {

@@ -102,8 +102,8 @@ impl Clerk {
         Ok(Outcome::Done)
     }
 
-    /// Reads a mail and answers it, once, however often its job is tried; but no machine, which
-    /// might answer back for ever.
+    /// Reads a mail and answers it once, however often its job is tried. Mail from a machine is not
+    /// answered, because the two could answer each other forever.
     async fn answer(&self, job: &MailJob) -> Result<String, GmailError> {
         let mail = self.gmail.read(&job.message).await?;
         if mail.content.automatic {

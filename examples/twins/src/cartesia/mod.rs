@@ -140,7 +140,7 @@ pub enum Cancel {
 /// What becomes of text for a context that has expired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Expired {
-    /// A context of the same name begins anew.
+    /// A context of the same name begins again.
     #[default]
     Fresh,
     /// It is refused with 400.

@@ -186,7 +186,7 @@ impl Discord {
         lock(&self.0.world).write(id, channel, user, text, more)
     }
 
-    /// Puts a file beside a message, and answers its place below the twin's address.
+    /// Stores a file for a message, and returns its path below the twin's address.
     pub fn store_file(&self, channel: u64, name: &str, bytes: Vec<u8>) -> String {
         let path = format!("/attachments/{channel}/{}/{name}", self.new_id());
         lock(&self.0.world).files.insert(path.clone(), bytes.into());

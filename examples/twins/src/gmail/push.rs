@@ -18,7 +18,7 @@ use crate::connection::lock;
 const SPACING_MS: i64 = 1000;
 
 impl Gmail {
-    /// The history has grown: whoever watches is told.
+    /// The history has grown: notifies each watch.
     pub(super) fn changed(&self) {
         let now = self.now_ms();
         let told = {

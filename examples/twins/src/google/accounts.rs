@@ -39,7 +39,7 @@ pub enum Rotation {
     Never,
     /// A new one, and the old one stays good.
     Gentle,
-    /// A new one, and whoever uses the old one again ends the grant.
+    /// A new one, and the next use of the old one ends the grant.
     Strict,
 }
 

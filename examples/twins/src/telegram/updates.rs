@@ -156,7 +156,7 @@ impl Telegram {
             updates.ended_by = OTHER_POLL;
             updates.poll
         };
-        // Whoever waits hears that there is another one now.
+        // Wakes the requests that wait for an update.
         self.wake();
         loop {
             let over = timeout_at(deadline, changed.changed()).await.is_err();

@@ -8,7 +8,7 @@
 //! | provider | signature | tries again | counts as taken |
 //! | --- | --- | --- | --- |
 //! | GitHub | `X-Hub-Signature-256`, HMAC-SHA256 of the body | never | 2xx in 10 s |
-//! | Stripe | `Stripe-Signature: t=,v1=`, HMAC-SHA256, a fake `v0` beside it, signed anew for each attempt | for three days | 2xx in 20 s |
+//! | Stripe | `Stripe-Signature: t=,v1=`, HMAC-SHA256, a fake `v0` next to it, signed again for each attempt | for three days | 2xx in 20 s |
 //! | Standard Webhooks | `webhook-signature`, HMAC-SHA256 (`v1`) or Ed25519 (`v1a`) | 9 times in 75 h | 2xx in 20 s |
 //! | Svix | the same under `svix-` headers | 7 times in 27 h | 2xx in 30 s |
 //! | Slack | `X-Slack-Signature: v0=`, HMAC-SHA256 | 3 times in 6 min | 2xx in 3 s |

@@ -97,8 +97,8 @@ impl StoreSection {
 #[serde(deny_unknown_fields, default)]
 pub struct SecretsSection {
     /// The file of the keys, readable by its owner only, and created if it is missing. Without this
-    /// setting it is `livos.keys` among the credentials that systemd gives (`LoadCredential=`), else
-    /// next to the embedded file. Keep it out of the backups of the data.
+    /// setting it is `livos.keys` among the credentials that systemd gives (`LoadCredential=`),
+    /// else next to the embedded file. Keep it out of the backups of the data.
     pub key_file: Option<PathBuf>,
     /// The keys themselves, for platforms without files; `LIVOS_KEYS` overrides it. Then no file is
     /// read.

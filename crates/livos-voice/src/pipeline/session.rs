@@ -59,6 +59,10 @@ const LINGER: Duration = Duration::from_secs(3);
 /// What the user is told when the store of the budget is away for too long.
 const UNCHECKED: &str = "the budget for speech can't be checked just now; try again in a minute";
 
+/// What the user is told when the recogniser did not answer.
+const UNHEARD: &str = "your words could not be recognised, because the service for it does not answer; they are answered if it is \
+    back within half a minute";
+
 /// What a session is made of. See [`VoiceSession::run`].
 pub struct VoiceSession<S> {
     stt: Arc<dyn SpeechToText>,
@@ -248,6 +252,7 @@ where
             TurnOutput::Interrupt(generation) => self.answers.input(AnswerInput::Interrupt(generation)),
             TurnOutput::Pause(generation) => self.answers.input(AnswerInput::Pause(generation)),
             TurnOutput::Resume(generation) => self.answers.input(AnswerInput::Resume(generation)),
+            TurnOutput::Unheard => self.tell(ErrorCode::SpeechUnavailable.message(UNHEARD)),
             TurnOutput::State(state) => self.tell(ServerMessage::State { state }),
         }
     }

@@ -110,6 +110,9 @@ pub enum TurnOutput {
     Pause(Generation),
     /// It was noise: go on playing.
     Resume(Generation),
+    /// The user's turn ended and the recogniser did not answer, so what was said is not known.
+    /// Should it answer within [`TurnConfig::unheard_patience`], the turn is committed after all.
+    Unheard,
     /// The floor changed hands.
     State(TurnState),
 }
@@ -147,6 +150,9 @@ pub struct TurnConfig {
     /// 6 s: two reconnects with their backoff and the replay of a sentence; giving up sooner would
     /// lose what was said.
     pub recovery_timeout: Duration,
+    /// How long words that the recogniser could not be asked for may come late and still be
+    /// answered. 30 s: a person who was told so may still wait for the answer then.
+    pub unheard_patience: Duration,
     /// Silence after which the recogniser is asked for its last words. 200 ms: shorter cuts words
     /// apart, longer is added to every answer, because recognising takes about as long as is left
     /// of `min_delay`.
@@ -177,6 +183,7 @@ impl Default for TurnConfig {
             max_delay: Duration::from_millis(1500),
             finalize_timeout: Duration::from_millis(600),
             recovery_timeout: Duration::from_secs(6),
+            unheard_patience: Duration::from_secs(30),
             finalize_after: Duration::from_millis(200),
             speculate: true,
             max_speculations: 3,
@@ -186,3 +193,17 @@ impl Default for TurnConfig {
         }
     }
 }
+
+livos_core::with_fields!(TurnConfig {
+    with_min_delay => min_delay: Duration,
+    with_max_delay => max_delay: Duration,
+    with_finalize_timeout => finalize_timeout: Duration,
+    with_recovery_timeout => recovery_timeout: Duration,
+    with_unheard_patience => unheard_patience: Duration,
+    with_finalize_after => finalize_after: Duration,
+    with_speculate => speculate: bool,
+    with_max_speculations => max_speculations: u32,
+    with_min_interruption => min_interruption: Duration,
+    with_false_interruption => false_interruption: Duration,
+    with_max_turn => max_turn: Duration,
+});

@@ -22,7 +22,7 @@ use super::{
     endpointing::{Completeness, completeness},
     event::{Commit, Mode, Origin, TurnConfig, TurnInput, TurnOutput, TurnState},
     interruption::{self, Evidence, Verdict},
-    said::same_words,
+    said::{is_new, same_words},
     user::{Due, EndsBy, Floor, Hearing, Phase, UserTurn},
 };
 use crate::{generation::Generation, stt::Transcript, vad::VadState};
@@ -39,6 +39,9 @@ pub struct TurnTaking {
     agent: Option<AgentTurn>,
     /// The highest generation given out.
     last: Generation,
+    /// A turn that the recogniser did not answer for: when its speech ended, and until when its words
+    /// may still come.
+    unheard: Option<(Instant, Instant)>,
     /// Audio up to here was handed over; what is still said about it comes too late.
     covered: Duration,
     shown: TurnState,
@@ -67,6 +70,7 @@ impl TurnTaking {
             user: None,
             agent: None,
             last: Generation(0),
+            unheard: None,
             covered: Duration::ZERO,
             shown: TurnState::Idle,
             outputs: VecDeque::new(),
@@ -148,6 +152,8 @@ impl TurnTaking {
         let floor = if self.agent.is_none() { Floor::Proven } else { Floor::OnTrial };
         let user = self.user.get_or_insert_with(|| UserTurn::new(now, ends_by, floor, hearing));
         user.activate(now, ends_by);
+        // Words that come late now belong to this turn.
+        self.unheard = None;
         self.abandon_speculation();
         self.set_gate(true);
     }
@@ -161,13 +167,26 @@ impl TurnTaking {
         }
     }
 
-    fn hear(&mut self, transcript: &Transcript) {
+    fn hear(&mut self, now: Instant, transcript: &Transcript) {
         let covered = self.covered;
+        if transcript.end <= covered && !is_new(transcript.start, transcript.end, covered) {
+            return;
+        }
+        if self.user.is_none() && !transcript.text.trim().is_empty() {
+            self.begin_late(now);
+        }
         // Words without a turn are late: what they say was already handed over or dismissed.
-        let Some(user) = &mut self.user else { return };
-        if transcript.end > covered || transcript.start >= covered {
+        if let Some(user) = &mut self.user {
             user.said.hear(transcript, covered);
         }
+    }
+
+    /// The recogniser answers for a turn that was given up.
+    fn begin_late(&mut self, now: Instant) {
+        let unheard = self.unheard.take_if(|_| self.agent.is_none());
+        self.user = unheard
+            .filter(|(_, until)| now <= *until)
+            .map(|(end_of_speech, _)| UserTurn::late(now, end_of_speech));
     }
 
     /// The recogniser has answered. The responder is asked at once, while the silence that makes
@@ -248,6 +267,7 @@ impl TurnTaking {
 
     /// The user wants silence: no answer, neither the one that sounds nor the one to come.
     fn stop(&mut self) {
+        self.unheard = None;
         self.abandon_speculation();
         if let Some(agent) = self.agent.take() {
             self.outputs.push_back(TurnOutput::Interrupt(agent.generation));
@@ -308,6 +328,10 @@ impl TurnTaking {
         let text = user.said.text();
         let end_of_speech = user.end_of_speech(now);
         if text.is_empty() {
+            if user.is_unanswered() {
+                self.unheard = Some((end_of_speech, now + self.config.unheard_patience));
+                self.outputs.push_back(TurnOutput::Unheard);
+            }
             self.abandon(user.speculation);
             return self.release_agent();
         }
@@ -417,7 +441,7 @@ impl Machine for TurnTaking {
             TurnInput::Pressed => self.press(now),
             TurnInput::Released => self.release(now),
             TurnInput::Vad { state, last_voiced } => self.hear_activity(now, state, last_voiced),
-            TurnInput::Transcript(transcript) => self.hear(&transcript),
+            TurnInput::Transcript(transcript) => self.hear(now, &transcript),
             TurnInput::Finalized => self.answered(now),
             TurnInput::Recognising(connected) => {
                 self.recognising = connected;

@@ -13,24 +13,47 @@ pub(super) struct Said {
     before: String,
     finals: String,
     interim: String,
+    /// The end of the audio of the interim words.
+    interim_until: Duration,
     /// The end of the audio that the text covers.
     until: Duration,
+}
+
+/// How much before the end of what an earlier turn covered a word may begin and still be new.
+/// 80 ms: recognisers place words that exactly, and no word is shorter.
+const OVERLAP: Duration = Duration::from_millis(80);
+
+/// Whether a span of audio is new, given what an earlier turn covered.
+pub(super) fn is_new(start: Duration, end: Duration, covered: Duration) -> bool {
+    start >= covered || (start + OVERLAP >= covered && end > covered)
 }
 
 impl Said {
     /// Adds what the recogniser heard. Audio before `covered` belongs to an earlier turn and counts
     /// for nothing.
     pub(super) fn hear(&mut self, transcript: &Transcript, covered: Duration) {
-        let text = match transcript.start >= covered {
+        let text = match is_new(transcript.start, transcript.end, covered) {
             true => transcript.text.trim().to_owned(),
             false => {
-                let new = transcript.words.iter().filter(|word| word.start >= covered);
-                new.map(|word| word.text.as_str()).collect::<Vec<_>>().join(" ")
+                let (new, old): (Vec<_>, Vec<_>) =
+                    transcript.words.iter().partition(|word| is_new(word.start, word.end, covered));
+                tracing::debug!(dropped = old.len(), kept = new.len(), "words that an earlier turn covered");
+                new.iter().map(|word| word.text.as_str()).collect::<Vec<_>>().join(" ")
             }
         };
         self.until = self.until.max(transcript.end);
         match transcript.kind {
-            TranscriptKind::Interim => self.interim = text,
+            TranscriptKind::Interim => {
+                self.interim = text;
+                self.interim_until = transcript.end;
+            }
+            // Recognisers finalize a short word to nothing although they have heard it: the interim
+            // words stay, and become final if this covers them.
+            TranscriptKind::Final if transcript.text.trim().is_empty() => {
+                if transcript.end >= self.interim_until {
+                    append(&mut self.finals, &std::mem::take(&mut self.interim));
+                }
+            }
             TranscriptKind::Final => {
                 self.interim.clear();
                 append(&mut self.finals, &text);

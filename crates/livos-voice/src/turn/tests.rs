@@ -67,6 +67,7 @@ fn drain(turn: &mut TurnTaking, origin: Instant, at: Instant, decided: &mut Vec<
             TurnOutput::Interrupt(generation) => format!("interrupt {generation}"),
             TurnOutput::Pause(generation) => format!("pause {generation}"),
             TurnOutput::Resume(generation) => format!("resume {generation}"),
+            TurnOutput::Unheard => "unheard".to_owned(),
             TurnOutput::State(state) => format!("{state:?}").to_lowercase(),
         };
         decided.push((since(at), what));

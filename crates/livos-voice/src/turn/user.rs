@@ -83,6 +83,18 @@ impl UserTurn {
         }
     }
 
+    /// A turn whose words come late: nothing but the recogniser's answer is waited for.
+    pub(super) fn late(now: Instant, end_of_speech: Instant) -> Self {
+        let mut turn = Self::new(now, EndsBy::Button, Floor::Proven, Hearing::Disturbed);
+        turn.phase = Phase::Ended { end_of_speech, asked: now, answered: false };
+        turn
+    }
+
+    /// Whether speech has ended and the recogniser has not answered for it.
+    pub(super) fn is_unanswered(&self) -> bool {
+        matches!(self.phase, Phase::Ended { answered: false, .. })
+    }
+
     pub(super) fn is_proven(&self) -> bool {
         self.floor == Floor::Proven
     }

@@ -120,3 +120,27 @@ fn a_typed_message_interrupts_and_is_answered_at_once() {
 fn stop_silences_the_agent() {
     check_answering(PushToTalk, vec![(2000, Stop)], &[(2000, "interrupt 1"), (2000, "idle")]);
 }
+
+#[test]
+fn an_interruption_whose_final_words_are_empty_was_meant() {
+    check_answering(
+        OpenMicrophone,
+        vec![
+            (2000, vad(VadState::Speaking)),
+            (2300, interim("no", 0, 200)),
+            (2600, vad(VadState::Quiet)),
+            (2800, fixed("", 0, 600)),
+            (2800, Finalized),
+        ],
+        &[
+            (2000, "open"),
+            (2000, "pause 1"),
+            (2300, "interrupt 1"),
+            (2300, "listening"),
+            (2600, "close"),
+            (2600, "finalize"),
+            (3000, "commit 2 \"no\" 2600"),
+            (3000, "thinking"),
+        ],
+    );
+}

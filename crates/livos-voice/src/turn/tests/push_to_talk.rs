@@ -220,3 +220,159 @@ fn a_change_of_mode_ends_the_turn_as_a_release_does() {
 fn the_detector_has_no_say_in_push_to_talk() {
     check(PushToTalk, vec![(0, vad(VadState::Speaking)), (500, vad(VadState::Quiet))], &[]);
 }
+
+#[test]
+fn an_empty_final_does_not_take_back_the_words_that_it_covers() {
+    check(
+        PushToTalk,
+        vec![
+            (0, Pressed),
+            (600, interim("Yeah.", 0, 600)),
+            (700, Released),
+            (800, fixed("", 0, 700)),
+            (800, Finalized),
+        ],
+        &[
+            (0, "open"),
+            (0, "listening"),
+            (700, "close"),
+            (700, "finalize"),
+            (800, "commit 1 \"Yeah.\" 700"),
+            (800, "thinking"),
+        ],
+    );
+}
+
+#[test]
+fn an_empty_final_of_audio_before_the_interim_words_does_not_double_them() {
+    check(
+        PushToTalk,
+        vec![
+            (0, Pressed),
+            (600, interim("turn on", 0, 600)),
+            (650, fixed("", 0, 100)),
+            (700, fixed("Turn on.", 100, 600)),
+            (700, Released),
+            (800, Finalized),
+        ],
+        &[
+            (0, "open"),
+            (0, "listening"),
+            (700, "close"),
+            (700, "finalize"),
+            (800, "commit 1 \"Turn on.\" 700"),
+            (800, "thinking"),
+        ],
+    );
+}
+
+#[test]
+fn a_word_that_begins_just_before_what_was_covered_is_new() {
+    // The first turn covers 500 ms. Of the next answer "lamp" begins one sample before that, and
+    // "the" was said in the first turn.
+    let TurnInput::Transcript(mut late) = fixed("the lamp off", 300, 900) else { unreachable!() };
+    late.words[1].start = Duration::from_millis(500) - Duration::from_micros(63);
+    check(
+        PushToTalk,
+        vec![
+            (0, Pressed),
+            (500, Released),
+            (600, fixed("Turn the", 0, 500)),
+            (600, Finalized),
+            (700, started(1)),
+            (800, Pressed),
+            (1200, Released),
+            (1300, TurnInput::Transcript(late)),
+            (1300, Finalized),
+        ],
+        &[
+            (0, "open"),
+            (0, "listening"),
+            (500, "close"),
+            (500, "finalize"),
+            (600, "commit 1 \"Turn the\" 500"),
+            (600, "thinking"),
+            (700, "speaking"),
+            (800, "open"),
+            (800, "interrupt 1"),
+            (800, "listening"),
+            (1200, "close"),
+            (1200, "finalize"),
+            (1300, "commit 2 \"lamp off\" 1200"),
+            (1300, "thinking"),
+        ],
+    );
+}
+
+/// Pressed from 0 to 800 while the recogniser is away; given up at 6800.
+fn unheard() -> Vec<(u64, TurnInput)> {
+    vec![(0, Pressed), (100, TurnInput::Recognising(false)), (800, Released)]
+}
+
+const UNHEARD: [(u64, &str); 6] =
+    [(0, "open"), (0, "listening"), (800, "close"), (800, "finalize"), (6800, "unheard"), (6800, "idle")];
+
+#[test]
+fn words_that_the_recogniser_finds_soon_after_it_is_back_are_answered() {
+    let late = vec![
+        (20_000, TurnInput::Recognising(true)),
+        (21_000, fixed("Turn on", 0, 400)),
+        (21_500, fixed("the lamp.", 400, 780)),
+        (21_500, Finalized),
+    ];
+    check(
+        PushToTalk,
+        [unheard(), late].concat(),
+        &[
+            &UNHEARD[..],
+            &[(21_000, "listening"), (21_500, "commit 1 \"Turn on the lamp.\" 800"), (21_500, "thinking")],
+        ]
+        .concat(),
+    );
+}
+
+#[test]
+fn words_that_come_much_too_late_are_not_answered() {
+    check(
+        PushToTalk,
+        [unheard(), vec![(37_000, fixed("Hello.", 0, 780)), (37_000, Finalized)]].concat(),
+        &UNHEARD,
+    );
+}
+
+#[test]
+fn words_that_come_late_join_the_turn_that_the_user_has_begun() {
+    let again = vec![
+        (8000, Pressed),
+        (8100, fixed("Turn on", 0, 780)),
+        (8500, Released),
+        (8600, fixed("the lamp.", 800, 1300)),
+        (8600, Finalized),
+    ];
+    check(
+        PushToTalk,
+        [unheard(), again].concat(),
+        &[
+            &UNHEARD[..],
+            &[
+                (8000, "open"),
+                (8000, "listening"),
+                (8500, "close"),
+                (8500, "finalize"),
+                (8600, "commit 1 \"Turn on the lamp.\" 8500"),
+                (8600, "thinking"),
+            ],
+        ]
+        .concat(),
+    );
+}
+
+#[test]
+fn a_user_who_types_or_stops_waits_for_no_late_words() {
+    for (input, expected) in
+        [(Stop, vec![]), (typed("Hi"), vec![(7000, "commit typed 1 \"Hi\" 7000"), (7000, "thinking")])]
+    {
+        let late = vec![(7000, input), (8000, fixed("Hello.", 0, 780)), (8000, Finalized)];
+        check(PushToTalk, [unheard(), late].concat(), &[&UNHEARD[..], &expected].concat());
+    }
+}

@@ -34,6 +34,9 @@ pub struct SessionConfig {
     /// How long the responder may say nothing before it has failed. 60 s: longer than any tool that
     /// a listener would wait for.
     pub responder_patience: Duration,
+    /// How long a listener with nothing left to hear waits for the synthesiser before the answer
+    /// comes as text. 6 s: two reconnects with their backoff and the text sent again.
+    pub voice_patience: Duration,
     /// How long a drain lets the answer under way go on. 5 s: most answers end within it, and a
     /// restart does not wait longer.
     pub drain_patience: Duration,
@@ -56,9 +59,23 @@ impl SessionConfig {
             chunk: ChunkConfig::default(),
             max_audio_ahead: Duration::from_secs(30),
             responder_patience: Duration::from_secs(60),
+            voice_patience: Duration::from_secs(6),
             drain_patience: Duration::from_secs(5),
             opener: OpenerConfig::default(),
             apology: "Sorry, I cannot answer just now.".to_owned(),
         }
     }
 }
+
+livos_core::with_fields!(SessionConfig {
+    with_simulated => simulated: Vec<String>,
+    with_turn => turn: TurnConfig,
+    with_detector => detector: DetectorConfig,
+    with_chunk => chunk: ChunkConfig,
+    with_max_audio_ahead => max_audio_ahead: Duration,
+    with_responder_patience => responder_patience: Duration,
+    with_voice_patience => voice_patience: Duration,
+    with_drain_patience => drain_patience: Duration,
+    with_opener => opener: OpenerConfig,
+    with_apology => apology: impl Into<String>,
+});

@@ -88,6 +88,8 @@ struct Scene {
     slow: Duration,
     /// Said while it does.
     opener: OpenerConfig,
+    /// How long the session waits for a voice.
+    voice_patience: Duration,
     /// Hears instead of the listener.
     stt: Option<Arc<dyn SpeechToText>>,
     /// Speaks instead of the speaker.
@@ -105,6 +107,7 @@ impl Default for Scene {
             budget: vec![],
             slow: Duration::from_millis(300),
             opener: OpenerConfig::default(),
+            voice_patience: Duration::from_secs(6),
             stt: None,
             tts: None,
         }
@@ -150,6 +153,7 @@ impl Scene {
             UserId::try_from("telegram:7").unwrap(),
         );
         config.opener = self.opener;
+        config.voice_patience = self.voice_patience;
         let (drain, drained) = tokio::sync::oneshot::channel::<()>();
         let session = VoiceSession::new(
             self.stt.unwrap_or_else(|| Arc::new(listener.clone())),

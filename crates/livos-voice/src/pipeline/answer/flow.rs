@@ -28,6 +28,11 @@ impl Flow {
         Self { state: State::Open, limit }
     }
 
+    /// Whether audio is taken now.
+    pub(super) fn is_open(&self) -> bool {
+        self.state == State::Open
+    }
+
     /// Whether audio is taken from now on, if that has changed.
     pub(super) fn regulate(&mut self, now: Instant, answer: Option<&Answer>) -> Option<bool> {
         let held = answer.is_some_and(|answer| answer.playout.is_held());

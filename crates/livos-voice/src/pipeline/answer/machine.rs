@@ -24,23 +24,21 @@ use super::{
     voice::Voice,
 };
 use crate::{
-    audio::Frame,
     generation::Generation,
-    pipeline::{config::SessionConfig, connection},
-    transport::protocol::{ErrorCode, PlacedWord, PlayoutState, ServerMessage},
-    tts::{SpokenWord, TtsEvent},
+    pipeline::config::SessionConfig,
+    transport::protocol::{ErrorCode, PlayoutState, ServerMessage},
     turn::{Commit, Origin, TurnInput},
 };
 
 /// The answers of one session, one after another.
 #[derive(Debug)]
 pub(in crate::pipeline) struct Answers {
-    config: SessionConfig,
+    pub(super) config: SessionConfig,
     openers: Option<Openers>,
-    voice: Voice,
-    current: Option<Answer>,
-    synthesiser: Synthesiser,
-    flow: Flow,
+    pub(super) voice: Voice,
+    pub(super) current: Option<Answer>,
+    pub(super) synthesiser: Synthesiser,
+    pub(super) flow: Flow,
     service: Service,
     /// The client has reported its player before.
     reports: bool,
@@ -48,8 +46,11 @@ pub(in crate::pipeline) struct Answers {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Synthesiser {
+pub(super) enum Synthesiser {
     Usable,
+    /// It did not answer in time. The next answer is shown at once, and given to it all the same:
+    /// once it speaks it is usable again.
+    Doubtful,
     /// It refused for good, or its session is over: answers come as text.
     Gone,
 }
@@ -81,7 +82,7 @@ impl Answers {
         }
     }
 
-    fn committed(&mut self) -> Option<&mut Answer> {
+    pub(super) fn committed(&mut self) -> Option<&mut Answer> {
         self.current.as_mut().filter(|answer| answer.is_committed())
     }
 
@@ -89,11 +90,11 @@ impl Answers {
         self.current.as_mut().filter(|answer| answer.generation == generation)
     }
 
-    fn put(&mut self, output: AnswerOutput) {
+    pub(super) fn put(&mut self, output: AnswerOutput) {
         self.outputs.push_back(output);
     }
 
-    fn tell(&mut self, message: ServerMessage) {
+    pub(super) fn tell(&mut self, message: ServerMessage) {
         self.put(AnswerOutput::Tell(message));
     }
 
@@ -115,13 +116,14 @@ impl Answers {
             self.ask(now, commit);
         }
         let typed = commit.origin == Origin::Typed;
+        let shown = typed || self.synthesiser != Synthesiser::Usable;
         let opener_after = self.openers.as_ref().map(Openers::after);
         let Some(answer) = &mut self.current else { return };
         answer.standing = Standing::Committed;
         // Nobody waited for the recogniser of a typed message.
         let recognition = if typed { Recognition::default() } else { recognition };
         answer.stamps.commit(now, commit.end_of_speech, recognition);
-        if typed || answer.audio == Audio::Mute {
+        if shown || answer.audio == Audio::Mute {
             answer.script.show_from(0);
         }
         // A user who typed sees that an answer comes, so nothing is said before it.
@@ -208,7 +210,7 @@ impl Answers {
     }
 
     /// Hands on what the answer has to say.
-    fn speak(&mut self, now: Instant) {
+    pub(super) fn speak(&mut self, now: Instant) {
         let Some(answer) = self.current.as_mut().filter(|answer| answer.is_committed()) else { return };
         let generation = answer.generation;
         if let Some(text) = answer.script.next_shown() {
@@ -220,6 +222,7 @@ impl Answers {
         let (whole, begun) = (!answer.is_reading(), answer.script.begun());
         answer.script.feed(now);
         while let Some(text) = answer.script.next_piece(now, whole) {
+            answer.owe(now);
             answer.stamps.first_clause.get_or_insert(now);
             self.outputs.push_back(AnswerOutput::Speak { generation, text });
         }
@@ -229,6 +232,7 @@ impl Answers {
         }
         if whole {
             answer.audio = Audio::Finishing;
+            answer.owe(now);
             self.outputs.push_back(AnswerOutput::Finish(generation));
         }
     }
@@ -238,6 +242,7 @@ impl Answers {
         let answer = self.current.as_mut().filter(|answer| answer.opener_due().is_some_and(|at| at <= now));
         let (Some(answer), Some(openers)) = (answer, &mut self.openers) else { return };
         let text = answer.script.open_with(openers.take());
+        answer.owe(now);
         answer.stamps.first_text = Some(now);
         answer.stamps.first_clause = Some(now);
         let generation = answer.generation;
@@ -248,101 +253,6 @@ impl Answers {
     fn budget_spent(&mut self) {
         self.outputs.retain(|output| !matches!(output, AnswerOutput::Speak { .. }));
         self.end(ErrorCode::BudgetExhausted, "the day's budget for the voice is spent");
-    }
-
-    // What the synthesiser reports.
-
-    fn synthesised(&mut self, now: Instant, event: TtsEvent) {
-        let current = self.committed().map(|answer| answer.generation);
-        match event {
-            TtsEvent::State(state) => self.tell(connection::message("text to speech", state)),
-            TtsEvent::Audio { generation, frame } if Some(generation) == current => self.audio(now, &frame),
-            TtsEvent::Words { generation, words } if Some(generation) == current => self.words(words),
-            TtsEvent::Truncate { generation, at } if Some(generation) == current => self.truncate(now, at),
-            TtsEvent::Done(generation) if Some(generation) == current => self.audio_whole(Audio::Whole),
-            TtsEvent::Failed { generation, reason } if Some(generation) == current => {
-                self.tell(ErrorCode::VoiceUnavailable.message(reason));
-                self.go_on_as_text(now);
-            }
-            TtsEvent::Billed(total) => self.put(AnswerOutput::Measure(Measure::Billed(total))),
-            TtsEvent::Refused(reason) => {
-                self.tell(ErrorCode::VoiceUnavailable.message(reason));
-                self.synthesiser_gone(now);
-            }
-            _ => self.put(AnswerOutput::Measure(Measure::LateSynthesis)),
-        }
-    }
-
-    fn synthesiser_gone(&mut self, now: Instant) {
-        self.synthesiser = Synthesiser::Gone;
-        self.go_on_as_text(now);
-    }
-
-    fn audio(&mut self, now: Instant, frame: &Frame) {
-        let Some(answer) = self.current.as_mut().filter(|answer| answer.expects_audio()) else { return };
-        let bytes = self.voice.convert(frame);
-        if bytes.is_empty() {
-            return;
-        }
-        let (generation, first) = (answer.generation, !answer.has_sounded());
-        answer.playout.send(now, frame.duration());
-        if !first {
-            return self.put(AnswerOutput::Audio { generation, bytes });
-        }
-        answer.stamps.first_audio = Some(now);
-        let opener = Some(answer.script.opener()).filter(|opener| !opener.is_empty()).map(str::to_owned);
-        let (stamps, reports) = (answer.stamps, answer.playout.reports());
-        self.tell(ServerMessage::SpeechStart { generation });
-        self.put(AnswerOutput::Audio { generation, bytes });
-        self.put(AnswerOutput::Waterfall { generation, stamps, opener });
-        if !reports {
-            self.put(AnswerOutput::Turn(TurnInput::PlayoutStarted(generation)));
-        }
-    }
-
-    fn words(&mut self, words: Vec<SpokenWord>) {
-        let Some(answer) = &mut self.current else { return };
-        let placed = words.iter().map(|word| PlacedWord {
-            text: word.text.clone(),
-            start_ms: milliseconds(word.start),
-            end_ms: milliseconds(word.end),
-        });
-        let message = ServerMessage::Words { generation: answer.generation, words: placed.collect() };
-        answer.words.push(words);
-        self.tell(message);
-    }
-
-    fn truncate(&mut self, now: Instant, at: Duration) {
-        let Some(answer) = &mut self.current else { return };
-        answer.playout.truncate(now, at);
-        answer.words.truncate(at);
-        let generation = answer.generation;
-        self.voice.reset();
-        self.tell(ServerMessage::Truncate { generation, at_ms: milliseconds(at) });
-    }
-
-    /// No more audio of the answer comes.
-    fn audio_whole(&mut self, audio: Audio) {
-        let Some(answer) = self.current.as_mut().filter(|answer| answer.expects_audio()) else { return };
-        answer.audio = audio;
-        let generation = answer.generation;
-        if !answer.has_sounded() {
-            return;
-        }
-        let bytes = self.voice.flush();
-        if !bytes.is_empty() {
-            self.put(AnswerOutput::Audio { generation, bytes });
-        }
-        self.tell(ServerMessage::SpeechEnd { generation });
-    }
-
-    /// What was not spoken is shown.
-    fn go_on_as_text(&mut self, now: Instant) {
-        let Some(answer) = self.current.as_mut().filter(|answer| answer.audio != Audio::Mute) else { return };
-        let spoken = answer.spoken();
-        answer.script.show_from(spoken);
-        self.audio_whole(Audio::Mute);
-        self.speak(now);
     }
 
     // What the client reports.
@@ -411,6 +321,10 @@ impl Answers {
         }
         let taken = self.flow.regulate(now, self.current.as_ref());
         self.outputs.extend(taken.map(AnswerOutput::TakeAudio));
+        if let (Some(true), Some(Answer { owed_since: Some(since), .. })) = (taken, &mut self.current) {
+            // What is not taken cannot be late.
+            *since = now;
+        }
         if let (Service::Draining { until }, None) = (&mut self.service, &self.current) {
             // The timeout comes after turn taking has learned how the answer ended.
             *until = now.min(*until);
@@ -455,6 +369,9 @@ impl Machine for Answers {
             let late = ReplyError::new(ReplyErrorKind::Unavailable, "the responder took too long");
             self.reply_failed(now, late);
         }
+        if let Some((_, generation)) = self.voice_due().filter(|(at, _)| *at <= now) {
+            self.synthesiser_late(now, generation);
+        }
         self.open_with_a_sentence(now);
         self.speak(now);
         self.settle(now);
@@ -479,12 +396,9 @@ impl Machine for Answers {
             answer.and_then(Answer::piece_due),
             answer.and_then(|answer| answer.reply_due(self.config.responder_patience)),
             self.flow.poll_timeout(answer),
+            self.voice_due().map(|(at, _)| at),
             drain,
         ];
         times.into_iter().flatten().min()
     }
-}
-
-fn milliseconds(time: Duration) -> f64 {
-    time.as_secs_f64() * 1000.0
 }

@@ -13,6 +13,7 @@ pub(super) mod machine;
 pub mod opener;
 pub mod playout;
 mod script;
+mod speech;
 mod state;
 pub(super) mod voice;
 

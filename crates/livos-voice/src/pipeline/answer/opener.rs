@@ -36,6 +36,10 @@ impl OpenerConfig {
     }
 }
 
+livos_core::with_fields!(OpenerConfig {
+    with_after => after: Duration,
+});
+
 /// The sentences of one session, in turn.
 #[derive(Debug, Clone)]
 pub struct Openers {

@@ -14,6 +14,8 @@ pub struct Playout {
     sent: Duration,
     /// The position when `mouth` last changed.
     played: Duration,
+    /// The furthest position that the client has reported: it was heard, whatever comes later.
+    reported: Duration,
     mouth: Mouth,
     /// The player was told to hold.
     held: bool,
@@ -77,7 +79,9 @@ impl Playout {
         if self.mouth == Mouth::Silent {
             return;
         }
-        self.played = played.min(self.sent);
+        // A browser that suspends its audio reports that nothing was played.
+        self.reported = self.reported.max(played).min(self.sent);
+        self.played = self.reported;
         let runs = matches!(state, PlayoutState::Started | PlayoutState::Playing) && !self.held;
         match runs {
             true => self.mouth = Mouth::Running { since: at },
@@ -95,6 +99,7 @@ impl Playout {
     /// What was sent from `at` on is void.
     pub fn truncate(&mut self, now: Instant, at: Duration) {
         self.sent = self.sent.min(at);
+        self.reported = self.reported.min(at);
         self.settle(now);
     }
 
@@ -193,5 +198,21 @@ mod tests {
         assert_eq!(playout.played(at(900)), ms(150));
         playout.report(at(900), ms(1_000_000), PlayoutState::Ended);
         assert_eq!(playout.played(at(900)), ms(1000));
+    }
+
+    #[test]
+    fn what_was_played_is_not_taken_back_by_a_suspended_player() {
+        let start = Instant::now();
+        let at = |t| start + ms(t);
+        let mut playout = Playout::new(true);
+        playout.send(at(0), ms(1000));
+        playout.report(at(450), ms(400), PlayoutState::Playing);
+        playout.report(at(500), ms(0), PlayoutState::Held);
+        assert_eq!(playout.played(at(900)), ms(400));
+        // Audio that is void was played all the same, but its place is taken by other words.
+        playout.truncate(at(900), ms(200));
+        playout.send(at(900), ms(800));
+        playout.report(at(950), ms(0), PlayoutState::Held);
+        assert_eq!(playout.played(at(950)), ms(200));
     }
 }

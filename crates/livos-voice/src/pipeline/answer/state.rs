@@ -27,6 +27,8 @@ pub(super) struct Answer {
     pub(super) stamps: Stamps,
     /// When an opener is due, unless the answer is there by then.
     pub(super) opener_at: Option<Instant>,
+    /// Since when the synthesiser owes audio; `None` while it has nothing to speak.
+    pub(super) owed_since: Option<Instant>,
 }
 
 /// Whether the answer may be heard.
@@ -76,6 +78,7 @@ impl Answer {
             playout: Playout::default(),
             stamps: Stamps { called: Some(now), ..Stamps::new(end_of_speech) },
             opener_at: None,
+            owed_since: None,
         }
     }
 
@@ -115,6 +118,23 @@ impl Answer {
             Text::Coming { since } => Some(since + patience),
             Text::Whole => None,
         }
+    }
+
+    /// The synthesiser was given something to do.
+    pub(super) fn owe(&mut self, now: Instant) {
+        self.owed_since.get_or_insert(now);
+    }
+
+    /// The synthesiser has answered with audio. After the last text it still owes the end.
+    pub(super) fn pay(&mut self, now: Instant) {
+        self.owed_since = (self.audio == Audio::Finishing).then_some(now);
+    }
+
+    /// When the synthesiser has failed if no audio comes. While the listener has something to hear,
+    /// nobody waits.
+    pub(super) fn voice_due(&self, patience: Duration) -> Option<Instant> {
+        let since = self.owed_since.filter(|_| self.expects_audio())?;
+        Some(self.playout.ends_at().map_or(since, |dry| dry.max(since)) + patience)
     }
 
     /// The text that reached the listener: what was played, or what was shown if that is more.

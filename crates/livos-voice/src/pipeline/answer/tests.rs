@@ -5,6 +5,7 @@ mod law;
 mod opener;
 mod playout;
 mod speech;
+mod voice_outage;
 
 use std::{
     sync::LazyLock,

@@ -95,7 +95,10 @@ async fn a_story_is_heard_without_gap_or_repeat_though_its_socket_drops_again_an
     let before = tasks();
     while drops < 100 {
         let twin = twin::Cartesia::new(twin::Config { profile: Profile::Seed, ..twin::Config::default() });
-        let scene = Scene { answer: Ok(STORY), tts: Some(speaker(&twin)), ..Scene::default() };
+        // Drops without an end in sight would make the session go on as text.
+        let voice_patience = Duration::from_secs(600);
+        let scene =
+            Scene { answer: Ok(STORY), tts: Some(speaker(&twin)), voice_patience, ..Scene::default() };
         let mut call = scene.play().await;
         call.wait(1000).await;
         call.send(json!({ "type": "text", "text": "tell me a story" })).await;

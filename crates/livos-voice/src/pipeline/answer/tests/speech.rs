@@ -19,6 +19,7 @@ fn the_first_clause_is_spoken_before_the_responder_has_finished() {
             (250, text("Well, I think so, but let me ")),
             (400, text("see. ")),
             (500, finished()),
+            (600, interrupt(1)),
         ],
         &[
             (0, r#"you "Hm?" | ask "Hm?" | commit"#),
@@ -26,6 +27,7 @@ fn the_first_clause_is_spoken_before_the_responder_has_finished() {
             (250, r#"speak 1 "Well, I think so, " | began 250"#),
             (400, r#"speak 1 "but let me see. ""#),
             (500, "stop reading | finish 1"),
+            (600, r#"cancel 1 | over 1 "", cut | heard "", cut"#),
         ],
     );
 }
@@ -33,13 +35,21 @@ fn the_first_clause_is_spoken_before_the_responder_has_finished() {
 #[test]
 fn a_pause_of_the_responder_lets_the_first_words_go() {
     check(
-        vec![(0, spoken(1, "Hm?", 0)), (100, Replying), (100, text("Let me see whe"))],
+        vec![
+            (0, spoken(1, "Hm?", 0)),
+            (100, Replying),
+            (100, text("Let me see whe")),
+            (300, audio(1)),
+            (60_150, interrupt(1)),
+        ],
         &[
             (0, r#"you "Hm?" | ask "Hm?" | commit"#),
             (100, "commit"),
             (220, r#"speak 1 "Let me see " | began 220"#),
+            (300, "start 1 | audio 1 9600 | waterfall 1 [0, 0, 0, 100, 120, 80, 0] | playing 1"),
             // The responder then says nothing for a minute.
             (60_100, r#"stop reading | failed: the responder took too long | speak 1 "whe" | finish 1"#),
+            (60_150, r#"clear 1 | cancel 1 | over 1 "Let me see whe", cut | heard "Let me see whe", cut"#),
         ],
     );
 }

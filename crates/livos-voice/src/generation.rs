@@ -1,5 +1,5 @@
-//! The number of an agent reply: interruption raises it, and whatever carries an older one is
-//! dropped where it is met.
+//! The number of an agent reply. An interruption raises it, and everything that carries an older
+//! number is dropped.
 //!
 //! Nothing has to be cancelled in the right order, and no late audio of an interrupted reply can
 //! reach the listener.
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub struct Generation(pub u32);
 
 impl Generation {
-    /// The one after this.
+    /// The number of the next reply.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0.wrapping_add(1))

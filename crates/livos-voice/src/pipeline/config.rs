@@ -1,4 +1,4 @@
-//! What one voice session is told besides its parts.
+//! Settings of a voice session.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ pub struct SessionConfig {
     pub speaker: Speaker,
     /// Whose usage the answers are booked as.
     pub payer: UserId,
-    /// The providers that are simulated, by name, for the page to say so. None by default.
+    /// Names of the providers that are simulated, for the page to show. None by default.
     pub simulated: Vec<String>,
     /// The times of turn taking.
     pub turn: TurnConfig,

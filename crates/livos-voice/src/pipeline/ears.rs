@@ -1,4 +1,5 @@
-//! What hears the listener: audio on its way to the recogniser, and what the recogniser makes of it.
+//! What hears the listener: audio on its way to the recogniser, and what the recogniser makes of
+//! it.
 //!
 //! Audio is brought to the detector's rate, past the detector, and through the gate. Pre-roll is
 //! kept only if the server detects speech: a client with a button or a detector of its own sends

@@ -1,9 +1,9 @@
 //! The plumbing of a voice session: it moves what happens into the machines and runs what they ask
 //! for.
 //!
-//! Three machines decide: the ears (what reaches the recogniser), turn taking (who holds the floor),
-//! and the answers (what the listener hears). Each output is run before the next one is taken, so
-//! each machine sees the effects of its outputs in order.
+//! Three machines decide: the ears (what reaches the recogniser), turn taking (who holds the
+//! floor), and the answers (what the listener hears). Each output is run before the next one is
+//! taken, so each machine sees the effects of its outputs in order.
 
 mod listener;
 mod outlet;
@@ -211,8 +211,8 @@ where
     }
 
     /// Runs what the machines ask for, until they ask for nothing more. The answers come first and
-    /// the ears last, so that the client is told things in the order in which they were decided, and
-    /// a frame meets the gate as its own detections left it.
+    /// the ears last, so that the client is told things in the order in which they were decided,
+    /// and a frame meets the gate as its own detections left it.
     fn pump(&mut self) {
         loop {
             if let Some(output) = self.answers.poll_output() {
@@ -300,7 +300,6 @@ where
         self.answers.input(event.map_or(AnswerInput::SynthesiserClosed, AnswerInput::Synthesised));
     }
 
-    /// Calls the responder.
     fn ask(&mut self, text: String) {
         let (speaker, payer) = (self.config.speaker, self.config.payer.clone());
         let inbound = Inbound::new(self.conversation.clone(), Channel::Voice, speaker, payer, text);

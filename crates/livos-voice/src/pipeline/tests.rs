@@ -258,7 +258,7 @@ impl Call {
         self.book.heard.lock().unwrap().iter().map(|heard| (heard.text.clone(), heard.complete)).collect()
     }
 
-    /// What was spoken.
+    /// The words that the client was told, joined.
     fn spoken(&self) -> String {
         let words = self.all("words").into_iter().map(|told| told["words"][0]["text"].as_str().unwrap());
         words.collect::<Vec<_>>().join(" ")

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::event::TurnConfig;
 
-/// How finished a text looks.
+/// Whether a text looks like a finished turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Completeness {
     /// A closed sentence, or a whole answer of one word.

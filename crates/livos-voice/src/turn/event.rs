@@ -19,38 +19,38 @@ pub enum Mode {
     OpenMicrophone,
 }
 
-/// Something that bears on the turn.
+/// An event that turn taking must know of.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum TurnInput {
-    /// The mode changed.
+    /// The user chose another mode.
     Mode(Mode),
     /// The talk button went down.
     Pressed,
     /// The talk button went up.
     Released,
-    /// The detector changed its mind. `last_voiced` is when the last voiced audio was spoken, for
+    /// The detector's state changed. `last_voiced` is when the last voiced audio was spoken, for
     /// `Stopping` and `Quiet`.
     Vad {
         /// What it reports now.
         state: VadState,
-        /// When the last voiced frame came in, where one has.
+        /// When the last voiced frame came in; `None` before the first one.
         last_voiced: Option<Instant>,
     },
     /// Words from the recogniser.
     Transcript(Transcript),
     /// The recogniser has answered everything before the last finalize.
     Finalized,
-    /// The recogniser's connection was lost (false) or stands again (true). A turn that a loss
-    /// disturbed waits longer for its words, because they are being sent again.
+    /// The recogniser's connection is up (true) or was lost (false). A turn during which it was
+    /// lost waits longer for its words, because the audio is sent again.
     Recognising(bool),
     /// A provider that judges turns heard one begin.
     ProviderStartOfTurn,
-    /// A provider that judges turns thinks that it may be over.
+    /// A provider that judges turns thinks that it may be over, with the whole turn so far.
     ProviderEagerEndOfTurn(String),
     /// The user went on after all.
     ProviderTurnResumed,
-    /// A provider that judges turns says that it is over.
+    /// A provider that judges turns says that it is over, with the whole turn.
     ProviderEndOfTurn(String),
     /// The user typed a message: a turn of its own, at once.
     Typed(String),
@@ -79,7 +79,7 @@ pub struct Commit {
 /// How a turn reached the session. A typed turn is answered as text as well as aloud.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Origin {
-    /// By voice.
+    /// By voice: what follows before the answer sounds is joined to it.
     Spoken,
     /// As a message; it is whole, so nothing said later is joined to it.
     Typed,
@@ -122,14 +122,14 @@ pub enum TurnOutput {
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum TurnState {
-    /// Nobody.
+    /// Nobody holds it.
     #[default]
     Idle,
-    /// The user.
+    /// The user speaks.
     Listening,
     /// The agent is preparing its answer.
     Thinking,
-    /// The agent.
+    /// The agent speaks.
     Speaking,
 }
 
@@ -172,7 +172,7 @@ pub struct TurnConfig {
     /// A pause of the agent's voice with no recognised word after which it was a false
     /// interruption. 1.5 s: the recogniser has long answered by then.
     pub false_interruption: Duration,
-    /// The longest user turn. 5 minutes: a stuck button or a radio must not bill for ever (P-02).
+    /// The longest user turn. 5 minutes: a stuck button or a radio must not bill forever (P-02).
     pub max_turn: Duration,
 }
 

@@ -13,9 +13,9 @@ use super::event::TurnConfig;
 /// What is known of a sound made while the agent has the floor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Evidence {
-    /// Since when playout is held for it.
+    /// When playout was held for it.
     pub held_since: Instant,
-    /// Since when the detector has heard speech without a break; none once it stopped.
+    /// Start of the speech that the detector hears without a break; `None` once it stopped.
     pub speaking_since: Option<Instant>,
     /// The recogniser found a word in it.
     pub words: bool,
@@ -28,7 +28,7 @@ pub struct Evidence {
 pub enum Verdict {
     /// The user takes the floor.
     Interruption,
-    /// It was noise.
+    /// It was noise: the agent goes on.
     FalseInterruption,
     /// Not known before this time, unless more evidence comes.
     Until(Instant),

@@ -1,6 +1,6 @@
 //! Who holds the floor: the user by the button or by voice, or the agent.
 //!
-//! Two things are tracked beside each other. The *user's turn* exists from the press of the button
+//! Two things are tracked at once. The *user's turn* exists from the press of the button
 //! or the first speech until it is committed or found empty. The *agent's turn* exists from the
 //! commit until its last sample was played. Where both exist, the user's turn is either *proven*,
 //! and then the agent's ends, or a sound on trial (see [`super::interruption`]) while the agent is
@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{generation::Generation, stt::Transcript, vad::VadState};
 
-/// Decides who holds the floor.
+/// Decides who holds the floor: the user, the agent, or nobody.
 #[derive(Debug)]
 pub struct TurnTaking {
     config: TurnConfig,
@@ -37,10 +37,10 @@ pub struct TurnTaking {
     recognising: bool,
     user: Option<UserTurn>,
     agent: Option<AgentTurn>,
-    /// The highest generation given out.
+    /// The highest generation assigned so far.
     last: Generation,
-    /// A turn that the recogniser did not answer for: when its speech ended, and until when its words
-    /// may still come.
+    /// A turn that the recogniser did not answer for: when its speech ended, and until when its
+    /// words may still come.
     unheard: Option<(Instant, Instant)>,
     /// Audio up to here was handed over; what is still said about it comes too late.
     covered: Duration,
@@ -54,7 +54,7 @@ struct AgentTurn {
     audible: bool,
     /// The spoken turn it answers. A typed message is whole, and nothing is joined to it.
     question: Option<String>,
-    /// Since when playout is held.
+    /// When playout was held, while it is.
     held: Option<Instant>,
 }
 

@@ -1,5 +1,5 @@
-//! The user's turn under way: from the press of the button or the first speech until it is committed
-//! or found empty.
+//! The user's turn under way: from the press of the button or the first speech until it is
+//! committed or found empty.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::time::{Duration, Instant};
@@ -43,7 +43,7 @@ pub(super) enum Phase {
 pub(super) enum Floor {
     /// The agent's. The sound is on trial: speech or noise.
     OnTrial,
-    /// The user's.
+    /// The user's: the sound was speech, or nobody else had the floor.
     Proven,
 }
 

@@ -28,7 +28,7 @@ pub(in crate::pipeline) enum AnswerInput {
     Interrupt(Generation),
     /// Hold playout, or its beginning.
     Pause(Generation),
-    /// Go on playing.
+    /// Go on playing what was held.
     Resume(Generation),
     /// The responder answered the call; events follow.
     Replying,
@@ -106,6 +106,6 @@ pub(in crate::pipeline) enum AnswerOutput {
     Tell(ServerMessage),
     Turn(TurnInput),
     Measure(Measure),
-    /// End the session.
+    /// End the session with this error.
     End(ErrorCode, &'static str),
 }

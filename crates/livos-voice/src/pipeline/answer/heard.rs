@@ -27,8 +27,8 @@ impl HeardWords {
 
     /// The part of `text` that was heard once `played` of `sent` audio was played.
     ///
-    /// A word counts once half of it was played: less is not understood. Where the synthesiser
-    /// places no words, the share of the audio stands for the share of the text.
+    /// A word counts once half of it was played: less is not understood. If the synthesiser places
+    /// no words, the played share of the audio is taken as the heard share of the text.
     pub fn text<'a>(&self, text: &'a str, played: Duration, sent: Duration) -> &'a str {
         if self.words.is_empty() {
             let share = if sent.is_zero() { 0.0 } else { played.as_secs_f64() / sent.as_secs_f64() };

@@ -19,14 +19,14 @@ pub(in crate::pipeline) struct Recognition {
     pub(in crate::pipeline) answered: Option<Instant>,
 }
 
-/// When each step of a turn was done. A step that did not happen took no time.
+/// When each step of a turn was done. A step that did not happen counts as no time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamps {
     /// The user stopped speaking.
     pub end_of_speech: Instant,
     /// The recogniser was asked for its last words.
     pub asked: Option<Instant>,
-    /// It had answered.
+    /// The recogniser had answered that.
     pub answered: Option<Instant>,
     /// Turn taking committed the turn.
     pub committed: Option<Instant>,
@@ -46,7 +46,7 @@ pub struct Stamps {
 pub const PARTS: [&str; 7] = ["end_of_turn", "stt", "decide", "ttft", "clause", "ttfb", "send"];
 
 impl Stamps {
-    /// Nothing happened yet.
+    /// A turn of which only the end of speech is known.
     pub fn new(end_of_speech: Instant) -> Self {
         Self {
             end_of_speech,

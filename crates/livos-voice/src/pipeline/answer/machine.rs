@@ -67,7 +67,6 @@ enum Service {
 }
 
 impl Answers {
-    /// No answer yet.
     pub(in crate::pipeline) fn new(config: SessionConfig, openers: Option<Openers>, voice: Voice) -> Self {
         Self {
             flow: Flow::new(config.max_audio_ahead),

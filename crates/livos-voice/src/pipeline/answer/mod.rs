@@ -1,5 +1,5 @@
-//! The answers of a session: what is asked of the responder, spoken by the synthesiser, and heard by
-//! the listener.
+//! The answers of a session: what is asked of the responder, spoken by the synthesiser, and heard
+//! by the listener.
 //!
 //! [`machine::Answers`] decides all of it. An answer holds one enum for each question about it: is
 //! its turn sure, does the responder write on, does the synthesiser speak on, and what does the

@@ -1,5 +1,5 @@
-//! What is said while the answer is not there yet: a short sentence in the agent's voice, so that
-//! nobody wonders whether they were heard.
+//! A short sentence in the agent's voice while the answer is not there yet, so that nobody wonders
+//! whether they were heard.
 //!
 //! A model's time to its first word has a long tail, and nothing in front of or behind it can be
 //! shortened by as much. People fill such a pause with "let me see"; so does a session that is
@@ -9,8 +9,8 @@
 
 use std::time::Duration;
 
-/// When something is said before the answer, and what. Nothing by default: such words are the
-/// deployment's choice.
+/// What is said before a late answer, and when. Nothing by default: such words are the deployment's
+/// choice.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct OpenerConfig {
@@ -18,8 +18,8 @@ pub struct OpenerConfig {
     /// that end, and a synthesiser takes up to 200 ms for its first sound, so the silence stays
     /// below 1200 ms.
     pub after: Duration,
-    /// Sentences of which one is said, never the same twice running where there are more. Short: an
-    /// answer that comes meanwhile waits for its end.
+    /// One of these is said, never the same twice in a row if there are several. Keep them short:
+    /// an answer that comes meanwhile waits for the end of the sentence.
     pub sentences: Vec<String>,
 }
 
@@ -48,8 +48,8 @@ pub struct Openers {
 }
 
 impl Openers {
-    /// Begins at any of the sentences, so that not every session begins with the same one; none
-    /// where there is nothing to say.
+    /// Begins with sentence number `first` (modulo their number), so that sessions differ. `None`
+    /// if there is nothing to say.
     pub fn new(config: OpenerConfig, first: u32) -> Option<Self> {
         (!config.sentences.is_empty()).then_some(Self { config, next: first as usize })
     }
@@ -59,7 +59,7 @@ impl Openers {
         self.config.after
     }
 
-    /// The next sentence.
+    /// The next sentence, in turn.
     pub fn take(&mut self) -> &str {
         let at = self.next % self.config.sentences.len();
         self.next = at + 1;

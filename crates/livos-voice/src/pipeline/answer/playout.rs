@@ -48,7 +48,7 @@ impl Playout {
 
     /// `audio` more was sent.
     pub fn send(&mut self, now: Instant, audio: Duration) {
-        // A player that ran dry stood still until now.
+        // A player that ran dry made no progress until now.
         self.settle(now);
         self.sent += audio;
         if !self.reports && !self.held {
@@ -89,7 +89,7 @@ impl Playout {
         }
     }
 
-    /// Everything was sent, and the client says that it was played.
+    /// Everything was sent, and the client reported that it was played.
     pub fn end(&mut self) {
         if self.mouth != Mouth::Silent {
             self.mouth = Mouth::Ended;
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_client_plays_what_arrives_and_stands_when_dry() {
+    fn a_client_that_reports_nothing_plays_what_arrives_and_stops_when_dry() {
         let start = Instant::now();
         let at = |t| start + ms(t);
         let mut playout = Playout::new(false);

@@ -1,5 +1,5 @@
-//! The words of one answer: what is to be said, how far it was given to the synthesiser, and how far
-//! it was shown.
+//! The words of one answer: what is to be said, how far it was given to the synthesiser, and how
+//! far it was shown.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::time::Instant;

@@ -1,4 +1,5 @@
-//! What the listener's player does to an answer: interruption, holding, reports, and lagging behind.
+//! What the listener's player does to an answer: interruption, holding, reports, and lagging
+//! behind.
 
 use super::*;
 

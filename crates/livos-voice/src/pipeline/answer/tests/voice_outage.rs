@@ -1,5 +1,5 @@
-//! A synthesiser that does not answer: mute, unreachable, or in a loop of reconnects. The answer comes
-//! as text, with one sentence why.
+//! A synthesiser that does not answer: mute, unreachable, or in a loop of reconnects. The answer
+//! comes as text, with one sentence why.
 
 use super::*;
 

@@ -11,8 +11,10 @@ mod access;
 mod config;
 mod cursor;
 mod driver;
+mod event;
 mod job;
 mod machine;
+mod phase;
 mod state;
 mod sync;
 #[cfg(test)]
@@ -22,8 +24,9 @@ pub use self::{
     access::Access,
     config::{InvalidWatch, WatchConfig},
     driver::{Told, UnwatchableMailbox, WatchHandle, Watcher},
+    event::{Failure, Rest, SyncReason, Synced, WatchInput, WatchOutput},
     job::{MailJob, NoMailJob},
-    machine::{Failure, Rest, SyncReason, Synced, WatchInput, WatchOutput, WatchRenewal},
+    machine::WatchRenewal,
     state::{WatchAlert, WatchState},
 };
 use livos_core::store::Family;

@@ -2,7 +2,9 @@
 //! events.
 
 mod dialogues;
+mod endings;
 mod law;
+mod process;
 mod processes;
 
 use std::time::Duration;

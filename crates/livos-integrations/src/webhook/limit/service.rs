@@ -3,7 +3,7 @@
 use std::{
     fmt,
     pin::Pin,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -13,7 +13,7 @@ use tower_service::Service;
 
 use super::{
     config::Source,
-    table::{self, Key, Table, lock},
+    table::{self, Key, Table},
 };
 use crate::webhook::verify::Body;
 
@@ -45,6 +45,11 @@ impl Token {
     pub(in super::super) fn give_back(&self) {
         lock(&self.table).give_back(now(), self.bucket);
     }
+}
+
+/// The table, also after a holder of the lock panicked: it is never left half changed.
+fn lock(table: &Mutex<Table>) -> MutexGuard<'_, Table> {
+    table.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Virtual in a test whose runtime is paused.

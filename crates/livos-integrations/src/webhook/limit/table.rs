@@ -4,16 +4,10 @@
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv6Addr},
-    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use super::config::LimitConfig;
-
-/// The table, also after a holder of the lock panicked: it is never left half changed.
-pub(super) fn lock(table: &Mutex<Table>) -> MutexGuard<'_, Table> {
-    table.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// One source: an address of IPv4, or a network of IPv6, because a host has 2^64 addresses there.
 /// None is everybody who is not known.

@@ -5,7 +5,6 @@ use std::time::Duration;
 use http::{HeaderValue, Request, Uri, header::AUTHORIZATION};
 use livos_core::{reconnect::ReconnectConfig, secret::Secret};
 
-use super::RecordedConfig;
 use crate::line::Limits;
 
 /// What both dialects share.
@@ -137,6 +136,37 @@ impl Default for FluxConfig {
             stalled_after: Duration::from_millis(500),
             padding: Duration::from_millis(500),
             trailing_silence: Duration::from_millis(100),
+        }
+    }
+}
+
+/// What a recording is asked with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecordedConfig {
+    /// The model. `nova-3`; Flux takes live speech only.
+    pub model: String,
+    /// The language as BCP 47, or `multi`. `en-US`.
+    pub language: String,
+    /// Numbers and dates written out as a reader expects them. True: nobody waits for the next
+    /// word.
+    pub smart_format: bool,
+    /// The largest recording that is sent, in bytes. 20 MiB: two hours of voice notes. The provider
+    /// itself takes 2 GB.
+    pub max_bytes: usize,
+    /// How long connecting, sending and the answer may take together. 60 s: the provider needs a
+    /// second or two for some minutes of speech, a slow uplink more than that.
+    pub timeout: Duration,
+}
+
+impl Default for RecordedConfig {
+    fn default() -> Self {
+        Self {
+            model: "nova-3".into(),
+            language: "en-US".into(),
+            smart_format: true,
+            max_bytes: 20 << 20,
+            timeout: Duration::from_secs(60),
         }
     }
 }

@@ -15,10 +15,10 @@ mod replay;
 mod session;
 mod wire;
 
-pub use config::{Config, ConfigError, FluxConfig, ListenConfig, Timing, Turns};
+pub use config::{Config, ConfigError, FluxConfig, ListenConfig, RecordedConfig, Timing, Turns};
 pub use flux::Flux;
 pub use listen::Listen;
-pub use recorded::{Recorded, RecordedConfig};
+pub use recorded::Recorded;
 
 #[cfg(test)]
 mod tests;

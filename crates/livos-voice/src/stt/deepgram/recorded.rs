@@ -19,7 +19,10 @@ use livos_core::{http::ResponseBody, secret::Secret};
 use serde::Deserialize;
 use tower::{Service, ServiceExt};
 
-use super::{Config, ConfigError, wire};
+use super::{
+    config::{Config, ConfigError, RecordedConfig},
+    wire,
+};
 use crate::{
     connect::Connector,
     line::{excerpt, retry_after, secrets_of},
@@ -31,37 +34,6 @@ use crate::{
 
 /// The largest answer that is read, in bytes. 8 MiB: the words of several hours.
 const MAX_ANSWER: usize = 8 << 20;
-
-/// What a recording is asked with.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RecordedConfig {
-    /// The model. `nova-3`; Flux takes live speech only.
-    pub model: String,
-    /// The language as BCP 47, or `multi`. `en-US`.
-    pub language: String,
-    /// Numbers and dates written out as a reader expects them. True: nobody waits for the next
-    /// word.
-    pub smart_format: bool,
-    /// The largest recording that is sent, in bytes. 20 MiB: two hours of voice notes. The provider
-    /// itself takes 2 GB.
-    pub max_bytes: usize,
-    /// How long connecting, sending and the answer may take together. 60 s: the provider needs a
-    /// second or two for some minutes of speech, a slow uplink more than that.
-    pub timeout: Duration,
-}
-
-impl Default for RecordedConfig {
-    fn default() -> Self {
-        Self {
-            model: "nova-3".into(),
-            language: "en-US".into(),
-            smart_format: true,
-            max_bytes: 20 << 20,
-            timeout: Duration::from_secs(60),
-        }
-    }
-}
 
 /// Deepgram's recogniser of recordings. A clone is the same client.
 #[derive(Clone)]

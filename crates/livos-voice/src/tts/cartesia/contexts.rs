@@ -105,13 +105,20 @@ impl Reply {
 
     /// What to send now, if anything. A context that has nothing left to say and has been still for
     /// `idle`, or that the provider ended, is left for a new one.
+    ///
+    /// Only what can be spoken opens or continues a context: the provider refuses a transcript
+    /// without letters and digits, such as an emoji, and with it the whole reply. Such text waits
+    /// for what follows it.
     pub(super) fn submit(&mut self, now: Instant, idle: Duration) -> Option<Submission> {
         self.leave_stale_context(now, idle);
         let sent = self.context.as_ref().map_or(self.spoken, |context| context.sent);
-        let transcript = self.text[sent..].to_owned();
-        let finish_sent = self.context.as_ref().is_some_and(|context| context.finish_sent);
-        if transcript.is_empty() && (!self.finished || finish_sent || self.context.is_none()) {
-            return None;
+        let mut transcript = self.text[sent..].to_owned();
+        if is_silent(&transcript) {
+            let unfinished = self.context.as_ref().is_some_and(|context| !context.finish_sent);
+            if !(self.finished && unfinished) {
+                return None;
+            }
+            transcript.clear();
         }
         let (generation, audio_base) = (self.generation, self.received);
         let contexts = &mut self.contexts;
@@ -295,6 +302,27 @@ mod tests {
         reply.finish();
         assert_eq!(reply.submit(now, IDLE), None);
         assert!(reply.is_complete());
+    }
+
+    #[test]
+    fn what_cannot_be_spoken_opens_no_context_and_goes_with_what_follows() {
+        let (now, mut reply) = reply("👍 … ");
+        assert_eq!(reply.submit(now, IDLE), None);
+        reply.push("Fine.");
+        assert_eq!(reply.submit(now, IDLE), Some(submission("reply-1-1", "👍 … Fine.", true)));
+        reply.push(" 🙂");
+        assert_eq!(reply.submit(now, IDLE), None);
+        reply.finish();
+        assert_eq!(reply.submit(now, IDLE), Some(submission("reply-1-1", "", false)));
+        assert!(reply.context_done());
+    }
+
+    #[test]
+    fn an_answer_of_marks_alone_is_complete_without_a_context() {
+        let (now, mut reply) = reply("👍");
+        reply.finish();
+        assert_eq!(reply.submit(now, IDLE), None);
+        assert!(reply.is_complete() && !reply.is_owed());
     }
 
     #[test]

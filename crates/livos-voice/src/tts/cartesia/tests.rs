@@ -239,6 +239,18 @@ async fn a_busy_provider_is_tried_again_and_a_refusal_is_not() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_of_marks_alone_ends_at_once_and_one_that_begins_with_them_is_spoken() {
+    let mut rig = Rig::new(paced()).await;
+    rig.say(ONE, "👍").await;
+    rig.done(ONE).await;
+    rig.speak(TWO, "… ").await;
+    rig.say(TWO, "all is well").await;
+    rig.done(TWO).await;
+    assert_eq!(rig.transcripts(), ["… all is well"]);
+    rig.close().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_mute_connection_is_replaced_and_the_reply_goes_on() {
     let mut rig = Rig::new(paced()).await;
     rig.say(ONE, "one two three four five six seven eight").await;

@@ -7,7 +7,8 @@ mod common;
 
 use std::process::Stdio;
 
-use common::{Answer, Server, bare, until};
+use common::{Answer, Server, bare, once, twin, until, wait_for};
+use livos_twins::telegram;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -80,6 +81,26 @@ fn a_typed_question_is_counted_and_shown_on_the_clock_of_the_reader() {
 
     let days = server.authorized("GET", "/v1/usage/days?from=2026-01-01&to=2026-12-31", &[], "");
     assert_eq!((days.status, days.json()), (200, json!({ "days": [] })), "today is not finished");
+    server.stop();
+}
+
+#[test]
+fn what_a_stranger_uses_is_not_the_owners() {
+    const STRANGER: i64 = 7;
+    let (_runtime, telegram, url) =
+        twin(|| telegram::Telegram::new(telegram::Config { floods: false, ..Default::default() }));
+    let bot = format!("[telegram]\nurl = \"{url}\"\ntoken = \"4242:a-token-for-a-simulated-server\"\n");
+    let server = Server::start(&format!("{bot}policy = \"open\"\n"));
+    let owners = || usage(&server, "").json()["today"]["used"]["output_tokens"].as_u64().unwrap();
+    chat(&server);
+    wait_for("the owner's answer is counted", || owners() > 0);
+    let once_asked = owners();
+    telegram.say(STRANGER, "hello");
+    let told = || telegram.written(STRANGER).into_iter().map(|message| message.text).collect();
+    once(0, "a little arithmetic.", told);
+    chat(&server);
+    wait_for("the second answer is counted", || owners() > once_asked);
+    assert_eq!(owners(), 2 * once_asked, "only the owner's own answers");
     server.stop();
 }
 

@@ -73,10 +73,14 @@ export class Connection {
     setTimeout(() => void this.retry(), wait);
   }
 
-  /** A login that has expired looks like any other failure to a WebSocket, so it is asked for. */
+  /** A WebSocket does not say why it was refused, so a request that passes the same checks is made. */
   private async retry(): Promise<void> {
-    const page = await fetch("/", { method: "HEAD", cache: "no-store" }).catch(() => undefined);
-    if (page?.status === 401) return this.events.state("refused", "login");
+    const session = await fetch("/v1/session", { method: "POST", cache: "no-store" }).catch(() => undefined);
+    if (session?.status === 401) return this.events.state("refused", "login");
+    if (session?.status === 403) {
+      const { message } = (await session.json().catch(() => ({}))) as { message?: string };
+      return this.events.state("refused", message ?? "this address may not open a conversation");
+    }
     this.open();
   }
 }

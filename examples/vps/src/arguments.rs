@@ -1,12 +1,17 @@
 //! The command line, and the configuration that it leads to.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use tower::BoxError;
 
 use crate::{
     config::{ConfigError, Document, Environment},
+    http,
     server::Config,
 };
 
@@ -33,12 +38,32 @@ pub struct Arguments {
     /// The address and port to listen on; overrides the environment and the file.
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Prints a new login link of the server that is running with this configuration.
+    Token,
 }
 
 impl Arguments {
+    /// Whether a running server is asked for a login link.
+    pub fn asks_for_link(&self) -> bool {
+        matches!(self.command, Some(Command::Token))
+    }
+
+    /// Prints a new login link of the running server.
+    pub async fn print_link(self) -> Result<ExitCode, BoxError> {
+        let link = http::ask_for_link(&self.config()?.control_socket()?).await?;
+        std::io::stdout().write_all(link.as_bytes())?;
+        Ok(ExitCode::SUCCESS)
+    }
+
     /// What the file, the environment and the arguments say together.
     pub fn config(self) -> Result<Config, BoxError> {
-        let Self { config, listen } = self;
+        let Self { config, listen, .. } = self;
         let file = config.or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.exists()));
         let text = file.as_deref().map_or(Ok(String::new()), read)?;
         let lookup = |name: &str| match &listen {

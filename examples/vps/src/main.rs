@@ -31,7 +31,11 @@ use crate::{
 #[tokio::main]
 async fn main() -> ExitCode {
     install_panic_hook();
-    let started = Arguments::parse().config().and_then(|config| Ok((Logs::start(&config.ops)?, config)));
+    let arguments = Arguments::parse();
+    if arguments.asks_for_link() {
+        return arguments.print_link().await.unwrap_or_else(|error| complain(&*error));
+    }
+    let started = arguments.config().and_then(|config| Ok((Logs::start(&config.ops)?, config)));
     let (logs, config) = match started {
         Ok(started) => started,
         Err(error) => return complain(&*error),

@@ -1,6 +1,6 @@
 //! The server: its configuration, the list of its features, and its life from opening to drain.
 
-use std::{io::Write, net::SocketAddr, process::ExitCode, sync::Arc, time::Instant};
+use std::{io::Write, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Instant};
 
 use livos_core::{
     drain::{Drain, DrainSignal, Termination},
@@ -52,6 +52,14 @@ impl Config {
         };
         document.finish()?;
         Ok(config)
+    }
+}
+
+impl Config {
+    /// The socket at which a running server hands out login links.
+    pub fn control_socket(&self) -> Result<PathBuf, ConfigError> {
+        let nowhere = || ConfigError::of("store.path", "a store in memory has no socket for login links");
+        self.durable.control_socket().ok_or_else(nowhere)
     }
 }
 
@@ -130,6 +138,7 @@ async fn serve(
     let kinds = features.iter().flat_map(|feature| feature.kinds()).chain(Janitor::kinds()).collect();
     let families =
         features.iter().fold(Families::of_the_core(), |all, feature| all.merge(feature.families()));
+    let families = families.merge(Families::plain([http::SESSIONS]));
 
     let durable = Durable::open(&durable_config, kinds).await?;
     let models = config.providers.models();
@@ -163,12 +172,31 @@ async fn serve(
     for task in parts.tasks {
         task.spawn(&supervisor, &drain);
     }
-    let access = Access::new(&server);
+    let access = Access::new(&server, Arc::clone(&durable.store));
+    offer_links(&durable_config, &access, &services);
     announce(&services, listener.local_addr()?, &access)?;
     let router = http::router(parts.routes, access, server.forwarded_header.clone());
     let serving = http::serve(listener, router, server.max_connections, drain, server.drain_timeout);
     supervisor.spawn("http server", supervisor.pulse("http server", ops::PATIENCE).beating(serving));
     Ok((durable, twins))
+}
+
+/// Lets `livos-vps token` ask for links. The server works without that.
+fn offer_links(config: &DurableConfig, access: &Access, services: &Services) {
+    let Some(path) = config.control_socket() else { return };
+    match http::offer_links(&path, Arc::clone(&access.auth), services.base.clone()) {
+        Ok(offering) => {
+            let drain = services.drain.clone();
+            services.supervisor.spawn("login links", async move {
+                tokio::select! {
+                    () = offering => {}
+                    () = drain.draining() => {}
+                }
+                let _ = std::fs::remove_file(path);
+            });
+        }
+        Err(error) => tracing::warn!(%error, path = %path.display(), "no socket for new login links"),
+    }
 }
 
 /// Prints the one line that a person needs on standard output; everything else is log.

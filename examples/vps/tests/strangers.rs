@@ -62,7 +62,8 @@ fn a_request_that_changes_something_is_taken_from_the_own_page_only() {
     let own = format!("http://{}", server.address);
     // The same host on another port is another site.
     let port = "http://127.0.0.1:1".to_owned();
-    for (method, path) in [("POST", "/v1/chat"), ("DELETE", "/v1/pairing/devices")] {
+    let routes = [("POST", "/v1/session"), ("POST", "/v1/chat"), ("DELETE", "/v1/pairing/devices")];
+    for (method, path) in routes {
         let status = |headers: &[(&str, &str)]| {
             let cookie = [("cookie", cookie.as_str()), ("content-type", "application/json")];
             server.request(method, path, &[&cookie[..], headers].concat(), "{\"text\":\"hi\"}").status

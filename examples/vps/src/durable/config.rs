@@ -37,6 +37,11 @@ impl DurableConfig {
         Ok(config)
     }
 
+    /// The socket next to the embedded file, if there is a file.
+    pub fn control_socket(&self) -> Option<PathBuf> {
+        self.store.path().map(|path| path.with_extension("sock"))
+    }
+
     fn check_queue_name(&self) -> Result<(), ConfigError> {
         let Some(redis) = self.redis().map_err(|error| ConfigError::of("redis.url", error))? else {
             return Ok(());

@@ -2,30 +2,40 @@
 //!
 //! The browser gets its cookie through a login link that works once. Tokens are compared in
 //! constant time over their hashes, kept only as hashes, and never read from a query string except
-//! by that one link. Sessions live in memory: a restart prints a new link.
+//! by that one link. Sessions are in the store, so a restart logs nobody out; links are in memory.
 
 use std::{
     collections::VecDeque,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
-use livos_core::secret::Secret;
+use livos_core::{
+    secret::Secret,
+    store::{Family, Lifetime, Store},
+    time::{Clock, SystemClock},
+};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+use tower::BoxError;
 
-/// The name of the session cookie.
-pub const COOKIE: &str = "livos_session";
-/// Browsers logged in at one time; the oldest is logged out. One person has few browsers.
-const MAX_SESSIONS: usize = 64;
-/// Login links that wait to be used.
+const COOKIE: &str = "livos_session";
+/// Login links that wait to be used; beyond that the oldest is forgotten.
 const MAX_LINKS: usize = 16;
 /// How long a browser stays logged in.
 const SESSION_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How long a login link waits. A day: `up` prints it, and the person may come back later.
 const LINK_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+/// Browsers that are logged in.
+pub const SESSIONS: Family = Family::new(
+    "http",
+    "session",
+    Lifetime::For(SESSION_LIFETIME),
+    "a browser is logged in, by the hash of its cookie",
+);
 
 type Hash = [u8; 32];
 
@@ -34,7 +44,7 @@ pub struct Auth {
     bearer: Option<Hash>,
     secure_cookie: bool,
     links: Mutex<Tokens>,
-    sessions: Mutex<Tokens>,
+    store: Arc<dyn Store>,
 }
 
 /// How a request showed who it is.
@@ -48,14 +58,14 @@ pub enum Credential {
 }
 
 impl Auth {
-    /// With the bearer token for programs, where there is one; `secure_cookie` when people come
-    /// over HTTPS.
-    pub fn new(bearer: Option<&Secret>, secure_cookie: bool) -> Self {
+    /// Accepts `bearer` from programs, and the sessions in the store from browsers. Set
+    /// `secure_cookie` if browsers come over HTTPS.
+    pub fn new(bearer: Option<&Secret>, secure_cookie: bool, store: Arc<dyn Store>) -> Self {
         Self {
             bearer: bearer.map(|token| hash(token.expose())),
             secure_cookie,
             links: Mutex::new(Tokens::new(MAX_LINKS, LINK_LIFETIME)),
-            sessions: Mutex::new(Tokens::new(MAX_SESSIONS, SESSION_LIFETIME)),
+            store,
         }
     }
 
@@ -66,28 +76,53 @@ impl Auth {
         Ok(token)
     }
 
-    /// Uses up a login link and answers the cookie to set, or `None` when the link is unknown, used
-    /// or too old.
-    pub fn log_in(&self, link: &str, now: Instant) -> Result<Option<HeaderValue>, getrandom::Error> {
+    /// Uses up a login link and answers the cookie to set; `None` if the link is unknown, used or
+    /// too old.
+    pub async fn log_in(&self, link: &str, now: Instant) -> Result<Option<HeaderValue>, BoxError> {
         if !lock(&self.links).remove(&hash(link), now) {
             return Ok(None);
         }
         let token = random_token()?;
-        lock(&self.sessions).insert(hash(&token), now);
-        let secure = if self.secure_cookie { "; Secure" } else { "" };
-        let age = SESSION_LIFETIME.as_secs();
-        let cookie = format!("{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age={age}{secure}");
-        Ok(HeaderValue::try_from(cookie).ok())
+        let key = SESSIONS.key(&session_id(&token))?;
+        self.store.put(SystemClock.now(), &key, Bytes::from_static(b"1")).await?;
+        Ok(Some(self.cookie(&token, SESSION_LIFETIME)?))
     }
 
-    /// Whether these headers carry a valid credential, and which.
-    pub fn check(&self, headers: &HeaderMap, now: Instant) -> Option<Credential> {
-        if let (Some(expected), Some(given)) = (&self.bearer, bearer(headers)) {
-            return bool::from(expected.ct_eq(&hash(given))).then_some(Credential::Bearer);
+    /// Ends the session of this request and answers the cookie that removes it.
+    pub async fn log_out(&self, headers: &HeaderMap) -> Result<HeaderValue, BoxError> {
+        if let Some(token) = cookie(headers) {
+            self.store.remove(SystemClock.now(), &SESSIONS.key(&session_id(token))?).await?;
         }
-        let token = cookie(headers)?;
-        lock(&self.sessions).contains(&hash(token), now).then_some(Credential::Cookie)
+        self.cookie("", Duration::ZERO)
     }
+
+    fn cookie(&self, token: &str, age: Duration) -> Result<HeaderValue, BoxError> {
+        let secure = if self.secure_cookie { "; Secure" } else { "" };
+        let age = age.as_secs();
+        let cookie = format!("{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age={age}{secure}");
+        Ok(HeaderValue::try_from(cookie)?)
+    }
+
+    /// Whether these headers carry a valid credential, and which. An error means that the store
+    /// could not be asked.
+    pub async fn check(&self, headers: &HeaderMap) -> Result<Option<Credential>, BoxError> {
+        if let (Some(expected), Some(given)) = (&self.bearer, bearer(headers)) {
+            return Ok(bool::from(expected.ct_eq(&hash(given))).then_some(Credential::Bearer));
+        }
+        let Some(token) = cookie(headers) else { return Ok(None) };
+        let found = self.store.get(SystemClock.now(), &SESSIONS.key(&session_id(token))?).await?;
+        Ok(found.map(|_| Credential::Cookie))
+    }
+}
+
+/// Under which id a session is kept: the hash, so that the store gives no cookie away.
+fn session_id(token: &str) -> String {
+    URL_SAFE_NO_PAD.encode(hash(token))
+}
+
+/// Whether a request shows a bearer token, right or wrong.
+pub fn shows_bearer(headers: &HeaderMap) -> bool {
+    bearer(headers).is_some()
 }
 
 /// A bounded set of token hashes with one lifetime.
@@ -119,10 +154,6 @@ impl Tokens {
             }
         }
         found
-    }
-
-    fn contains(&self, token: &Hash, now: Instant) -> bool {
-        self.position(token, now).is_some()
     }
 
     fn remove(&mut self, token: &Hash, now: Instant) -> bool {
@@ -159,7 +190,17 @@ fn cookie(headers: &HeaderMap) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use livos_core::{
+        embedded::{Embedded, EmbeddedConfig},
+        store::EmbeddedStore,
+    };
+
     use super::*;
+
+    fn auth(bearer: Option<&str>, secure: bool) -> Auth {
+        let store = EmbeddedStore::new(Embedded::in_memory(EmbeddedConfig::default()).unwrap());
+        Auth::new(bearer.map(Secret::new).as_ref(), secure, Arc::new(store))
+    }
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
@@ -169,48 +210,37 @@ mod tests {
         set.to_str().unwrap().split(';').next().unwrap().to_owned()
     }
 
-    #[test]
-    fn a_login_link_works_once() {
-        let (auth, now) = (Auth::new(None, false), Instant::now());
+    #[tokio::test]
+    async fn a_login_link_works_once_and_a_session_until_it_is_logged_out() {
+        let (auth, now) = (auth(None, true), Instant::now());
         let link = auth.issue_link(now).unwrap();
-        let set = auth.log_in(&link, now).unwrap().unwrap();
-        assert!(set.to_str().unwrap().contains("HttpOnly; SameSite=Strict"));
-        assert!(auth.log_in(&link, now).unwrap().is_none());
-        assert_eq!(
-            auth.check(&headers(&[("cookie", &format!("a=b; {}", cookie_of(&set)))]), now),
-            Some(Credential::Cookie)
-        );
+        let set = auth.log_in(&link, now).await.unwrap().unwrap();
+        let text = set.to_str().unwrap();
+        assert!(text.contains("HttpOnly; SameSite=Strict") && text.ends_with("; Secure"), "{text}");
+        assert!(auth.log_in(&link, now).await.unwrap().is_none());
+        let headers = headers(&[("cookie", &format!("a=b; {}", cookie_of(&set)))]);
+        assert_eq!(auth.check(&headers).await.unwrap(), Some(Credential::Cookie));
+        auth.log_out(&headers).await.unwrap();
+        assert_eq!(auth.check(&headers).await.unwrap(), None);
     }
 
-    #[test]
-    fn links_and_sessions_expire() {
-        let (auth, now) = (Auth::new(None, true), Instant::now());
+    #[tokio::test]
+    async fn a_link_expires() {
+        let (auth, now) = (auth(None, false), Instant::now());
         let old = auth.issue_link(now).unwrap();
-        assert!(auth.log_in(&old, now + LINK_LIFETIME).unwrap().is_none());
-        let link = auth.issue_link(now).unwrap();
-        let set = auth.log_in(&link, now).unwrap().unwrap();
-        assert!(set.to_str().unwrap().ends_with("; Secure"));
-        assert_eq!(auth.check(&headers(&[("cookie", &cookie_of(&set))]), now + SESSION_LIFETIME), None);
+        assert!(auth.log_in(&old, now + LINK_LIFETIME).await.unwrap().is_none());
     }
 
-    #[test]
-    fn a_bearer_token_must_match_and_is_never_a_cookie() {
-        let token = Secret::new("correct horse battery");
-        let (auth, now) = (Auth::new(Some(&token), false), Instant::now());
-        let check = |value: &str| auth.check(&headers(&[("authorization", value)]), now);
-        assert_eq!(check("Bearer correct horse battery"), Some(Credential::Bearer));
-        assert_eq!(check("Bearer correct horse batterz"), None);
-        assert_eq!(check("Basic correct horse battery"), None);
-        assert_eq!(auth.check(&headers(&[("cookie", "livos_session=correct horse battery")]), now), None);
-    }
-
-    #[test]
-    fn only_the_newest_sessions_are_kept() {
-        let (auth, now) = (Auth::new(None, false), Instant::now());
-        let log_in = || auth.log_in(&auth.issue_link(now).unwrap(), now).unwrap().unwrap();
-        let first = log_in();
-        let others: Vec<_> = (0..MAX_SESSIONS).map(|_| log_in()).collect();
-        assert_eq!(auth.check(&headers(&[("cookie", &cookie_of(&first))]), now), None);
-        assert!(auth.check(&headers(&[("cookie", &cookie_of(&others[0]))]), now).is_some());
+    #[tokio::test]
+    async fn a_bearer_token_must_match_and_is_never_a_cookie() {
+        let auth = auth(Some("correct horse battery"), false);
+        for (header, value, expected) in [
+            ("authorization", "Bearer correct horse battery", Some(Credential::Bearer)),
+            ("authorization", "Bearer correct horse batterz", None),
+            ("authorization", "Basic correct horse battery", None),
+            ("cookie", "livos_session=correct horse battery", None),
+        ] {
+            assert_eq!(auth.check(&headers(&[(header, value)])).await.unwrap(), expected, "{value}");
+        }
     }
 }

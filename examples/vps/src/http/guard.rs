@@ -1,7 +1,10 @@
 //! The check in front of protected routes: a credential, and for requests that a browser sends by
 //! itself also the `Origin`.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     Json,
@@ -10,35 +13,51 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use livos_core::{http::describe, store::Store};
 use serde_json::json;
+use tower::BoxError;
 
 use super::{
     assets,
-    auth::{Auth, Credential},
+    auth::{Auth, Credential, shows_bearer},
     config::ServerSection,
+    guesses::Guesses,
+    source::Source,
 };
 
 /// Who may use the protected routes. Cloning shares it.
 #[derive(Clone)]
 pub struct Access {
     pub auth: Arc<Auth>,
+    pub guesses: Arc<Guesses>,
     /// Origins that may use the session cookie, in addition to the address of the request.
     pub origins: Arc<[String]>,
 }
 
 impl Access {
     /// As the section configures it.
-    pub fn new(server: &ServerSection) -> Self {
-        let auth = Auth::new(server.token.as_ref(), server.is_https());
-        Self { auth: Arc::new(auth), origins: server.origins().into() }
+    pub fn new(server: &ServerSection, store: Arc<dyn Store>) -> Self {
+        let auth = Auth::new(server.token.as_ref(), server.is_https(), store);
+        Self { auth: Arc::new(auth), guesses: Arc::default(), origins: server.origins().into() }
     }
 }
 
 /// Lets a request through if it carries a credential and, if it could change something, comes from
 /// an allowed origin.
 pub async fn authenticate(State(access): State<Access>, request: Request, next: Next) -> Response {
-    let Some(credential) = access.auth.check(request.headers(), Instant::now()) else {
-        return unauthorized(&request);
+    let guesser = request.extensions().get().copied().filter(|_| shows_bearer(request.headers()));
+    if let Some(wait) = guesser.and_then(|Source(client)| access.guesses.wait(client, Instant::now())) {
+        return too_many_guesses(wait);
+    }
+    let credential = match access.auth.check(request.headers()).await {
+        Ok(Some(credential)) => credential,
+        Ok(None) => {
+            if let Some(Source(client)) = guesser {
+                access.guesses.wrong(client, Instant::now());
+            }
+            return unauthorized(&request);
+        }
+        Err(error) => return unavailable(&error),
     };
     if changes_state(&request) && !origin_allowed(request.headers(), credential, &access.origins) {
         return wrong_origin(request.headers());
@@ -68,6 +87,22 @@ fn origin_allowed(headers: &HeaderMap, credential: Credential, allowed: &[String
     matches!((authority, host), (Some(a), Some(b)) if a.eq_ignore_ascii_case(b))
 }
 
+/// The answer to a client that guesses.
+pub fn too_many_guesses(wait: Duration) -> Response {
+    let seconds = wait.as_secs().max(1);
+    let body =
+        Json(json!({ "kind": "limit", "message": format!("too many wrong tokens; wait {seconds} s") }));
+    (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, seconds.to_string())], body).into_response()
+}
+
+/// The answer while sessions can't be read or written.
+pub fn unavailable(error: &BoxError) -> Response {
+    tracing::error!(error = describe(&**error), "sessions can't be read or written");
+    let body =
+        Json(json!({ "kind": "unavailable", "message": "logins can't be checked now; try again soon" }));
+    (StatusCode::SERVICE_UNAVAILABLE, body).into_response()
+}
+
 /// Names the line that lets a page behind a proxy in. A request of another site gets it too, which
 /// tells it only what it knows.
 fn wrong_origin(headers: &HeaderMap) -> Response {
@@ -91,7 +126,7 @@ fn unauthorized(request: &Request) -> Response {
         return assets::page(
             StatusCode::UNAUTHORIZED,
             "Please log in",
-            "Open the login link that the server printed when it started. It works once and sets a cookie in this browser.",
+            "Open the login link that the server printed when it started, or run `livos-vps token` for a new one. A link works once and sets a cookie in this browser.",
         );
     }
     let body = Json(json!({ "kind": "rejected", "message": "a session cookie or bearer token is needed" }));

@@ -6,6 +6,8 @@ mod client;
 mod config;
 mod connections;
 mod guard;
+mod guesses;
+mod link;
 mod login;
 mod router;
 mod routes;
@@ -14,9 +16,11 @@ mod source;
 
 pub use self::{
     assets::{MISSING, present},
+    auth::SESSIONS,
     client::{Https, client},
     config::ServerSection,
     guard::Access,
+    link::{ask_for_link, offer_links},
     router::router,
     routes::Routes,
     serve::serve,

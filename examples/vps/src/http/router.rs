@@ -2,12 +2,11 @@
 //!
 //! | route | who | what |
 //! | --- | --- | --- |
-//! | `GET /login?token=…` | anyone with a login link | sets the session cookie |
 //! | `GET /` and files | session or token | the web client |
 //!
 //! Every other route belongs to a feature and is listed in its documentation.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, time::Duration};
 
 use axum::{
     Router,
@@ -36,11 +35,10 @@ const MAX_BODY: usize = 256 * 1024;
 /// The routes of the features behind the checks that every request passes. `forwarded` is the
 /// header in which a trusted proxy names the client.
 pub fn router(routes: Routes, access: Access, forwarded: Option<HeaderName>) -> Router {
-    let login = login::routes(Arc::clone(&access.auth));
+    let routes = routes.merge(login::routes(&access));
     let protected =
         routes.protected.fallback(get(files)).layer(middleware::from_fn_with_state(access, authenticate));
     Router::new()
-        .merge(login)
         .merge(routes.open)
         .merge(protected)
         .layer(DefaultBodyLimit::max(MAX_BODY))

@@ -43,15 +43,23 @@ enum Paint {
     Rgb(u8, u8, u8),
 }
 
+impl Paint {
+    /// Whether nobody could read letters of this colour on the other.
+    fn blends_into(self, background: Self) -> bool {
+        const CLOSE: u8 = 8;
+        match (self, background) {
+            (Self::Rgb(r, g, b), Self::Rgb(red, green, blue)) => {
+                r.abs_diff(red) <= CLOSE && g.abs_diff(green) <= CLOSE && b.abs_diff(blue) <= CLOSE
+            }
+            _ => false,
+        }
+    }
+}
+
 impl Style {
     pub fn is_shown(self) -> bool {
-        let same = matches!((self.color, self.background), (Paint::Rgb(..), Paint::Rgb(..)))
-            && self.color == self.background;
-        !(self.dropped
-            || self.invisible
-            || self.size == Size::Tiny
-            || same
-            || self.color == Paint::Transparent)
+        let blends = self.color == Paint::Transparent || self.color.blends_into(self.background);
+        !(self.dropped || self.invisible || self.size == Size::Tiny || blends)
     }
 
     pub fn drop_all(&mut self) {

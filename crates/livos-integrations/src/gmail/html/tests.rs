@@ -105,6 +105,8 @@ fn what_is_not_seen_is_not_shown() {
         "style='color:transparent'",
         "style='color:#FFFFFF;background-color:white'",
         "style='color:#fff'",
+        "style='color:#fefefe'",
+        "style='color:rgb(1 2 3 / 0)'",
         "style='text-indent:-9999px'",
         "style='position:absolute;left:-5000px'",
         "style='position:absolute;clip:rect(0,0,0,0)'",

@@ -216,7 +216,7 @@ impl<'a> Reader<'a, '_> {
             (
                 "text",
                 "calendar" | "vcard" | "x-vcard" | "directory" | "rtf" | "css" | "csv" | "x-amp-html",
-            ) => return None,
+            ) if self.tree.parts.len() > 1 => return None,
             ("text" | "" | "plain", _) => TextKind::sniffed(part),
             _ => return None,
         };

@@ -10,7 +10,10 @@ use super::{
     limits::MailLimits,
     tree::Tree,
 };
-use crate::gmail::{mailbox::Mailbox, text::one_line};
+use crate::gmail::{
+    mailbox::Mailbox,
+    text::{is_blank, one_line},
+};
 
 /// The most bytes of a mail in which a charset is looked for that helps with headers which name
 /// none. 64 KiB.
@@ -43,7 +46,8 @@ pub struct Content {
     pub in_reply_to: Vec<String>,
     /// The ids of the mails before it in the conversation, oldest first.
     pub references: Vec<String>,
-    /// The text. If there is only HTML, what a reader sees of it.
+    /// The text. If there is only HTML, what a reader sees of it; if there is only another mail, its
+    /// text as a quote.
     pub text: String,
     /// The attachments.
     pub attachments: Vec<Attached>,
@@ -72,6 +76,18 @@ impl Content {
 
     /// Reads a mail of which only the beginning is there, if `is_cut` says so.
     pub(in crate::gmail) fn parse_start(raw: &[u8], is_cut: bool, limits: &MailLimits) -> Self {
+        let mut content = Self::read(raw, is_cut, limits);
+        if is_blank(&content.text)
+            && let Some(mail) =
+                content.attachments.iter().find(|attached| attached.mime_type == "message/rfc822")
+        {
+            let shown = Self::read(&mail.content, false, limits).quoted();
+            content.text = shown[..shown.floor_char_boundary(limits.text)].to_owned();
+        }
+        content
+    }
+
+    fn read(raw: &[u8], is_cut: bool, limits: &MailLimits) -> Self {
         let read = &raw[..raw.len().min(limits.bytes)];
         let nearby = charset_named_in(&read[..read.len().min(MAX_SEARCH)]);
         let (head, _) = Head::read(read, limits.headers, nearby.as_deref(), |_| false);
@@ -90,6 +106,17 @@ impl Content {
         .collect();
         content.cut = !content.cuts.is_empty();
         content
+    }
+
+    /// As part of another mail: other words by another sender.
+    fn quoted(&self) -> String {
+        let from = self.from.as_ref().map_or_else(|| "somebody".to_owned(), ToString::to_string);
+        let mut quoted = format!("Attached mail from {from}, subject \"{}\":\n", self.subject);
+        for line in self.text.lines() {
+            quoted.push_str(if line.is_empty() { ">" } else { "> " });
+            quoted.extend([line, "\n"]);
+        }
+        quoted
     }
 
     fn of(message: &Message<'_>, head: &Head, limits: &MailLimits) -> Self {

@@ -189,6 +189,9 @@ fn parts_are_found_whatever_the_boundaries_are() {
     ] {
         assert_eq!(alternative(declared, written), "Plain.", "{declared} {written}");
     }
+    let bare =
+        "--other\r\n\r\nPlain.\r\n--other\r\nContent-Type: image/png; name=a.png\r\n\r\nx\r\n--other--\r\n";
+    assert_eq!(text_of("Content-Type: multipart/mixed; boundary=OTHER\r\n", bare), "Plain.");
     for headers in [
         "Content-Type: multipart/mixed\r\n",
         "Content-Type: multipart/mixed; boundary=never\r\n",
@@ -244,6 +247,25 @@ fn an_outer_boundary_ends_what_is_inside() {
     // Two multiparts with one boundary, and parts behind a boundary that was closed too early.
     let same = "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\none\r\n--b--\r\n--b\r\n\r\ntwo\r\n--b--\r\n--b\r\n\r\nthree\r\n";
     assert_eq!(parse(same).text, "one\ntwo\nthree\n");
+}
+
+#[test]
+fn a_mail_that_only_holds_another_shows_whose_words_it_holds() {
+    let inner =
+        "From: \"ceo@corp.example\" <eve@bad.example>\r\nSubject: Pay\r\n\r\nSend it now.\r\n\r\nCEO\r\n";
+    let shown = "Attached mail from \"ceo@corp.example\" <eve@bad.example>, subject \"Pay\":\n> Send it now.\n>\n> CEO\n";
+    assert_eq!(parse(format!("Subject: Fwd\r\nContent-Type: message/rfc822\r\n\r\n{inner}")).text, shown);
+    let with = |own: &str| {
+        format!(
+            "Content-Type: multipart/mixed; boundary=m\r\n\r\n--m\r\n\r\n{own}\r\n--m\r\nContent-Type: message/rfc822\r\n\r\n{inner}\r\n--m--\r\n"
+        )
+    };
+    assert_eq!(parse(with(" ")).text, shown);
+    assert_eq!(
+        (parse(with("Look at this.")).text.as_str(), parse(with("x")).attachments.len()),
+        ("Look at this.", 1)
+    );
+    assert_eq!(text_of("Content-Type: text/calendar\r\n", "BEGIN:VCALENDAR\r\n"), "BEGIN:VCALENDAR");
 }
 
 #[test]

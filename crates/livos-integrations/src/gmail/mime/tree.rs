@@ -14,6 +14,9 @@ use super::{
 /// The deepest nesting of multiparts. 50: each level takes a look at each boundary.
 const MAX_DEPTH: usize = 50;
 
+/// How far it is looked for another boundary that was not announced, in bytes.
+const MAX_SEARCH: usize = 64 << 10;
+
 /// A part: a multipart with its children, or a body.
 #[derive(Debug, Default)]
 pub(super) struct Part<'a> {
@@ -112,10 +115,9 @@ impl<'a> Builder<'a, '_> {
         }
         let innermost = self.levels.len().checked_sub(1)?;
         let named = line.trim_ascii_end().strip_prefix(b"--").filter(|name| !name.is_empty())?;
-        let level = &mut self.levels[innermost];
-        let follows = self.raw.get(next..)?.get(..8)?;
-        if self.leaf.is_none() && level.state == State::Preamble && follows.eq_ignore_ascii_case(b"content-")
-        {
+        let level = self.levels.get_mut(innermost)?;
+        let is_unannounced = self.leaf.is_none() && level.state == State::Preamble;
+        if is_unannounced && begins_part(self.raw.get(next..)?, line) {
             level.boundary = Some(named.to_vec());
             return Some((innermost, false));
         }
@@ -171,6 +173,17 @@ impl<'a> Builder<'a, '_> {
         self.end_levels(0, end);
         self.tree
     }
+}
+
+/// Whether a part begins behind a line that looks like a boundary: with its headers, or with none
+/// if the same line comes again.
+fn begins_part(behind: &[u8], line: &[u8]) -> bool {
+    const NAMED: &[u8] = b"content-";
+    let has_headers = behind.get(..NAMED.len()).is_some_and(|start| start.eq_ignore_ascii_case(NAMED));
+    let is_empty = |line: &[u8]| line.trim_ascii().is_empty();
+    let mut lines = behind[..behind.len().min(MAX_SEARCH)].split_inclusive(|byte| *byte == b'\n');
+    has_headers
+        || lines.next().is_some_and(is_empty) && lines.any(|other| other.starts_with(line.trim_ascii_end()))
 }
 
 /// The line break before a boundary belongs to the boundary.

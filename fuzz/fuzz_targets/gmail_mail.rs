@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use livos_core::time::Timestamp;
-use livos_integrations::gmail::{Content, Draft, MailLimits, ReplyTo};
+use livos_integrations::gmail::{Content, MailDraft, MailLimits, ReplyTo};
 
 fuzz_target!(|data: &[u8]| {
     let mut limits = MailLimits::default();
@@ -23,7 +23,7 @@ fuzz_target!(|data: &[u8]| {
         let shown = from.to_string();
         assert!(shown.contains(from.address()) && shown.lines().count() == 1);
     }
-    let answer = Draft::reply(&mail, None, mail.text.as_str(), ReplyTo::Everyone, "me@example.org");
+    let answer = MailDraft::reply(&mail, None, mail.text.as_str(), ReplyTo::Everyone, "me@example.org");
     let Ok(raw) = answer.compose(Timestamp::default(), "id@example.org") else { return };
     let head = raw.split(|byte| *byte == b'\n').take_while(|line| !line.trim_ascii().is_empty());
     let known: [&[u8]; 12] = [

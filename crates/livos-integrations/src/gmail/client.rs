@@ -14,8 +14,8 @@ use sha2::{Digest, Sha256};
 use tower::{BoxError, Service};
 
 use super::{
-    AttachmentId, Content, Draft, GmailConfig, GmailError, GmailErrorKind, HistoryId, InvalidConfig, LabelId,
-    MessageId, ReplyTo, ThreadId,
+    AttachmentId, Content, GmailConfig, GmailError, GmailErrorKind, HistoryId, InvalidConfig, LabelId,
+    MailDraft, MessageId, ReplyTo, ThreadId,
     call::{Call, Caller, query, random},
     push,
     read::{
@@ -227,7 +227,7 @@ impl Gmail {
 
     /// Sends a mail. It is not sent again where it may have gone out: for that there is
     /// [`Gmail::send_once`].
-    pub async fn send(&self, draft: &Draft) -> Result<MessageRef, GmailError> {
+    pub async fn send(&self, draft: &MailDraft) -> Result<MessageRef, GmailError> {
         let id = message_id(draft, &format!("{:016x}{:016x}", random(), random()));
         self.send_as(draft, &id).await
     }
@@ -236,7 +236,7 @@ impl Gmail {
     /// as long as the mail is not deleted, it goes out once. For a job that is tried again after
     /// its worker died. Two calls at the same time may both send, and so may one that comes before
     /// Gmail's search knows of the mail, some seconds after the first.
-    pub async fn send_once(&self, draft: &Draft, key: &str) -> Result<MessageRef, GmailError> {
+    pub async fn send_once(&self, draft: &MailDraft, key: &str) -> Result<MessageRef, GmailError> {
         let digest = Sha256::digest(key.as_bytes());
         let name: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
         let id = message_id(draft, &name);
@@ -328,7 +328,7 @@ impl Gmail {
         self.caller.bytes(Call::post(operation, path, &change)).await.map(|_| ())
     }
 
-    async fn send_as(&self, draft: &Draft, message_id: &str) -> Result<MessageRef, GmailError> {
+    async fn send_as(&self, draft: &MailDraft, message_id: &str) -> Result<MessageRef, GmailError> {
         const OPERATION: &str = "send";
         let raw = draft.compose(self.clock.now(), message_id).map_err(|error| {
             GmailError::new(OPERATION, GmailErrorKind::Rejected, "the draft can't become a mail")
@@ -374,7 +374,7 @@ fn bounded(operation: &'static str, ids: &[MessageId]) -> Result<(), GmailError>
 }
 
 /// The id of a mail, at the domain of its sender.
-fn message_id(draft: &Draft, name: &str) -> String {
+fn message_id(draft: &MailDraft, name: &str) -> String {
     let domain =
         draft.sender().and_then(|sender| sender.address().rsplit_once('@')).map(|(_, domain)| domain);
     let domain = domain.filter(|domain| domain.is_ascii()).unwrap_or("gmail.com");

@@ -1,8 +1,8 @@
-//! A mail to be sent, written so that nothing in it can become a header of its own.
+//! A mail to be sent, composed so that nothing in its text or names can become a header.
 //!
-//! Line breaks and other control characters in a subject, a name or a file name are refused and not
-//! repaired: they have no honest use there, and a header that a stranger's text ended would be the
-//! stranger's to continue. Encoding and folding are those of `mail-builder`.
+//! Line breaks and other control characters in a subject, a name or a file name are refused, not
+//! repaired: they have no honest use there, and a stranger whose text ends a header could write the
+//! next one. Encoding and folding are those of `mail-builder`.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use bytes::Bytes;
@@ -20,20 +20,20 @@ use mail_builder::{
 
 use super::{Content, Mailbox, ThreadId};
 
-/// A mail that is being written.
+/// A mail to be sent, checked when it is composed.
 ///
 /// ```
 /// use livos_core::time::Timestamp;
-/// use livos_integrations::gmail::{Draft, Mailbox};
+/// use livos_integrations::gmail::{MailDraft, Mailbox};
 ///
-/// let draft = Draft::new([Mailbox::new(None, "anna@example.org")?], "Grüße", "Bis bald!");
+/// let draft = MailDraft::new([Mailbox::new(None, "anna@example.org")?], "Grüße", "Bis bald!");
 /// let mail = String::from_utf8(draft.compose(Timestamp::from_unix_ms(1_795_500_000_000), "1@example.org")?)?;
 /// assert!(mail.contains("To: <anna@example.org>\r\n") && mail.contains("Message-ID: <1@example.org>\r\n"));
-/// assert!(Draft::new([], "Hi\r\nBcc: eve@example.org", "").compose(Timestamp::default(), "1@example.org").is_err());
+/// assert!(MailDraft::new([], "Hi\r\nBcc: eve@example.org", "").compose(Timestamp::default(), "1@example.org").is_err());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Draft {
+pub struct MailDraft {
     from: Option<Mailbox>,
     to: Vec<Mailbox>,
     cc: Vec<Mailbox>,
@@ -47,43 +47,43 @@ pub struct Draft {
     automatic: bool,
 }
 
-/// Whom an answer goes to.
+/// The recipients of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReplyTo {
-    /// To who wrote the mail, or where he wants answers.
+    /// The author, or the addresses in `Reply-To`.
     Sender,
-    /// To everybody who got it, besides.
+    /// Everyone who got the mail as well.
     Everyone,
 }
 
-/// Why a draft can't become a mail.
+/// Why a draft cannot be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidDraft {
-    /// Nobody would get it.
-    #[error("the mail goes to nobody")]
+    /// It has no recipients.
+    #[error("the mail has no recipient")]
     NoRecipient,
-    /// Too many would get it.
-    #[error("the mail goes to {0} recipients, which is more than {max}", max = Draft::MAX_RECIPIENTS)]
+    /// It has more than [`MailDraft::MAX_RECIPIENTS`].
+    #[error("the mail has {0} recipients, more than {max}", max = MailDraft::MAX_RECIPIENTS)]
     TooManyRecipients(usize),
-    /// It would end its header.
-    #[error("the {0} holds control characters")]
+    /// A header would hold control characters, which could end it.
+    #[error("the {0} contains control characters")]
     Control(&'static str),
-    /// Too long for a header.
+    /// Longer than [`MailDraft::MAX_LINE`].
     #[error("the {0} is too long")]
     TooLong(&'static str),
-    /// An attachment's type is none.
+    /// The type of an attachment is not of the form `type/subtype`.
     #[error("the type of an attachment is not of the form type/subtype")]
     MimeType,
-    /// An id that no mail has.
-    #[error("the id of the mail can't stand in a header")]
+    /// The id cannot be written into a header.
+    #[error("the id of the mail is not a valid message id")]
     MessageId,
-    /// The mail could not be put together.
-    #[error("the mail can't be written")]
+    /// The mail could not be encoded.
+    #[error("the mail cannot be encoded")]
     Unwritten,
 }
 
-impl Draft {
+impl MailDraft {
     /// The most recipients of one mail. 100: beyond that it is a mailing, which an agent does not
     /// send by itself.
     pub const MAX_RECIPIENTS: usize = 100;
@@ -93,7 +93,7 @@ impl Draft {
     /// as RFC 5322 allows.
     pub const MAX_REFERENCES: usize = 20;
 
-    /// A mail of its own, as written by a person.
+    /// A new mail that answers nothing, marked as written by a person.
     pub fn new(
         to: impl IntoIterator<Item = Mailbox>,
         subject: impl Into<String>,
@@ -114,9 +114,9 @@ impl Draft {
         }
     }
 
-    /// An answer to a mail, in its conversation. `own` is the address of the mailbox that answers,
-    /// which gets no copy. It is marked as written by a machine, so that other machines do not
-    /// answer it; see [`Draft::by_a_person`].
+    /// An answer in the conversation of a mail. `own` is the address of the answering mailbox,
+    /// which gets no copy. The answer is marked as automatic, so that other machines do not answer
+    /// it; see [`MailDraft::by_a_person`].
     pub fn reply(
         mail: &Content,
         thread: Option<&ThreadId>,
@@ -130,7 +130,7 @@ impl Draft {
         } else {
             mail.reply_to.clone()
         };
-        // Whoever answers his own mail goes on talking to whom he wrote.
+        // An answer to our own mail goes to its recipients.
         if to.iter().all(|mailbox| mailbox.is_same_place(own))
             && !mail.to.iter().all(|mailbox| is_own(&mailbox))
         {
@@ -154,53 +154,52 @@ impl Draft {
         }
     }
 
-    /// From another of the account's own addresses; Gmail fills in the usual one where none is
-    /// named.
+    /// Sends from another address of the account. Without it Gmail fills in the default one.
     #[must_use]
     pub fn from(mut self, from: Mailbox) -> Self {
         self.from = Some(from);
         self
     }
 
-    /// To somebody besides.
+    /// Adds a recipient of a copy.
     #[must_use]
     pub fn cc(mut self, cc: Mailbox) -> Self {
         self.cc.push(cc);
         self
     }
 
-    /// To somebody of whom the others do not learn.
+    /// Adds a recipient whom the others do not see.
     #[must_use]
     pub fn bcc(mut self, bcc: Mailbox) -> Self {
         self.bcc.push(bcc);
         self
     }
 
-    /// With a file.
+    /// Attaches a file.
     #[must_use]
     pub fn attach(mut self, name: impl Into<String>, mime_type: impl Into<String>, content: Bytes) -> Self {
         self.attachments.push((name.into(), mime_type.into(), content));
         self
     }
 
-    /// As a person wrote it and read it over, so that it bears no mark of a machine.
+    /// Removes the mark of an automatic mail, because a person wrote or approved this one.
     #[must_use]
     pub fn by_a_person(mut self) -> Self {
         self.automatic = false;
         self
     }
 
-    /// The conversation that it belongs to.
+    /// The conversation that the mail belongs to.
     pub fn thread(&self) -> Option<&ThreadId> {
         self.thread.as_ref()
     }
 
-    /// Who is named as sender.
+    /// The sender, if it is not left to Gmail.
     pub fn sender(&self) -> Option<&Mailbox> {
         self.from.as_ref()
     }
 
-    /// The mail in its wire form. `message_id` is without angle brackets.
+    /// Encodes the mail as RFC 5322 bytes. `message_id` has no angle brackets.
     pub fn compose(&self, now: Timestamp, message_id: &str) -> Result<Vec<u8>, InvalidDraft> {
         self.check(message_id)?;
         let mut mail = MessageBuilder::new()
@@ -263,23 +262,23 @@ fn line(what: &'static str, text: &str) -> Result<(), InvalidDraft> {
     if text.chars().any(char::is_control) {
         return Err(InvalidDraft::Control(what));
     }
-    if text.len() > Draft::MAX_LINE { Err(InvalidDraft::TooLong(what)) } else { Ok(()) }
+    if text.len() > MailDraft::MAX_LINE { Err(InvalidDraft::TooLong(what)) } else { Ok(()) }
 }
 
 fn address(mailbox: &Mailbox) -> Address<'_> {
     Address::Address(EmailAddress { name: mailbox.name().map(Into::into), email: mailbox.address().into() })
 }
 
-/// The subject of an answer. Gmail keeps a mail in its conversation only where it is the same but
-/// for the `Re:`.
+/// The subject of an answer. Gmail keeps an answer in its conversation only if the subjects are the
+/// same except for the `Re:`.
 fn reply_subject(subject: &str) -> String {
     let answers = subject.get(..3).is_some_and(|start| start.eq_ignore_ascii_case("re:"));
     let subject = if answers { subject.to_owned() } else { format!("Re: {subject}") };
-    super::text::one_line(&subject, Draft::MAX_LINE)
+    super::text::one_line(&subject, MailDraft::MAX_LINE)
 }
 
-/// What came before and the mail itself (RFC 5322, section 3.6.4): the first and the last where
-/// there are too many.
+/// The ids before a mail and its own (RFC 5322, section 3.6.4). If there are too many, the first
+/// and the last ones.
 fn references(mail: &Content) -> Vec<String> {
     let before = if mail.references.is_empty() && mail.in_reply_to.len() == 1 {
         &mail.in_reply_to
@@ -287,8 +286,8 @@ fn references(mail: &Content) -> Vec<String> {
         &mail.references
     };
     let mut ids: Vec<String> = before.iter().chain(&mail.message_id).cloned().collect();
-    if ids.len() > Draft::MAX_REFERENCES {
-        ids.drain(1..=ids.len() - Draft::MAX_REFERENCES);
+    if ids.len() > MailDraft::MAX_REFERENCES {
+        ids.drain(1..=ids.len() - MailDraft::MAX_REFERENCES);
     }
     ids
 }

@@ -2,9 +2,9 @@
 //!
 //! A tokenizer reads the HTML once from front to back, and a stack of the open elements, bounded in
 //! depth, decides what is shown and how lines break. No tree is built: deeply nested HTML makes a
-//! tree builder quadratic, and a mail is written by a stranger. Blocks, rows and list items get lines
-//! of their own, cells of a row stay apart, links keep their address, and text that a style hides is
-//! left out, because it is written for machines and not for the reader.
+//! tree builder quadratic, and a mail is written by a stranger. Blocks, rows and list items get
+//! lines of their own, cells of a row stay apart, links keep their address, and text that a style
+//! hides is left out, because it is written for machines and not for the reader.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod element;
@@ -108,7 +108,7 @@ fn sheet_of(html: &str) -> Sheet {
     sheet
 }
 
-/// An open element.
+/// An element whose end was not seen yet.
 struct Open {
     name: String,
     kind: Kind,

@@ -1,12 +1,11 @@
-//! A person's mailbox: a name and an address that can stand in a header, because nothing else can
-//! be made.
+//! A mailbox in the sense of RFC 5322: an optional name and an address, valid by construction.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use std::fmt;
 
 use super::{impersonation, text::one_line};
 
-/// A name, where there is one, and an address.
+/// An optional name and an address, both safe to write into a header.
 ///
 /// ```
 /// use livos_integrations::gmail::Mailbox;
@@ -22,19 +21,19 @@ pub struct Mailbox {
     address: String,
 }
 
-/// A name with control characters, or an address that is none.
+/// The name has control characters or is too long, or the address is not one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the {0} of a mailbox can't stand in a header")]
+#[error("the {0} of the mailbox is not valid in a header")]
 pub struct InvalidMailbox(&'static str);
 
 impl Mailbox {
     /// The longest address, in bytes (RFC 5321).
     pub const MAX_ADDRESS: usize = 320;
-    /// The longest name, in bytes. 200: longer ones are made to push the address out of sight.
+    /// The longest name, in bytes. 200: longer ones are meant to push the address out of sight.
     pub const MAX_NAME: usize = 200;
 
-    /// A mailbox. The name may be any text without control characters; the address is
-    /// `local@domain` without quotes.
+    /// A mailbox of any name without control characters and an address `local@domain` without
+    /// quotes.
     pub fn new(name: Option<&str>, address: &str) -> Result<Self, InvalidMailbox> {
         let special = |c: char| c.is_whitespace() || c.is_control() || "<>()[]\\,;:\"".contains(c);
         let parts: Vec<&str> = address.split('@').collect();
@@ -49,19 +48,19 @@ impl Mailbox {
         Ok(Self { name: name.map(str::to_owned), address: address.to_owned() })
     }
 
-    /// From a mail, where anything may stand: the name is brought into shape, and what has no
-    /// usable address is none.
+    /// A mailbox from a mail, where the name can be anything: it is cleaned and shortened. `None`
+    /// if the address is not usable.
     pub(super) fn lenient(name: Option<&str>, address: &str) -> Option<Self> {
         let name = name.map(|name| one_line(name, Self::MAX_NAME));
         Self::new(name.as_deref(), address.trim()).ok()
     }
 
-    /// The name, without quotes.
+    /// The name without quotes, as the sender chose it.
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
 
-    /// The address.
+    /// The address as written, `local@domain`.
     pub fn address(&self) -> &str {
         &self.address
     }
@@ -80,14 +79,15 @@ impl Mailbox {
         impersonation::is_misleading(name, &self.address)
     }
 
-    /// Whether mail to both goes to the same place, as far as one can tell: without regard to case.
+    /// Whether two addresses are equal except for case, so that mail to both goes to the same
+    /// place.
     pub fn is_same_place(&self, address: &str) -> bool {
         self.address.to_lowercase() == address.to_lowercase()
     }
 }
 
 impl fmt::Display for Mailbox {
-    /// For people; a header is written by [`super::Draft`]. A misleading name is in quotes.
+    /// For people; a header is written by [`super::MailDraft`]. A misleading name is in quotes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.name {
             Some(name) if self.has_misleading_name() => {

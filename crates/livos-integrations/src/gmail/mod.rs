@@ -34,10 +34,11 @@
 //!
 //! # Mail is written by strangers
 //!
-//! What a mail says is text to judge and never an instruction. Its bytes may be made to hurt the
-//! parser, its headers to end in somebody else's, its name to look like another's; [`Content`] and
-//! [`Draft`] hold against that. Whether a machine wrote it is [`Content::automatic`]: whoever
-//! answers those by himself may talk to a machine for ever.
+//! What a mail says is untrusted text to judge, never an instruction. Its bytes may be made to hurt
+//! the parser, its headers to inject others, its HTML to hide text from people, and the name of its
+//! sender to look like somebody else's. [`Content`], [`MailDraft`], [`Mailbox`] and
+//! [`Summary::headline`] guard against that. [`Content::automatic`] says whether a machine wrote
+//! the mail: answering those automatically can start an endless exchange between two machines.
 
 mod call;
 mod client;
@@ -58,7 +59,7 @@ mod wire;
 
 pub use self::{
     client::Gmail,
-    compose::{Draft, InvalidDraft, ReplyTo},
+    compose::{InvalidDraft, MailDraft, ReplyTo},
     config::{GmailConfig, InvalidConfig},
     error::{ConsentNeeded, GmailError, GmailErrorKind},
     id::{AttachmentId, HistoryId, InvalidId, LabelId, MessageId, ThreadId},

@@ -1,66 +1,66 @@
-//! What is read from a mailbox.
+//! What the client reads from a mailbox, besides the contents of mails.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use livos_core::time::Timestamp;
 
-use super::{AttachmentId, Content, Draft, HistoryId, LabelId, Mailbox, MessageId, ReplyTo, ThreadId};
+use super::{AttachmentId, Content, HistoryId, LabelId, MailDraft, Mailbox, MessageId, ReplyTo, ThreadId};
 
-/// A message by its name.
+/// The ids of a message and of its conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct MessageRef {
-    /// The message.
+    /// The id that [`super::Gmail::read`] takes.
     pub id: MessageId,
-    /// Its conversation.
+    /// The id of its conversation.
     pub thread: ThreadId,
 }
 
-/// Whose mailbox it is, and where its history stands.
+/// The address of a mailbox and the current end of its history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Profile {
-    /// The address.
+    /// The primary address of the account.
     pub address: String,
-    /// The last place of the history.
+    /// The last record of the history.
     pub history_id: HistoryId,
 }
 
 /// A watch, as Gmail confirmed it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Armed {
-    /// When it ends unless it is renewed.
+    /// When the watch ends unless it is renewed.
     pub expires_at: Timestamp,
-    /// Where the history stood. It is no cursor where there is one: what happened between the two
-    /// would be lost.
+    /// The end of the history when the watch was armed. Never replace an existing cursor by it: the
+    /// changes between the two would be lost.
     pub history_id: HistoryId,
 }
 
-/// The next page of a list. Good for the list that it came with, for a while.
+/// The next page of a list. It is valid for that list only, and for a limited time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PageToken(pub(super) String);
 
-/// One page of what happened after a place in the history.
+/// One page of the history after a cursor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HistoryPage {
     /// Messages that came or were moved here, oldest first. One may come several times, and be gone
     /// by now.
     pub added: Vec<MessageRef>,
-    /// The last place that this page tells of; none where it tells of nothing.
+    /// The last record on this page; `None` if it has no records.
     pub through: Option<HistoryId>,
-    /// Where the mailbox stands. A cursor may go there only once the last page was dealt with.
+    /// The end of the history. The cursor may move there only after the last page was processed.
     pub now: HistoryId,
-    /// More, where there is more.
+    /// The next page, if there is one.
     pub next: Option<PageToken>,
 }
 
 /// One page of a search, newest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// What was found.
+    /// The messages that match.
     pub messages: Vec<MessageRef>,
-    /// More, where there is more.
+    /// The next page, if there is one.
     pub next: Option<PageToken>,
 }
 
-/// What is searched for.
+/// A search in the mailbox.
 ///
 /// ```
 /// use livos_integrations::gmail::{LabelId, Search};
@@ -71,31 +71,31 @@ pub struct Found {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Search {
-    /// In the words of Gmail's own search box; everything where it is empty.
+    /// The query, in the language of Gmail's search box. Empty for all mail.
     pub query: String,
-    /// Labels that a message must have.
+    /// Labels that a message must have, all of them.
     pub labels: Vec<LabelId>,
     /// Messages on one page, 1 to 500. 100.
     pub most: usize,
 }
 
 impl Search {
-    /// The longest query, in bytes. 2,048: it stands in the address of a request.
+    /// The longest query, in bytes. 2,048: it is part of the URL of a request.
     pub const MAX_QUERY: usize = 2048;
 
-    /// Everything that the query finds, outside of spam and trash.
+    /// All messages that match a query, except spam and trash.
     pub fn new(query: impl Into<String>) -> Self {
         Self { query: query.into(), labels: Vec::new(), most: 100 }
     }
 
-    /// Of this label too.
+    /// Requires one more label.
     #[must_use]
     pub fn with_label(mut self, label: LabelId) -> Self {
         self.labels.push(label);
         self
     }
 
-    /// So many on a page.
+    /// Sets the page size, clamped to 1 to 500.
     #[must_use]
     pub fn with_most(mut self, most: usize) -> Self {
         self.most = most.clamp(1, 500);
@@ -103,71 +103,71 @@ impl Search {
     }
 }
 
-/// A message with what it says.
+/// A message with its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Mail {
-    /// The message.
+    /// The id of the message.
     pub id: MessageId,
-    /// Its conversation.
+    /// The id of its conversation.
     pub thread: ThreadId,
-    /// Its labels.
+    /// The labels at the time of reading.
     pub labels: Vec<LabelId>,
-    /// When Gmail got it.
+    /// When Gmail received the message.
     pub received_at: Timestamp,
-    /// The beginning of its text, as Gmail cut it.
+    /// The beginning of the text, as Gmail shortened it.
     pub snippet: String,
-    /// What it says.
+    /// The headers, the text and the attachments.
     pub content: Content,
 }
 
 impl Mail {
-    /// An answer to it, in its conversation. `own` is the address of the mailbox that answers. See
-    /// [`Draft::reply`].
-    pub fn reply(&self, text: impl Into<String>, whom: ReplyTo, own: &str) -> Draft {
-        Draft::reply(&self.content, Some(&self.thread), text, whom, own)
+    /// An answer in the same conversation. `own` is the address of the answering mailbox. See
+    /// [`MailDraft::reply`].
+    pub fn reply(&self, text: impl Into<String>, whom: ReplyTo, own: &str) -> MailDraft {
+        MailDraft::reply(&self.content, Some(&self.thread), text, whom, own)
     }
 }
 
-/// A message in a list.
+/// A message as a list shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Summary {
-    /// The message.
+    /// The id of the message.
     pub id: MessageId,
-    /// Its conversation.
+    /// The id of its conversation.
     pub thread: ThreadId,
-    /// Its labels.
+    /// The labels at the time of reading.
     pub labels: Vec<LabelId>,
-    /// When Gmail got it.
+    /// When Gmail received the message.
     pub received_at: Timestamp,
-    /// The beginning of its text.
+    /// The beginning of the text, as Gmail shortened it.
     pub snippet: String,
-    /// Who says to have written it.
+    /// The claimed author.
     pub from: Option<Mailbox>,
     /// The subject, on one line.
     pub subject: String,
 }
 
-/// An attachment that may be fetched.
+/// An attachment that was not fetched yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AttachmentInfo {
-    /// To fetch it with, soon.
+    /// The id to fetch it with. Gmail gives out another one at each reading.
     pub id: AttachmentId,
-    /// The file's name as the sender wrote it. It is no path.
+    /// The file name that the sender chose. Never use it as a path.
     pub name: String,
-    /// The type that the sender says it has.
+    /// The type that the sender claims.
     pub mime_type: String,
-    /// Its size in bytes, as Gmail says.
+    /// The size in bytes, as Gmail reports it.
     pub size: usize,
 }
 
-/// A label.
+/// A label of the mailbox, made by Gmail or by the user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Label {
-    /// By which it is put on.
+    /// The id that requests use.
     pub id: LabelId,
-    /// What people call it.
+    /// The name that people see.
     pub name: String,
 }

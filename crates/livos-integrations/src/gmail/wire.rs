@@ -122,8 +122,8 @@ impl MessageBody {
     }
 }
 
-/// The beginning of a mail, from the beginning of an answer with `raw` in it that was too long to be
-/// read whole.
+/// The beginning of a mail, from the beginning of an answer with `raw` in it that was too long to
+/// be read whole.
 pub(super) fn start_of_raw(answer: &[u8]) -> Option<Vec<u8>> {
     // Quotes inside of a value are escaped, so this is the name of the field.
     const NAME: &[u8] = b"\"raw\"";

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use livos_integrations::gmail::{
-    ConsentNeeded, Cut, Draft, Gmail, GmailConfig, GmailErrorKind, LabelId, MailLimits, Mailbox, MessageId,
-    ReplyTo, Search,
+    ConsentNeeded, Cut, Gmail, GmailConfig, GmailErrorKind, LabelId, MailDraft, MailLimits, Mailbox,
+    MessageId, ReplyTo, Search,
 };
 use livos_twins::{
     Twin as _,
@@ -200,7 +200,7 @@ async fn troubles_that_pass_are_waited_for_and_others_are_told_apart() {
 async fn a_mail_that_may_have_gone_out_is_not_sent_again_blindly() {
     let provider = provider(Config::default());
     let gmail = client(&provider);
-    let draft = || Draft::new([mailbox("bob@example.org")], "Hi", "x");
+    let draft = || MailDraft::new([mailbox("bob@example.org")], "Hi", "x");
     provider.fail_next(Some("messages.send"), 1, Trouble::AnswerLost);
     assert_eq!(gmail.send(&draft()).await.unwrap_err().kind(), GmailErrorKind::Unavailable);
     assert_eq!(provider.sent().len(), 1);

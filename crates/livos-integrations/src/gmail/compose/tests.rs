@@ -11,7 +11,7 @@ fn mailbox(text: &str) -> Mailbox {
     Mailbox::new(None, text).unwrap()
 }
 
-fn sent(draft: &Draft) -> (String, Content) {
+fn sent(draft: &MailDraft) -> (String, Content) {
     let raw = draft.compose(NOW, "new@example.org").unwrap();
     let content = Content::parse(&raw, &MailLimits::default());
     (String::from_utf8(raw).unwrap(), content)
@@ -29,8 +29,8 @@ fn received() -> Content {
     }
 }
 
-fn reply(mail: &Content, whom: ReplyTo) -> Draft {
-    Draft::reply(mail, None, "Yes", whom, "Me@Example.org")
+fn reply(mail: &Content, whom: ReplyTo) -> MailDraft {
+    MailDraft::reply(mail, None, "Yes", whom, "Me@Example.org")
 }
 
 fn addresses(mailboxes: &[Mailbox]) -> Vec<&str> {
@@ -73,7 +73,7 @@ fn an_answer_to_everyone_reaches_each_once_and_not_oneself() {
 fn a_long_conversation_keeps_its_beginning_and_its_end() {
     let references: Vec<String> = (0..60).map(|n| format!("{n}@example.org")).collect();
     let (_, answer) = sent(&reply(&Content { references, ..received() }, ReplyTo::Sender));
-    assert_eq!(answer.references.len(), Draft::MAX_REFERENCES);
+    assert_eq!(answer.references.len(), MailDraft::MAX_REFERENCES);
     assert_eq!(
         (answer.references[0].as_str(), answer.references[1].as_str()),
         ("0@example.org", "42@example.org")
@@ -85,24 +85,28 @@ fn a_long_conversation_keeps_its_beginning_and_its_end() {
 #[test]
 fn what_would_end_a_header_is_refused() {
     let to = || [mailbox("a@b.c")];
-    let compose = |draft: Draft| draft.compose(NOW, "1@example.org").unwrap_err();
+    let compose = |draft: MailDraft| draft.compose(NOW, "1@example.org").unwrap_err();
     for subject in ["Hi\r\nBcc: x@y.z", "Hi\nX: y", "Hi\rX: y", "Hi\0", "Hi\u{85}"] {
-        assert_eq!(compose(Draft::new(to(), subject, "")), InvalidDraft::Control("subject"), "{subject:?}");
+        assert_eq!(
+            compose(MailDraft::new(to(), subject, "")),
+            InvalidDraft::Control("subject"),
+            "{subject:?}"
+        );
     }
-    let file = |name: &str, kind: &str| Draft::new(to(), "", "").attach(name, kind, Bytes::new());
+    let file = |name: &str, kind: &str| MailDraft::new(to(), "", "").attach(name, kind, Bytes::new());
     assert_eq!(compose(file("a\r\nX: y", "text/plain")), InvalidDraft::Control("name of an attachment"));
     for kind in ["text/plain\r\nX: y", "text", "text/", "text/a;b", "te xt/plain"] {
         assert_eq!(compose(file("a", kind)), InvalidDraft::MimeType, "{kind:?}");
     }
     for id in ["", "a b@c", "a@b>\r\nX: y", "<a@b>"] {
-        assert_eq!(Draft::new(to(), "", "").compose(NOW, id), Err(InvalidDraft::MessageId), "{id:?}");
+        assert_eq!(MailDraft::new(to(), "", "").compose(NOW, id), Err(InvalidDraft::MessageId), "{id:?}");
     }
-    assert_eq!(compose(Draft::new([], "", "")), InvalidDraft::NoRecipient);
+    assert_eq!(compose(MailDraft::new([], "", "")), InvalidDraft::NoRecipient);
     assert_eq!(
-        compose(Draft::new(vec![mailbox("a@b.c"); 101], "", "")),
+        compose(MailDraft::new(vec![mailbox("a@b.c"); 101], "", "")),
         InvalidDraft::TooManyRecipients(101)
     );
-    assert_eq!(compose(Draft::new(to(), "x".repeat(999), "")), InvalidDraft::TooLong("subject"));
+    assert_eq!(compose(MailDraft::new(to(), "x".repeat(999), "")), InvalidDraft::TooLong("subject"));
 }
 
 #[test]
@@ -111,7 +115,7 @@ fn text_and_files_arrive_as_they_were() {
         + &"long ".repeat(300)
         + "\n.\n--x\n";
     let bytes: Vec<u8> = (0..=255).collect();
-    let draft = Draft::new([mailbox("a@b.c")], "Foto", text.clone()).attach(
+    let draft = MailDraft::new([mailbox("a@b.c")], "Foto", text.clone()).attach(
         "Übersicht \"1\".png",
         "image/png",
         bytes.clone().into(),
@@ -130,7 +134,7 @@ proptest! {
     fn any_subject_and_name_without_control_characters_arrives(subject in "\\PC{0,120}", name in "\\PC{0,40}", text in "\\PC{0,200}") {
         let to = Mailbox::new(Some(&name), "a@b.c");
         prop_assume!(to.is_ok());
-        let draft = Draft::new([to.unwrap()], subject.clone(), text);
+        let draft = MailDraft::new([to.unwrap()], subject.clone(), text);
         let Ok(raw) = draft.compose(NOW, "1@b.c") else { return Ok(()) };
         let head = String::from_utf8_lossy(&raw).split("\r\n\r\n").next().unwrap().to_owned();
         let names: Vec<&str> = head.split("\r\n").filter(|line| !line.starts_with([' ', '\t'])).filter_map(|line| line.split(':').next()).collect();

@@ -2,7 +2,7 @@
 
 use html5gum::StartTag;
 
-/// A start tag.
+/// A start tag with its attributes.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tag {
     pub name: String,
@@ -48,7 +48,7 @@ impl Tag {
 pub(super) enum Kind {
     /// Its content is never shown.
     Dropped,
-    /// A line break.
+    /// A line break, `br`.
     Break,
     /// A line across the page.
     Rule,

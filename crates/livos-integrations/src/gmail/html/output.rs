@@ -9,7 +9,7 @@ const MAX_FRAMES: usize = 64;
 /// Items and quotes inside of each other that are indented. 12: more would only move text away.
 const MAX_PREFIXES: usize = 12;
 
-/// Text under way.
+/// Text that is being written.
 #[derive(Default)]
 struct Frame {
     form: Form,
@@ -25,7 +25,7 @@ struct Frame {
 enum Form {
     #[default]
     Plain,
-    /// Its cells.
+    /// The cells of the row that have ended.
     Row(Vec<String>),
     Cell,
     /// What stands before its first line and before the others.

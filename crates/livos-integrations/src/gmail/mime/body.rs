@@ -21,16 +21,16 @@ const MAX_HTML: usize = 4 << 20;
 /// The longest plain text that can be a mere note that a mail should be read as HTML.
 const MAX_STUB: usize = 400;
 
-/// An attachment.
+/// An attachment with its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Attached {
-    /// The file's name as the sender wrote it, on one line. It is no path: it may hold slashes and
-    /// dots.
+    /// The file name that the sender chose, on one line. Never use it as a path: it may contain
+    /// slashes and dots.
     pub name: String,
-    /// The type that the sender says it has.
+    /// The type that the sender claims, in lower case.
     pub mime_type: String,
-    /// The bytes, decoded.
+    /// The bytes after the transfer encoding was removed.
     pub content: Bytes,
 }
 

@@ -28,11 +28,11 @@ const MAX_IDS: usize = 100;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Content {
-    /// The claimed author.
+    /// The claimed author; nothing proves it.
     pub from: Option<Mailbox>,
     /// Where answers should go, if that is said.
     pub reply_to: Vec<Mailbox>,
-    /// The recipients.
+    /// The recipients of the mail itself.
     pub to: Vec<Mailbox>,
     /// Those who got a copy.
     pub cc: Vec<Mailbox>,
@@ -46,10 +46,10 @@ pub struct Content {
     pub in_reply_to: Vec<String>,
     /// The ids of the mails before it in the conversation, oldest first.
     pub references: Vec<String>,
-    /// The text. If there is only HTML, what a reader sees of it; if there is only another mail, its
-    /// text as a quote.
+    /// The text. If there is only HTML, what a reader sees of it; if there is only another mail,
+    /// its text as a quote.
     pub text: String,
-    /// The attachments.
+    /// The attachments, in their order in the mail.
     pub attachments: Vec<Attached>,
     /// Whether a machine sent it: a list, an out-of-office note, a bounce. Answering those
     /// automatically can start an endless exchange between two machines (RFC 3834).

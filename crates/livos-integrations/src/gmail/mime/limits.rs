@@ -16,7 +16,7 @@ pub struct MailLimits {
     pub text: usize,
     /// Addresses of one header. 200.
     pub addresses: usize,
-    /// Attachments. 100.
+    /// Attachments that are kept. 100.
     pub attachments: usize,
     /// Bytes of a subject or a file name. 998: a line of a mail has no more.
     pub line: usize,

@@ -21,7 +21,7 @@ const MAX_SEARCH: usize = 64 << 10;
 #[derive(Debug, Default)]
 pub(super) struct Part<'a> {
     pub info: BodyInfo,
-    /// Places in [`Tree::parts`].
+    /// Indices into [`Tree::parts`].
     pub children: Vec<usize>,
     pub body: &'a [u8],
     /// Whether the mail was cut within this body.

@@ -35,7 +35,7 @@ fn rewritten(value: &str, write: impl Fn(&str) -> String) -> String {
     out
 }
 
-/// One encoded word.
+/// One encoded word, not decoded yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Word<'a> {
     charset: &'a str,

@@ -115,3 +115,27 @@ async fn a_story_is_heard_without_gap_or_repeat_though_its_socket_drops_again_an
     }
     assert!(truncations > 20, "{truncations} of {drops} drops met a word that was not complete");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_synthesiser_that_is_unreachable_or_mute_leaves_the_answer_as_text() {
+    for mute in [false, true] {
+        let held: Arc<Mutex<Vec<DuplexStream>>> = Arc::default();
+        let connector = connect::from_fn(move |_| {
+            let held = Arc::clone(&held);
+            async move {
+                let (near, far) = tokio::io::duplex(1 << 16);
+                held.lock().unwrap().push(far);
+                if mute { Ok(near) } else { Err("no route to the host".into()) }
+            }
+        });
+        let config = CartesiaConfig::new(Secret::new("key-0123456789"));
+        let tts = Arc::new(Cartesia::new(config, connector).unwrap());
+        let mut call = Scene { says: vec!["Count."], tts: Some(tts), ..Scene::default() }.play().await;
+        call.ask().await;
+        call.wait(10_000).await;
+        assert_eq!(call.all("error")[0]["code"], "voice_unavailable", "mute: {mute}");
+        assert_eq!(call.all("reply")[0]["text"], "One two three four five.");
+        assert_eq!(call.heard(), [("One two three four five.".to_owned(), true)]);
+        assert_eq!(call.states().last(), Some(&"idle"));
+    }
+}

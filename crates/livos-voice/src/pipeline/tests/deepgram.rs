@@ -1,6 +1,8 @@
 //! The same sessions with the Deepgram client, against its twin: what is recognised was really
 //! sent.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use livos_core::secret::Secret;
 use livos_twins::{Twin as _, deepgram::Deepgram, tones};
 
@@ -11,10 +13,15 @@ use crate::{
 };
 
 async fn play(twin: &Deepgram, hello: Value) -> Call {
+    play_while(twin, hello, Arc::new(AtomicBool::new(true))).await
+}
+
+/// The twin answers while it is `reachable`.
+async fn play_while(twin: &Deepgram, hello: Value, reachable: Arc<AtomicBool>) -> Call {
     let host = twin.clone();
     let connector = connect::from_fn(move |_| {
-        let host = host.clone();
-        async move { Ok(host.connect()) }
+        let (host, reachable) = (host.clone(), reachable.load(Ordering::Relaxed));
+        async move { if reachable { Ok(host.connect()) } else { Err("no route to the host".into()) } }
     });
     let config =
         Config { base_url: "ws://deepgram.test".into(), ..Config::new(Secret::new("key-0123456789")) };
@@ -83,4 +90,25 @@ async fn an_hour_of_silence_bills_nothing_and_keeps_the_socket() {
     // And it still hears.
     call.ask_aloud("hello there").await;
     assert_eq!(call.asked().len(), 2, "{:?}", call.asked());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_that_could_not_be_heard_is_said_so_and_answered_when_it_can_be() {
+    let twin = Deepgram::new(livos_twins::deepgram::Config::default());
+    let reachable = Arc::new(AtomicBool::new(false));
+    let mut call = play_while(&twin, json!({}), Arc::clone(&reachable)).await;
+    let at_ms = call.at_ms();
+    call.send(json!({ "type": "press", "at_ms": at_ms })).await;
+    call.say("turn on the lamp").await;
+    let at_ms = call.at_ms();
+    call.send(json!({ "type": "release", "at_ms": at_ms })).await;
+    call.wait(7000).await;
+    assert_eq!(call.all("error")[0]["code"], "speech_unavailable");
+    assert_eq!((call.asked(), call.states().last()), (vec![], Some(&"idle")));
+    reachable.store(true, Ordering::Relaxed);
+    call.wait(25_000).await;
+    let asked: Vec<String> = call.asked().iter().map(|text| text.to_lowercase()).collect();
+    assert!(asked.len() == 1 && asked[0].starts_with("turn on the lamp"), "{asked:?}");
+    assert_eq!(call.states().last(), Some(&"idle"));
+    call.leave().await;
 }

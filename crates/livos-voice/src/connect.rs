@@ -14,11 +14,11 @@ use tower::{BoxError, util::BoxCloneSyncService};
 #[cfg(feature = "tls")]
 pub use tcp::{TcpConfig, tcp};
 
-/// A byte stream.
+/// A byte stream that a client can own.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {}
 
-/// Any byte stream.
+/// A byte stream of any type.
 pub type BoxIo = Box<dyn Io>;
 
 /// From a `ws` or `wss` URI to a connected byte stream (for `wss`, after the TLS handshake). The

@@ -8,7 +8,7 @@ use std::time::Duration;
 pub enum ConnectionState {
     /// The first attempt is under way.
     Connecting,
-    /// Open and answering.
+    /// Open; the provider answers.
     Connected,
     /// Lost, or open but mute: waiting `wait` before attempt number `attempt` (from 1).
     Reconnecting {
@@ -19,6 +19,6 @@ pub enum ConnectionState {
     },
     /// Finishing what was sent before closing.
     Draining,
-    /// Closed for good.
+    /// Closed; no further attempt comes.
     Closed,
 }

@@ -1,10 +1,10 @@
 //! One connection to a provider: connect, keep alive, connect again, hold back, close.
 //!
-//! A session with a provider decides what to say; its line decides when there is a connection to say
-//! it on. The owner of a [`Line`] polls [`Line::next`] next to its own commands, and nothing that it
-//! calls in between waits: a message that has no room is refused, and [`LineEvent::Room`] comes once
-//! there is room. So a peer that does not read never holds up a command of the listener, such as an
-//! interruption.
+//! A session with a provider decides what to say; its line decides when there is a connection to
+//! say it on. The owner of a [`Line`] polls [`Line::next`] next to its own commands, and nothing
+//! that it calls in between waits: a message that has no room is refused, and [`LineEvent::Room`]
+//! comes once there is room. So a peer that does not read never holds up a command of the listener,
+//! such as an interruption.
 //!
 //! There is never a second connection: the next one is opened only after the owner learned that the
 //! last one is gone, and asked for another with [`Line::reconnect`].
@@ -52,7 +52,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) struct LineConfig {
     pub(crate) limits: Limits,
     pub(crate) reconnect: ReconnectConfig,
-    /// The interval after which [`LineEvent::Idle`] comes, and how long an expected answer may take.
+    /// The interval after which [`LineEvent::Idle`] comes, and how long an expected answer may
+    /// take.
     pub(crate) keep_alive: KeepAliveConfig,
 }
 
@@ -139,7 +140,8 @@ enum StageEvent {
 }
 
 impl Line {
-    /// A line that makes its first attempt when it is polled. `seed` is for the jitter of its waits.
+    /// A line that makes its first attempt when it is polled. `seed` is for the jitter of its
+    /// waits.
     pub(crate) fn new(connector: Connector, request: Request<()>, config: LineConfig, seed: u64) -> Self {
         let mut reconnect = Drive::new(Reconnect::new(config.reconnect, seed));
         reconnect.input(ReconnectInput::Start);

@@ -20,7 +20,7 @@ pub struct AudioMeter {
 }
 
 impl AudioMeter {
-    /// Spends from `meter`.
+    /// A meter for one session, which spends from `meter`.
     pub fn new(meter: Meter) -> Self {
         Self { meter, block: None, used: Duration::ZERO }
     }

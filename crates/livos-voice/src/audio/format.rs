@@ -19,7 +19,7 @@ pub enum SampleRate {
 }
 
 impl SampleRate {
-    /// Samples a second.
+    /// Samples per second.
     pub const fn hz(self) -> u32 {
         match self {
             Self::Hz16000 => 16_000,
@@ -58,7 +58,7 @@ impl AudioFormat {
         Self { rate }
     }
 
-    /// The sample rate.
+    /// Samples per second of each channel.
     pub const fn rate(self) -> SampleRate {
         self.rate
     }

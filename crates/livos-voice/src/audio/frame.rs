@@ -39,12 +39,12 @@ impl Frame {
         Self { format, bytes: samples.into_iter().flat_map(i16::to_le_bytes).collect::<Vec<u8>>().into() }
     }
 
-    /// No audio.
+    /// A frame without samples.
     pub fn empty(format: AudioFormat) -> Self {
         Self { format, bytes: Bytes::new() }
     }
 
-    /// The format.
+    /// Sample rate and encoding of the audio.
     pub fn format(&self) -> AudioFormat {
         self.format
     }

@@ -16,13 +16,13 @@ use tower::{BoxError, service_fn};
 
 use super::{BoxIo, Connector};
 
-/// How long an address may take before the next is tried beside it; RFC 8305 recommends 250 ms.
+/// How long an address may take before the next is tried in parallel; RFC 8305 recommends 250 ms.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// Addresses of one name that are tried; a name with more is not a provider's.
 const MOST_ADDRESSES: usize = 8;
 
-/// How to connect.
+/// Configuration of the connector [`tcp`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TcpConfig {

@@ -55,7 +55,7 @@ pub enum OpenError {
     /// The provider answered the upgrade with another status. `body` is an excerpt without secrets.
     #[error("the provider refused the connection with status {status}: {body}")]
     Refused {
-        /// The status.
+        /// The HTTP status of the answer.
         status: StatusCode,
         /// The beginning of the body, without line breaks; empty when it did not arrive with the
         /// head.

@@ -1,8 +1,8 @@
 //! What a session has to tell a listener that may lag.
 //!
 //! A session puts its events here without waiting, and its driver delivers them next to everything
-//! else it does. So a listener that lags holds back the provider, which is not read while the outbox
-//! is full, but never the commands of the listener itself.
+//! else it does. So a listener that lags holds back the provider, which is not read while the
+//! outbox is full, but never the commands of the listener itself.
 
 use std::collections::VecDeque;
 
@@ -32,8 +32,8 @@ impl<E> Outbox<E> {
         self.waiting.len() >= self.bound
     }
 
-    /// Adds an event. If the newest one that waits is of the `same` kind it is replaced, so that the
-    /// states of a long outage need no memory.
+    /// Adds an event. If the newest one that waits is of the `same` kind it is replaced, so that
+    /// the states of a long outage need no memory.
     pub(crate) fn push(&mut self, event: E, same: impl FnOnce(&E, &E) -> bool) {
         match self.waiting.back_mut() {
             Some(newest) if same(newest, &event) => *newest = event,

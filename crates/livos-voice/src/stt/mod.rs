@@ -3,7 +3,7 @@
 //! A provider implements [`SpeechToText`], and [`Transcriber`] for what was recorded before.
 //! [`SpeechToText::open`] answers at once with a [`SttSession`] (two bounded channels) and a
 //! driver: the future that owns the connection, its reconnects and its replay. The caller polls the
-//! driver beside its own work, so that no task is spawned out of its sight; dropping the driver
+//! driver next to its own work, so that no task is spawned out of its sight; dropping the driver
 //! closes the connection.
 
 #[cfg(feature = "deepgram")]
@@ -24,7 +24,7 @@ use crate::{audio::Frame, connection::ConnectionState};
 /// provider refuses for good.
 pub type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Opens recognition sessions.
+/// A client of a speech recogniser: opens recognition sessions.
 pub trait SpeechToText: Send + Sync + 'static {
     /// Opens a session for 16 kHz mono audio. Never blocks and never fails: connecting happens in
     /// the driver, and what goes wrong arrives as [`SttEvent::State`] and [`SttEvent::Failed`].
@@ -58,7 +58,7 @@ pub enum SttCommand {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum SttEvent {
-    /// The connection changed.
+    /// The connection to the provider changed its state.
     State(ConnectionState),
     /// Words, provisional or fixed.
     Transcript(Transcript),

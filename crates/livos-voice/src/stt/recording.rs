@@ -12,13 +12,13 @@ use super::Transcript;
 /// A recording in whatever container and codec its maker chose; the provider finds out which.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recording {
-    /// The file.
+    /// The whole file.
     pub bytes: Bytes,
     /// What its maker says it is, such as `audio/ogg`.
     pub mime: String,
 }
 
-/// Understands recordings.
+/// A client of a recogniser for recordings.
 #[async_trait]
 pub trait Transcriber: Send + Sync + 'static {
     /// The words of a recording, as one final transcript from zero to the length of the recording.
@@ -34,7 +34,7 @@ pub enum TranscribeError {
     /// It is longer than the client sends.
     #[error("the recording is larger than {most} bytes")]
     TooLarge {
-        /// The bound.
+        /// The bound of the client, in bytes.
         most: usize,
     },
     /// The provider can't decode it. The text is the provider's.
@@ -44,7 +44,7 @@ pub enum TranscribeError {
     /// recording will do. `body` is an excerpt without secrets.
     #[error("the provider refused the recording with status {status}: {body}")]
     Refused {
-        /// The status.
+        /// The HTTP status of the answer.
         status: StatusCode,
         /// The beginning of the answer, without line breaks.
         body: String,
@@ -52,7 +52,7 @@ pub enum TranscribeError {
     /// The provider has too much to do, or fails.
     #[error("the provider is busy or fails, with status {status}")]
     Busy {
-        /// The status.
+        /// The HTTP status of the answer.
         status: StatusCode,
         /// When it asked to be left alone for a while.
         retry_after: Option<Duration>,
@@ -63,7 +63,7 @@ pub enum TranscribeError {
     /// No byte stream: name resolution, TCP or TLS failed.
     #[error("could not connect to the provider")]
     Connect(#[source] BoxError),
-    /// The stream broke.
+    /// The connection broke before the whole answer came.
     #[error("the connection to the provider broke")]
     Broken(#[source] BoxError),
     /// The answer is not the protocol's.

@@ -11,23 +11,23 @@ pub enum TranscriptKind {
     Final,
 }
 
-/// One recognised word.
+/// A recognised word and its place in the audio.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Word {
     /// As it should be shown, with case and punctuation where the provider gives them.
     pub text: String,
     /// Where it begins in the session's audio.
     pub start: Duration,
-    /// Where it ends.
+    /// Where it ends in the session's audio.
     pub end: Duration,
-    /// 0 to 1.
+    /// How sure the provider is, from 0 to 1.
     pub confidence: f32,
 }
 
 /// A span of recognised speech.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Transcript {
-    /// Provisional or fixed.
+    /// Whether later transcripts may still change it.
     pub kind: TranscriptKind,
     /// The words, joined. May be empty: silence was heard.
     pub text: String,

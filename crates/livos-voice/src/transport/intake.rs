@@ -33,7 +33,7 @@ const TEXT_BURST: f64 = MAX_TEXT_RATE as f64 * 4.0;
 pub struct Violation {
     /// Which rule, and whether the session can go on.
     pub code: ErrorCode,
-    /// For people.
+    /// What was wrong, in words for a person.
     pub message: String,
 }
 
@@ -52,7 +52,7 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// Expects a `hello`.
+    /// An intake that expects a `hello` first.
     pub fn new(now: Instant) -> Self {
         Self {
             format: None,

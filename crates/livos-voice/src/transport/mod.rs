@@ -25,9 +25,9 @@ use crate::{
     turn::Mode,
 };
 
-/// One listener.
+/// The connection to one listener.
 pub trait AudioTransport: Send {
-    /// The next thing from the listener, or none once the connection is over, for ever after.
+    /// The next thing from the listener, or `None` forever once the connection is over.
     /// Polling it also writes what was sent, so it must be polled while anything is to go out.
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Option<Incoming>>;
 
@@ -51,7 +51,7 @@ pub struct Hello {
     pub client_vad: bool,
 }
 
-/// From the listener.
+/// What comes from the listener.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Incoming {
@@ -63,7 +63,7 @@ pub enum Incoming {
     Message(ClientMessage),
 }
 
-/// To the listener.
+/// What is sent to the listener.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Outgoing {
@@ -73,7 +73,7 @@ pub enum Outgoing {
     Audio {
         /// Which reply it speaks.
         generation: Generation,
-        /// Whole samples.
+        /// Whole samples, at the rate of the `Hello`.
         bytes: Bytes,
     },
     /// Close, after what was sent before: normally, or for an error that was told before.

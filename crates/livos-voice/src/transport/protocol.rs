@@ -86,15 +86,15 @@ pub const MAX_AUDIO_AHEAD: Duration = Duration::from_secs(30);
 /// detector and player needs.
 pub const MAX_TEXT_RATE: u32 = 50;
 
-/// From the client.
+/// What a client sends.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum ClientMessage {
-    /// The first message.
+    /// Opens the session; the first message.
     Hello {
-        /// [`VERSION`].
+        /// The version of the protocol, [`VERSION`].
         version: u32,
         /// Samples a second of the audio the client sends: 16000 or 48000.
         input_rate: u32,
@@ -110,34 +110,34 @@ pub enum ClientMessage {
         #[serde(default)]
         client_vad: bool,
     },
-    /// Changes the mode.
+    /// Changes how the user takes the floor.
     Mode {
-        /// The new mode.
+        /// How the user takes the floor from now on.
         mode: Mode,
-        /// As in `hello`.
+        /// Whether the client detects speech itself, as in `hello`.
         #[serde(default)]
         client_vad: bool,
     },
     /// The talk button went down.
     Press {
-        /// Client clock.
+        /// Milliseconds of the client's clock.
         at_ms: f64,
     },
     /// The talk button went up; all audio of the turn was sent before.
     Release {
-        /// Client clock.
+        /// Milliseconds of the client's clock.
         at_ms: f64,
     },
     /// What the client's own detector reports.
     Vad {
-        /// Its state.
+        /// What the detector says now.
         state: VadState,
         /// Client clock: when the last voiced audio was spoken.
         last_voiced_ms: f64,
     },
     /// The user typed a message.
     Text {
-        /// The message.
+        /// The message as it was typed.
         text: String,
     },
     /// The user asked for silence.
@@ -145,18 +145,18 @@ pub enum ClientMessage {
     /// Where the player stands. Sent when a generation begins to sound, about four times a second
     /// while it plays, and when it ends.
     Playout {
-        /// Which reply.
+        /// The number of the reply.
         generation: Generation,
         /// Milliseconds of its audio that have left the speaker.
         played_ms: f64,
         /// What the player does.
         state: PlayoutState,
-        /// Client clock.
+        /// Milliseconds of the client's clock.
         at_ms: f64,
     },
     /// What the client measured of a turn, once its answer sounds.
     Measured {
-        /// Which reply.
+        /// The number of the reply.
         generation: Generation,
         /// From the user's last voiced sample (or the release of the button) to the first audible
         /// sample.
@@ -166,7 +166,7 @@ pub enum ClientMessage {
     },
     /// Asks for a `pong`.
     Ping {
-        /// Client clock.
+        /// Milliseconds of the client's clock.
         at_ms: f64,
     },
     /// The client is done; the server finishes and closes with 1000.
@@ -180,7 +180,7 @@ pub enum ClientMessage {
 pub enum PlayoutState {
     /// The first sample sounds.
     Started,
-    /// It goes on.
+    /// It goes on sounding.
     Playing,
     /// It is held: paused, or the browser has not allowed sound yet.
     Held,
@@ -188,7 +188,7 @@ pub enum PlayoutState {
     Ended,
 }
 
-/// From the server.
+/// What the server sends.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -196,7 +196,7 @@ pub enum PlayoutState {
 pub enum ServerMessage {
     /// The answer to `hello`.
     Ready {
-        /// [`VERSION`].
+        /// The version of the protocol, [`VERSION`].
         version: u32,
         /// The conversation, for a later `hello`.
         conversation: String,
@@ -207,7 +207,7 @@ pub enum ServerMessage {
     },
     /// The floor changed hands.
     State {
-        /// Who holds it.
+        /// Who holds the floor now.
         state: TurnState,
     },
     /// What the user said so far in this turn.
@@ -219,53 +219,53 @@ pub enum ServerMessage {
     },
     /// The answer begins to be spoken: audio that follows belongs to it.
     SpeechStart {
-        /// Which reply.
+        /// The number of the reply.
         generation: Generation,
     },
     /// Words of the answer with their place in its audio.
     Words {
-        /// Which reply.
+        /// The number of the reply.
         generation: Generation,
-        /// In order.
+        /// The words, in order of their start.
         words: Vec<PlacedWord>,
     },
     /// All audio of the answer was sent.
     SpeechEnd {
-        /// Which reply.
+        /// The number of the reply.
         generation: Generation,
     },
     /// Drop buffered audio of this generation and older.
     Clear {
-        /// Which reply.
+        /// The number of the reply.
         generation: Generation,
     },
     /// Drop audio and words of the generation from this position on; they will come again.
     Truncate {
-        /// Which reply.
+        /// The number of the reply.
         generation: Generation,
         /// Milliseconds from the first sample of the generation.
         at_ms: f64,
     },
-    /// Hold the player.
+    /// Hold the player until `resume` or `clear`.
     Pause {
-        /// Which reply.
+        /// The number of the reply.
         generation: Generation,
     },
-    /// Go on playing.
+    /// Go on playing after `pause`.
     Resume {
-        /// Which reply.
+        /// The number of the reply.
         generation: Generation,
     },
     /// The answer as text; for typed turns, and when it cannot be spoken.
     Reply {
-        /// Which reply.
+        /// The number of the reply.
         generation: Generation,
-        /// The next piece.
+        /// The next piece of the text.
         text: String,
     },
     /// The reply is over. `heard` is what the history keeps.
     ReplyEnd {
-        /// Which reply.
+        /// The number of the reply.
         generation: Generation,
         /// The words that reached the listener.
         heard: String,
@@ -276,7 +276,7 @@ pub enum ServerMessage {
     /// of the answer, in order. The client adds what only it can see: the way up, the way down, and
     /// its player.
     Waterfall {
-        /// Which reply.
+        /// The number of the reply.
         generation: Generation,
         /// In order; they sum to the time from `from_ms` to `sent_ms`.
         parts: Vec<LatencyPart>,
@@ -301,7 +301,7 @@ pub enum ServerMessage {
     },
     /// Something failed. After a fatal error the server closes the socket.
     Error {
-        /// For programs.
+        /// Which error it is, for programs.
         code: ErrorCode,
         /// For people; no secrets.
         message: String,
@@ -321,7 +321,7 @@ pub enum ServerMessage {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct PlacedWord {
-    /// The word.
+    /// The word as it is in the text.
     pub text: String,
     /// Milliseconds from the first sample.
     pub start_ms: f64,

@@ -18,13 +18,13 @@ use tokio_tungstenite::{
 
 use super::websocket::{WebSocketTransport, config};
 
-/// Answers the WebSocket handshake in `request`, of hyper or any framework on it, such as axum. Send
-/// the response, and await the [`Upgrade`] in a task of its own: it becomes a transport once the
-/// response has left.
+/// Answers the WebSocket handshake in `request`, of hyper or any framework on it, such as axum.
+/// Send the response, and await the [`Upgrade`] in a task of its own: it becomes a transport once
+/// the response has left.
 ///
-/// A request that is no handshake gets a response with status 400 or 426, and its [`Upgrade`] fails.
-/// The `Origin` of the request is not looked at. If cookies or the network say who the user is,
-/// compare it first: any page may open a WebSocket to this address.
+/// A request that is no handshake gets a response with status 400 or 426, and its [`Upgrade`]
+/// fails. The `Origin` of the request is not looked at. If cookies or the network say who the user
+/// is, compare it first: any page may open a WebSocket to this address.
 ///
 /// ```
 /// # use std::sync::Arc;

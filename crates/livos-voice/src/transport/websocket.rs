@@ -78,7 +78,6 @@ enum State {
     Open,
     /// Our close is queued or sent; nothing that still comes is handed over.
     Closing,
-    /// Over.
     Closed,
 }
 

@@ -34,7 +34,7 @@ impl Default for ChunkConfig {
     }
 }
 
-/// Cuts one answer.
+/// Cuts the text of one answer into pieces.
 #[derive(Debug, Clone)]
 pub struct Chunker {
     config: ChunkConfig,
@@ -45,7 +45,7 @@ pub struct Chunker {
 }
 
 impl Chunker {
-    /// For one answer.
+    /// A chunker for one answer.
     pub fn new(config: ChunkConfig) -> Self {
         Self { config, pending: String::new(), first: true, deadline: None }
     }
@@ -116,7 +116,7 @@ impl Chunker {
             }
             last_space = Some(after);
         }
-        // A word without end (a hash, a language without spaces) must not grow for ever either.
+        // A word without end (a hash, a language without spaces) must not grow forever either.
         if text.len() >= self.config.longest * 2 {
             return (self.config.longest..text.len()).find(|at| text.is_char_boundary(*at));
         }

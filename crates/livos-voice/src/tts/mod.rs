@@ -17,7 +17,7 @@ pub use chunk::{ChunkConfig, Chunker};
 pub use crate::stt::Driver;
 use crate::{audio::Frame, connection::ConnectionState, generation::Generation};
 
-/// Opens synthesis sessions.
+/// A client of a speech synthesiser: opens synthesis sessions.
 pub trait TextToSpeech: Send + Sync + 'static {
     /// Opens a session that speaks 24 kHz mono audio. Never blocks and never fails; see
     /// [`TtsEvent`].
@@ -40,8 +40,8 @@ pub enum TtsCommand {
     /// More text of a generation, joined verbatim to what came before. The caller has already cut
     /// it into clauses.
     Speak {
-        /// Which reply it belongs to. A higher one than before starts anew and drops what is left
-        /// of the older.
+        /// Which reply it belongs to. A higher one than before starts a new reply and drops what is
+        /// left of the older.
         generation: Generation,
         /// The text, with the space that separates it from what came before.
         text: String,
@@ -61,7 +61,7 @@ pub struct SpokenWord {
     pub text: String,
     /// Where it begins, from the first sample of the generation.
     pub start: Duration,
-    /// Where it ends.
+    /// Where it ends, from the first sample of the generation.
     pub end: Duration,
 }
 
@@ -69,13 +69,13 @@ pub struct SpokenWord {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum TtsEvent {
-    /// The connection changed.
+    /// The connection to the provider changed its state.
     State(ConnectionState),
     /// Audio of a generation, in order, without gaps.
     Audio {
         /// Which reply it speaks.
         generation: Generation,
-        /// 24 kHz mono.
+        /// Audio at 24 kHz, mono.
         frame: Frame,
     },
     /// Words of a generation, in order.
@@ -88,9 +88,9 @@ pub enum TtsEvent {
     /// The connection broke inside a word: audio and words of the generation from `at` on are void,
     /// and will come again.
     Truncate {
-        /// Which reply.
+        /// The reply that is spoken.
         generation: Generation,
-        /// From here on.
+        /// Audio and words from here on are void.
         at: Duration,
     },
     /// All audio of the generation has come out.
@@ -98,7 +98,7 @@ pub enum TtsEvent {
     /// The provider could not speak the rest of the generation. A lowercase sentence without
     /// secrets.
     Failed {
-        /// Which reply.
+        /// The reply that is spoken.
         generation: Generation,
         /// What failed and whose side it was.
         reason: String,

@@ -66,7 +66,7 @@ impl Detector {
         }
     }
 
-    /// The state now.
+    /// What the detector made of the audio so far.
     pub fn state(&self) -> VadState {
         self.state
     }

@@ -29,7 +29,7 @@ impl Gate {
         Self { format, pre_roll: Ring::new(format.bytes_in(pre_roll)), open: false }
     }
 
-    /// Whether audio passes.
+    /// Whether audio passes the gate.
     pub fn is_open(&self) -> bool {
         self.open
     }

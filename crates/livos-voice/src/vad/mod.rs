@@ -34,12 +34,12 @@ pub trait Vad: Send {
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum VadState {
-    /// No speech.
+    /// Nobody speaks.
     #[default]
     Quiet,
     /// Perhaps speech; not yet long enough to be sure.
     Starting,
-    /// Speech.
+    /// Somebody speaks.
     Speaking,
     /// Perhaps the end of it.
     Stopping,

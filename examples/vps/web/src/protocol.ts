@@ -14,7 +14,7 @@ export type PlayoutState = "started" | "playing" | "held" | "ended";
 
 export type PlacedWord = { 
 /**
- * The word.
+ * The word as it is in the text.
  */
 text: string, 
 /**
@@ -40,7 +40,7 @@ export type ErrorCode = "expected_hello" | "already_open" | "unsupported_version
 
 export type ClientMessage = { "type": "hello", 
 /**
- * [`VERSION`].
+ * The version of the protocol, [`VERSION`].
  */
 version: number, 
 /**
@@ -64,23 +64,23 @@ conversation?: string | null,
  */
 client_vad: boolean, } | { "type": "mode", 
 /**
- * The new mode.
+ * How the user takes the floor from now on.
  */
 mode: Mode, 
 /**
- * As in `hello`.
+ * Whether the client detects speech itself, as in `hello`.
  */
 client_vad: boolean, } | { "type": "press", 
 /**
- * Client clock.
+ * Milliseconds of the client's clock.
  */
 at_ms: number, } | { "type": "release", 
 /**
- * Client clock.
+ * Milliseconds of the client's clock.
  */
 at_ms: number, } | { "type": "vad", 
 /**
- * Its state.
+ * What the detector says now.
  */
 state: VadState, 
 /**
@@ -88,11 +88,11 @@ state: VadState,
  */
 last_voiced_ms: number, } | { "type": "text", 
 /**
- * The message.
+ * The message as it was typed.
  */
 text: string, } | { "type": "stop" } | { "type": "playout", 
 /**
- * Which reply.
+ * The number of the reply.
  */
 generation: Generation, 
 /**
@@ -104,15 +104,16 @@ played_ms: number,
  */
 state: PlayoutState, 
 /**
- * Client clock.
+ * Milliseconds of the client's clock.
  */
 at_ms: number, } | { "type": "measured", 
 /**
- * Which reply.
+ * The number of the reply.
  */
 generation: Generation, 
 /**
- * From the user's last voiced sample (or the release of the button) to the first audible sample.
+ * From the user's last voiced sample (or the release of the button) to the first audible
+ * sample.
  */
 silence_ms: number, 
 /**
@@ -120,13 +121,13 @@ silence_ms: number,
  */
 playout_ms: number, } | { "type": "ping", 
 /**
- * Client clock.
+ * Milliseconds of the client's clock.
  */
 at_ms: number, } | { "type": "bye" };
 
 export type ServerMessage = { "type": "ready", 
 /**
- * [`VERSION`].
+ * The version of the protocol, [`VERSION`].
  */
 version: number, 
 /**
@@ -142,7 +143,7 @@ output_rate: number,
  */
 simulated: Array<string>, } | { "type": "state", 
 /**
- * Who holds it.
+ * Who holds the floor now.
  */
 state: TurnState, } | { "type": "transcript", 
 /**
@@ -154,27 +155,27 @@ text: string,
  */
 is_final: boolean, } | { "type": "speech_start", 
 /**
- * Which reply.
+ * The number of the reply.
  */
 generation: Generation, } | { "type": "words", 
 /**
- * Which reply.
+ * The number of the reply.
  */
 generation: Generation, 
 /**
- * In order.
+ * The words, in order of their start.
  */
 words: Array<PlacedWord>, } | { "type": "speech_end", 
 /**
- * Which reply.
+ * The number of the reply.
  */
 generation: Generation, } | { "type": "clear", 
 /**
- * Which reply.
+ * The number of the reply.
  */
 generation: Generation, } | { "type": "truncate", 
 /**
- * Which reply.
+ * The number of the reply.
  */
 generation: Generation, 
 /**
@@ -182,23 +183,23 @@ generation: Generation,
  */
 at_ms: number, } | { "type": "pause", 
 /**
- * Which reply.
+ * The number of the reply.
  */
 generation: Generation, } | { "type": "resume", 
 /**
- * Which reply.
+ * The number of the reply.
  */
 generation: Generation, } | { "type": "reply", 
 /**
- * Which reply.
+ * The number of the reply.
  */
 generation: Generation, 
 /**
- * The next piece.
+ * The next piece of the text.
  */
 text: string, } | { "type": "reply_end", 
 /**
- * Which reply.
+ * The number of the reply.
  */
 generation: Generation, 
 /**
@@ -210,7 +211,7 @@ heard: string,
  */
 complete: boolean, } | { "type": "waterfall", 
 /**
- * Which reply.
+ * The number of the reply.
  */
 generation: Generation, 
 /**
@@ -218,12 +219,13 @@ generation: Generation,
  */
 parts: Array<LatencyPart>, 
 /**
- * The sentence that the audio begins with because the answer was not there in time; `ttft` is the wait for it then. Absent where the audio is
- * the answer.
+ * The sentence that the audio begins with because the answer was not there in time; `ttft`
+ * is the wait for it then. Absent where the audio is the answer.
  */
 opener?: string | null, 
 /**
- * Server clock: when the server learned of the end of speech (it received the release, or the last voiced audio).
+ * Server clock: when the server learned of the end of speech (it received the release, or
+ * the last voiced audio).
  */
 from_ms: number, 
 /**
@@ -243,7 +245,7 @@ state: string,
  */
 connected: boolean, } | { "type": "error", 
 /**
- * For programs.
+ * Which error it is, for programs.
  */
 code: ErrorCode, 
 /**

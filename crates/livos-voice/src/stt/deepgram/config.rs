@@ -14,13 +14,13 @@ pub struct Config {
     /// The provider's address without a path. `wss://api.deepgram.com`; the regional hosts have
     /// lower limits.
     pub base_url: String,
-    /// The API key.
+    /// The API key, sent in a header and never in the address.
     pub key: Secret,
     /// Terms that the recogniser should expect: at most 100.
     pub keyterms: Vec<String>,
     /// Keep the audio out of the provider's training. True: what is said at home is nobody's data.
     pub mip_opt_out: bool,
-    /// Waits and watches.
+    /// Timeouts, intervals and the audio that is kept.
     pub timing: Timing,
     /// Bounds of the socket.
     pub limits: Limits,
@@ -28,7 +28,7 @@ pub struct Config {
     pub reconnect: ReconnectConfig,
 }
 
-/// Waits and watches of a session.
+/// Timeouts and intervals of a session, and the audio that it keeps.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct Timing {
@@ -175,7 +175,7 @@ impl Default for RecordedConfig {
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum Turns {
-    /// The provider's model.
+    /// The provider's model judges.
     Provider {
         /// How sure it must be, 0.5 to 0.9.
         end_of_turn: f32,
@@ -188,7 +188,7 @@ pub enum Turns {
     /// Local turn taking, which forces each turn to end; the provider ends one itself after this
     /// silence only. At most 60 s.
     Own {
-        /// The provider's backstop.
+        /// Silence after which the provider ends a turn itself.
         timeout: Duration,
     },
 }

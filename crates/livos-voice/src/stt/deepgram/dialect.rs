@@ -28,16 +28,14 @@ pub(super) trait Dialect: Send + 'static {
     fn padding(&self) -> Option<(Duration, u64)>;
     /// A new connection takes over; what was provisional is void.
     fn reopened(&mut self, out: &mut VecDeque<Heard>);
-    /// A message came.
     fn heard(&mut self, message: wire::Message, replay: &mut Replay, out: &mut VecDeque<Heard>);
 }
 
 /// What a dialect concluded from a message.
 #[derive(Debug)]
 pub(super) enum Heard {
-    /// For the listener.
     Event(SttEvent),
-    /// Audio may flow.
+    /// The provider takes audio from now on.
     Ready,
     /// The end of speech is answered.
     Answered,

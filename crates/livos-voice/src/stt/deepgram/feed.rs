@@ -1,8 +1,8 @@
 //! The audio of one session on its way to the provider.
 //!
 //! Audio is always written into a ring first, and sent from there or, when nothing is waiting,
-//! straight from the frame. So there is no state in which audio is refused: without a connection, or
-//! behind a peer that does not read, it waits, up to the bound of the ring.
+//! straight from the frame. So there is no state in which audio is refused: without a connection,
+//! or behind a peer that does not read, it waits, up to the bound of the ring.
 
 use std::time::{Duration, Instant};
 
@@ -112,7 +112,6 @@ impl Feed {
         self.carried = None;
     }
 
-    /// A message came.
     pub(super) fn answered(&mut self) {
         if let Some(carried) = &mut self.carried {
             carried.unanswered = 0;

@@ -1,6 +1,6 @@
 //! Recordings by `POST /v1/listen`: one request on a connection of its own.
 //!
-//! Voice notes are rare beside live speech, and a connection that is kept between them would be
+//! Voice notes are rare next to live speech, and a connection that is kept between them would be
 //! closed by then.
 
 use std::{pin::pin, sync::Arc, time::Duration};

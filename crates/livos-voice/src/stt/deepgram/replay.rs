@@ -39,7 +39,6 @@ pub(super) fn bytes_in(duration: Duration) -> u64 {
 /// An end of speech that waits for its answer.
 #[derive(Debug, Clone, Copy)]
 struct Ending {
-    /// Where speech ended.
     place: u64,
     /// When the provider was asked on this connection.
     asked: Option<Instant>,

@@ -1,4 +1,4 @@
-//! Flux sessions.
+//! Flux sessions against the simulated provider.
 
 use super::*;
 

@@ -1,13 +1,12 @@
 //! One connection to a provider: connect, keep alive, connect again, hold back, close.
 //!
 //! A session with a provider decides what to say; its line decides when there is a connection to
-//! say it on. The owner of a [`Line`] polls [`Line::next`] next to its own commands, and nothing
-//! that it calls in between waits: a message that has no room is refused, and [`LineEvent::Room`]
-//! comes once there is room. So a peer that does not read never holds up a command of the listener,
-//! such as an interruption.
+//! say it on. The owner of a line polls it next to its own commands, and nothing that it calls in
+//! between waits: a message that has no room is refused, and the line tells once there is room. So
+//! a peer that does not read never holds up a command of the listener, such as an interruption.
 //!
 //! There is never a second connection: the next one is opened only after the owner learned that the
-//! last one is gone, and asked for another with [`Line::reconnect`].
+//! last one is gone, and asked for another.
 
 mod open;
 mod outbox;

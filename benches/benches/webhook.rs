@@ -75,7 +75,7 @@ fn verifier(account: &Account, runtime: &Runtime) -> Arc<dyn Verifier> {
                 let document = document.clone();
                 async move { Ok::<_, std::convert::Infallible>(Response::new(Full::new(document))) }
             });
-            let keys = Jwks::new(JwksConfig::default(), server);
+            let keys = Jwks::new(JwksConfig::default(), livos_core::http::HttpClient::new(server));
             runtime.block_on(keys.prepare(SystemClock.now(), "test-key-1".into()));
             Arc::new(PubSub::new(PubSubConfig::new(URL, account.email()), keys).unwrap())
         }

@@ -24,7 +24,8 @@ fuzz_target!(|data: &[u8]| {
         let mut config = GmailConfig::default();
         config.retries = 1;
         config.timeout = Duration::from_secs(1);
-        let gmail = Gmail::new(config, http).expect("a valid configuration");
+        let gmail =
+            Gmail::new(config, livos_core::http::HttpClient::new(http)).expect("a valid configuration");
         let (message, thread) = ("18c2".try_into().expect("an id"), "18c1".try_into().expect("an id"));
         let _ = gmail.profile().await;
         let _ = gmail.watch("projects/p/topics/t", None).await;

@@ -32,7 +32,11 @@ fuzz_target!(|data: &[u8]| {
         let response = http::Response::builder().status(status).body(Full::new(body.clone()));
         async move { response }
     });
-    let bot = Bot::new(TelegramConfig::new(Secret::new(format!("42:{KEY}"))), http).expect("a token");
+    let bot = Bot::new(
+        TelegramConfig::new(Secret::new(format!("42:{KEY}"))),
+        livos_core::http::HttpClient::new(http),
+    )
+    .expect("a token");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     runtime.block_on(async {
         let errors = [

@@ -38,7 +38,7 @@ fuzz_target!(|data: &[u8]| {
         (*response.status_mut(), *response.headers_mut()) = (said.status, said.headers.clone());
         async move { Ok::<_, Infallible>(response) }
     });
-    let keys = Jwks::new(JwksConfig::default(), http);
+    let keys = Jwks::new(JwksConfig::default(), livos_core::http::HttpClient::new(http));
     let verifier = PubSub::new(PubSubConfig::new(URL, EMAIL), keys.clone()).expect("a configuration");
     let push = Message::read(include_bytes!("../corpus/webhook_pubsub/pubsub-right"));
     let head = push.request();

@@ -35,7 +35,7 @@ static VERIFIER: LazyLock<PubSub> = LazyLock::new(|| {
         let keys = Response::new(Full::new(keys.clone()));
         async move { Ok::<_, Infallible>(keys) }
     });
-    let keys = Jwks::new(JwksConfig::default(), http);
+    let keys = Jwks::new(JwksConfig::default(), livos_core::http::HttpClient::new(http));
     peer::run(keys.prepare(NOW, "test-key-1".into()));
     PubSub::new(PubSubConfig::new(URL, EMAIL), keys).expect("a configuration")
 });

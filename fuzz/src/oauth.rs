@@ -26,7 +26,7 @@ pub fn endpoint(answer: &Message) -> TokenEndpoint {
         (*response.status_mut(), *response.headers_mut()) = (status, headers.clone());
         async move { Ok::<_, BoxError>(response) }
     });
-    TokenEndpoint::new(provider(), http).expect("a valid configuration")
+    TokenEndpoint::new(provider(), livos_core::http::HttpClient::new(http)).expect("a valid configuration")
 }
 
 /// Panics where an error tells one of these secrets, though the provider repeated it, or more than

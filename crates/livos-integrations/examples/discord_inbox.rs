@@ -210,7 +210,12 @@ async fn main() -> Result<(), BoxError> {
 
     let mut config = RestConfig::new(Secret::new("bot-token"));
     config.base_url = format!("http://{address}/api/v10").parse()?;
-    let rest = Rest::new(config, Client::builder(TokioExecutor::new()).build_http())?;
+    let rest = Rest::new(
+        config,
+        livos_core::http::HttpClient::new(
+            Client::builder(TokioExecutor::new()).build_http::<http_body_util::Full<bytes::Bytes>>(),
+        ),
+    )?;
     let connector = service_fn(|address: Uri| async move {
         let authority = address.authority().ok_or("the address names no host")?;
         let stream = TcpStream::connect(authority.as_str()).await?;

@@ -21,7 +21,6 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream;
-use http_body_util::Full;
 use livos_core::{
     bell::News,
     conversation::{Finish, Reply, ReplyError, ReplyEvent},
@@ -36,7 +35,6 @@ use livos_core::{
     time::{Clock, SystemClock, Timestamp},
 };
 use livos_integrations::{
-    http_client,
     sender::{DeliverConfig, Outbox, deliver},
     telegram::{Bot, Incoming, Poller, PollerConfig, TelegramConfig, TelegramOutlet, update},
 };
@@ -96,8 +94,8 @@ async fn main() -> Result<(), BoxError> {
 fn bot(url: &str) -> Result<Bot, BoxError> {
     let mut config = TelegramConfig::new(Secret::new("4242:AbCdEfGhIjKlMnOpQrStUvWxYz_0123456"));
     config.base_url = url.parse()?;
-    let http = http_client::over_tls()?;
-    let told = tower::service_fn(move |request: http::Request<Full<Bytes>>| {
+    let http = livos_core::http::HttpClient::over_tls()?;
+    let told = tower::service_fn(move |request: http::Request<Bytes>| {
         let (before, after) = match request.uri().path().rsplit('/').next() {
             Some("getUpdates") => ("polling", "polled"),
             Some("sendMessage") => ("sending", "sent"),
@@ -111,7 +109,7 @@ fn bot(url: &str) -> Result<Bot, BoxError> {
             response
         }
     });
-    Ok(Bot::new(config, told)?)
+    Ok(Bot::new(config, livos_core::http::HttpClient::new(told))?)
 }
 
 async fn work(bot: Bot, queue: Arc<dyn Queue>, outbox: Outbox, clock: Ahead) -> Result<(), BoxError> {

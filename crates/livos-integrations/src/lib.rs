@@ -5,8 +5,6 @@
 pub mod discord;
 #[cfg(feature = "gmail")]
 pub mod gmail;
-#[cfg(any(feature = "discord", feature = "telegram"))]
-pub mod http_client;
 #[cfg(any(feature = "discord", feature = "webhook"))]
 mod interaction;
 #[cfg(feature = "oauth")]

@@ -46,7 +46,7 @@ async fn app(
     });
     let mut config = GmailConfig::default();
     config.base_url = base_url.parse()?;
-    let gmail = Gmail::new(config, with_token)?;
+    let gmail = Gmail::new(config, livos_core::http::HttpClient::new(with_token))?;
     let own = gmail.profile().await?.address;
 
     let file = Embedded::in_memory(EmbeddedConfig::default())?;

@@ -11,10 +11,7 @@ use super::{
     Id, Outgoing, Rest, RestError,
     event::{Event, Interaction},
 };
-use crate::{
-    http_client,
-    sender::{Limit, Outlet, SendError, Unit},
-};
+use crate::sender::{Limit, Outlet, SendError, Unit};
 
 /// How long a message may be: 2,000 characters.
 pub const MESSAGE: Limit = Limit::new(Outgoing::MAX_TEXT, Unit::Characters);
@@ -119,7 +116,7 @@ fn nonce(key: &str) -> String {
 fn failed(error: RestError) -> SendError {
     match error {
         RestError::Limited { retry_after } => SendError::later(retry_after),
-        RestError::Unreachable(cause) if http_client::never_left(&cause) => {
+        RestError::Unreachable(cause) if livos_core::http::never_left(&*cause) => {
             SendError::not_sent(RestError::Unreachable(cause))
         }
         RestError::Unreachable(_) | RestError::TimedOut(_) | RestError::Failed(_) => {

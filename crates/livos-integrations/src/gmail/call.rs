@@ -4,13 +4,13 @@
 use std::{error::Error, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use http::{Method, Request, Response, header};
-use http_body::Body;
-use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
-use livos_core::backoff::Backoff;
+use http::{Method, Request, header};
+use livos_core::{
+    backoff::Backoff,
+    http::{BoxError, HttpClient, ResponseBody},
+};
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
-use tower::{BoxError, Service, ServiceExt, util::BoxCloneSyncService};
 
 use super::{ConsentNeeded, GmailConfig, GmailError, GmailErrorKind};
 
@@ -20,15 +20,13 @@ pub(super) const MAX_ANSWER: usize = 8 << 20;
 /// The most of an error's body that is read, in bytes.
 const MAX_ERROR: usize = 64 << 10;
 
-type HttpService =
-    BoxCloneSyncService<Request<Full<Bytes>>, Response<UnsyncBoxBody<Bytes, BoxError>>, BoxError>;
 type TokenDeath = Arc<dyn Fn(&(dyn Error + 'static)) -> bool + Send + Sync>;
 
 /// Sends requests to Gmail.
 #[derive(Clone)]
 pub(super) struct Caller {
     pub config: Arc<GmailConfig>,
-    http: HttpService,
+    http: HttpClient,
     token_death: Option<TokenDeath>,
     slots: Arc<Semaphore>,
 }
@@ -89,21 +87,9 @@ impl Call {
 }
 
 impl Caller {
-    pub fn new<S, B>(config: GmailConfig, http: S) -> Self
-    where
-        S: Service<Request<Full<Bytes>>, Response = Response<B>> + Clone + Send + Sync + 'static,
-        S::Error: Into<BoxError>,
-        S::Future: Send + 'static,
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
-    {
-        let http = http
-            .map_response(|response: Response<B>| {
-                response.map(|body| body.map_err(Into::into).boxed_unsync())
-            })
-            .map_err(Into::into);
+    pub fn new(config: GmailConfig, http: HttpClient) -> Self {
         let slots = Arc::new(Semaphore::new(config.parallel));
-        Self { config: Arc::new(config), http: HttpService::new(http), token_death: None, slots }
+        Self { config: Arc::new(config), http, token_death: None, slots }
     }
 
     pub fn set_token_death(&mut self, recognise: TokenDeath) {
@@ -158,23 +144,22 @@ impl Caller {
     }
 
     async fn exchange(&self, call: &Call) -> Result<Answer, GmailError> {
-        let response = self.http.clone().oneshot(self.request(call)?).await;
+        let response = self.http.send(self.request(call)?).await;
         let response = response.map_err(|error| self.failed(call.operation, error))?;
         let (head, body) = response.into_parts();
         if head.status.is_success() {
-            return match collect(body, call.most).await {
-                Ok(body) => Ok(Answer { body, is_whole: true }),
-                Err(Unread::TooLong(body)) if call.start_is_enough => Ok(Answer { body, is_whole: false }),
-                Err(Unread::TooLong(_)) => Err(GmailError::new(call.operation, GmailErrorKind::TooLarge, "")),
-                Err(Unread::Broken(error)) => Err(self.failed(call.operation, error)),
+            return match read(body, call.most).await {
+                Ok(answer) if answer.is_whole || call.start_is_enough => Ok(answer),
+                Ok(_) => Err(GmailError::new(call.operation, GmailErrorKind::TooLarge, "")),
+                Err(error) => Err(self.failed(call.operation, error)),
             };
         }
         // A body that is too long or breaks off is no worse than none.
-        let body = collect(body, MAX_ERROR).await.unwrap_or_default();
+        let body = body.read(MAX_ERROR).await.unwrap_or_default();
         Err(GmailError::answered(call.operation, head.status, &head.headers, &body))
     }
 
-    fn request(&self, call: &Call) -> Result<Request<Full<Bytes>>, GmailError> {
+    fn request(&self, call: &Call) -> Result<Request<Bytes>, GmailError> {
         let base = self.config.base_url.to_string();
         let address = format!("{}/gmail/v1/users/me/{}", base.trim_end_matches('/'), call.path);
         let request =
@@ -184,7 +169,7 @@ impl Caller {
             None => request,
         };
         let body = Bytes::from(call.body.clone().unwrap_or_default());
-        request.body(Full::new(body)).map_err(|error| {
+        request.body(body).map_err(|error| {
             GmailError::new(call.operation, GmailErrorKind::Rejected, "the request can't be built")
                 .caused_by(error.into())
         })
@@ -202,23 +187,17 @@ impl Caller {
     }
 }
 
-enum Unread {
-    /// What was read until then.
-    TooLong(Bytes),
-    Broken(BoxError),
-}
-
-/// A body as a whole, if it is not longer than this.
-async fn collect(mut body: UnsyncBoxBody<Bytes, BoxError>, most: usize) -> Result<Bytes, Unread> {
-    let mut whole = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let Ok(bytes) = frame.map_err(Unread::Broken)?.into_data() else { continue };
-        if whole.len() + bytes.len() > most {
-            return Err(Unread::TooLong(whole.freeze()));
+/// A body, or its start if it is longer than this.
+async fn read(mut body: ResponseBody, most: usize) -> Result<Answer, BoxError> {
+    let mut start = BytesMut::new();
+    while let Some(piece) = body.next().await {
+        let piece = piece?;
+        if start.len() + piece.len() > most {
+            return Ok(Answer { body: start.freeze(), is_whole: false });
         }
-        whole.extend_from_slice(&bytes);
+        start.extend_from_slice(&piece);
     }
-    Ok(whole.freeze())
+    Ok(Answer { body: start.freeze(), is_whole: true })
 }
 
 fn mute(operation: &'static str, limit: Duration) -> GmailError {

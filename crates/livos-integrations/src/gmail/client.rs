@@ -5,13 +5,12 @@ use std::{error::Error, fmt, sync::Arc};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use http::{Request, Response};
-use http_body::Body;
-use http_body_util::Full;
-use livos_core::time::{Clock, SystemClock, Timestamp};
+use livos_core::{
+    http::HttpClient,
+    time::{Clock, SystemClock, Timestamp},
+};
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use tower::{BoxError, Service};
 
 use super::{
     AttachmentId, Content, GmailConfig, GmailError, GmailErrorKind, HistoryId, InvalidConfig, LabelId,
@@ -42,14 +41,7 @@ impl Gmail {
     pub const MAX_BATCH: usize = 1000;
 
     /// A client over any HTTP service, with a configuration that is checked here, once.
-    pub fn new<S, B>(config: GmailConfig, http: S) -> Result<Self, InvalidConfig>
-    where
-        S: Service<Request<Full<Bytes>>, Response = Response<B>> + Clone + Send + Sync + 'static,
-        S::Error: Into<BoxError>,
-        S::Future: Send + 'static,
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
-    {
+    pub fn new(config: GmailConfig, http: HttpClient) -> Result<Self, InvalidConfig> {
         config.validate()?;
         Ok(Self { caller: Caller::new(config, http), clock: Arc::new(SystemClock) })
     }

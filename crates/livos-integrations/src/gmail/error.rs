@@ -4,6 +4,7 @@
 use std::{error::Error, fmt, time::Duration};
 
 use http::{HeaderMap, StatusCode};
+use livos_core::time::{Clock, SystemClock};
 use serde::Deserialize;
 
 type BoxError = Box<dyn Error + Send + Sync>;
@@ -66,8 +67,7 @@ impl GmailError {
         let first = said.errors.into_iter().next().map(|error| error.reason);
         let reason = first.filter(|reason| !reason.is_empty()).unwrap_or(said.status);
         let kind = kind(status, &reason);
-        let retry_after = headers.get("retry-after").and_then(|value| value.to_str().ok());
-        let retry_after = retry_after.and_then(|value| value.trim().parse().ok()).map(Duration::from_secs);
+        let retry_after = livos_core::http::retry_after(headers, SystemClock.now());
         let mut error = Self::new(operation, kind, printable(&reason));
         (error.status, error.retry_after) = (Some(status), retry_after);
         error

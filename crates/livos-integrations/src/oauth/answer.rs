@@ -9,7 +9,11 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use http::{HeaderMap, StatusCode, header};
-use livos_core::{secret::Secret, time::Timestamp};
+use livos_core::{
+    http::retry_after,
+    secret::Secret,
+    time::{Clock, SystemClock, Timestamp},
+};
 use serde::Deserialize;
 
 use super::{EndpointError, Tokens, grant::Account};
@@ -86,7 +90,10 @@ enum ErrorName {
 /// but the provider's own error code.
 pub fn read_answer(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Result<Tokens, EndpointError> {
     let wire: Option<Wire> = serde_json::from_slice(body).ok();
-    let unavailable = |what: String| EndpointError::Unavailable { what, retry_after: retry_after(headers) };
+    let unavailable = |what: String| EndpointError::Unavailable {
+        what,
+        retry_after: retry_after(headers, SystemClock.now()),
+    };
     if matches!(status.as_u16(), 408 | 429 | 500..) {
         return Err(unavailable(format!("it answered {}", status.as_u16())));
     }
@@ -165,15 +172,6 @@ fn date(headers: &HeaderMap, name: header::HeaderName) -> Option<Timestamp> {
     let date = httpdate::parse_http_date(headers.get(name)?.to_str().ok()?).ok()?;
     let since = date.duration_since(UNIX_EPOCH).ok()?;
     Some(Timestamp::from_unix_ms(i64::try_from(since.as_millis()).ok()?))
-}
-
-/// `Retry-After`, in seconds, or as a date beside the provider's own.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
-    if let Ok(seconds) = value.trim().parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    Some(date(headers, header::RETRY_AFTER)?.since(date(headers, header::DATE)?))
 }
 
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -302,7 +300,7 @@ mod tests {
             asked(&[date, ("retry-after", "Tue, 24 Nov 2026 07:00:30 GMT")]),
             Some(Duration::from_secs(30))
         );
-        assert_eq!(asked(&[("retry-after", "Tue, 24 Nov 2026 07:00:30 GMT")]), None);
+        assert_eq!(asked(&[("retry-after", "Sat, 01 Jan 2000 00:00:00 GMT")]), Some(Duration::ZERO));
         assert_eq!(asked(&[("retry-after", "soon")]), None);
         let tokens = read_answer(StatusCode::OK, &headers(&[date]), br#"{"access_token": "a"}"#).unwrap();
         assert_eq!(tokens.server_time.map(Timestamp::unix_ms), Some(1_795_503_600_000));

@@ -6,15 +6,12 @@ use std::{sync::Arc, time::Duration};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri, header};
-use http_body::Body;
-use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
-use livos_core::secret::Secret;
-use tower::{BoxError, Service, ServiceExt, util::BoxCloneSyncService};
+use livos_core::{
+    http::{HttpClient, ReadError},
+    secret::Secret,
+};
 
 use super::{EndpointError, InvalidProvider, ProviderConfig, Tokens, read_answer};
-
-type HttpClient =
-    BoxCloneSyncService<Request<Full<Bytes>>, http::Response<UnsyncBoxBody<Bytes, BoxError>>, BoxError>;
 
 /// The most of an answer that is read, in bytes. Two tokens and an ID token are some kilobytes.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -32,21 +29,8 @@ impl TokenEndpoint {
     /// The endpoints of this provider, whose configuration is checked here, once.
     ///
     /// The HTTP service must not follow redirects: it would carry the client's secret elsewhere.
-    pub fn new<S, B>(provider: ProviderConfig, http: S) -> Result<Self, InvalidProvider>
-    where
-        S: Service<Request<Full<Bytes>>, Response = http::Response<B>> + Clone + Send + Sync + 'static,
-        S::Error: Into<BoxError>,
-        S::Future: Send + 'static,
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
-    {
+    pub fn new(provider: ProviderConfig, http: HttpClient) -> Result<Self, InvalidProvider> {
         provider.validate()?;
-        let http = http
-            .map_response(|response: http::Response<B>| {
-                response.map(|body| body.map_err(Into::into).boxed_unsync())
-            })
-            .map_err(Into::into);
-        let http = HttpClient::new(http);
         Ok(Self { provider: Arc::new(provider), http, timeout: Duration::from_secs(20) })
     }
 
@@ -114,15 +98,15 @@ impl TokenEndpoint {
         &self,
         uri: &Uri,
         form: &[(&str, &str)],
-    ) -> Result<(StatusCode, HeaderMap, Vec<u8>), EndpointError> {
+    ) -> Result<(StatusCode, HeaderMap, Bytes), EndpointError> {
         let request = self.request(uri, form)?;
         let exchange = async {
-            let response = self.http.clone().oneshot(request).await.map_err(|error| {
+            let response = self.http.send(request).await.map_err(|error| {
                 tracing::debug!(error, "the token endpoint could not be reached");
                 EndpointError::unavailable("it could not be reached")
             })?;
             let (head, body) = response.into_parts();
-            let body = whole(body).await?;
+            let body = body.read(MAX_ANSWER).await.map_err(unread)?;
             Ok((head.status, head.headers, body))
         };
         let late =
@@ -130,7 +114,7 @@ impl TokenEndpoint {
         tokio::time::timeout(self.timeout, exchange).await.map_err(late)?
     }
 
-    fn request(&self, uri: &Uri, form: &[(&str, &str)]) -> Result<Request<Full<Bytes>>, EndpointError> {
+    fn request(&self, uri: &Uri, form: &[(&str, &str)]) -> Result<Request<Bytes>, EndpointError> {
         let provider = &self.provider;
         let mut body = form_urlencoded::Serializer::new(String::new());
         body.extend_pairs(form);
@@ -152,25 +136,16 @@ impl TokenEndpoint {
                 body.extend_pairs(secret.map(|secret| ("client_secret", secret)));
             }
         }
-        request.body(Full::from(body.finish())).map_err(|_| unbuilt())
+        request.body(body.finish().into()).map_err(|_| unbuilt())
     }
 }
 
-/// The whole body, within its bound.
-async fn whole(mut body: UnsyncBoxBody<Bytes, BoxError>) -> Result<Vec<u8>, EndpointError> {
-    let mut read = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| {
-            tracing::debug!(error, "the answer of the token endpoint broke off");
-            EndpointError::unavailable("its answer broke off")
-        })?;
-        let Ok(bytes) = frame.into_data() else { continue };
-        if read.len() + bytes.len() > MAX_ANSWER {
-            return Err(EndpointError::unavailable("its answer is too long"));
-        }
-        read.extend_from_slice(&bytes);
-    }
-    Ok(read)
+fn unread(error: ReadError) -> EndpointError {
+    tracing::debug!(%error, "the answer of the token endpoint was not read");
+    EndpointError::unavailable(match error {
+        ReadError::TooLong { .. } => "its answer is too long",
+        _ => "its answer broke off",
+    })
 }
 
 fn unbuilt() -> EndpointError {
@@ -185,6 +160,8 @@ impl std::fmt::Debug for TokenEndpoint {
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::Full;
+    use livos_core::http::BoxError;
     use tower::service_fn;
 
     use super::*;
@@ -204,7 +181,7 @@ mod tests {
         let secret = Secret::new("GOCSPX-secret");
         let provider =
             google::provider("client", secret, "https://a.example/oauth/callback", &[google::GMAIL_MODIFY]);
-        TokenEndpoint::new(provider, http).unwrap()
+        TokenEndpoint::new(provider, HttpClient::new(http)).unwrap()
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 use futures_util::future::BoxFuture;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{Empty, Full};
@@ -24,6 +24,12 @@ use super::{TokenError, TokenSource, provider::is_protected};
 pub trait Replay: Sized {
     /// The same body again, where that is possible.
     fn replay(&self) -> Option<Self>;
+}
+
+impl Replay for Bytes {
+    fn replay(&self) -> Option<Self> {
+        Some(self.clone())
+    }
 }
 
 impl<D: Buf + Clone> Replay for Full<D> {

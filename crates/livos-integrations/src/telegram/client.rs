@@ -7,16 +7,16 @@ use std::{
     time::Duration,
 };
 
+use ::http::{HeaderMap, Request, StatusCode, header};
 use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode, header};
-use http_body::Body;
-use http_body_util::Full;
-use livos_core::secret::Secret;
+use livos_core::{
+    http::{self, HttpClient},
+    secret::Secret,
+    time::{Clock, SystemClock},
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use tower::{BoxError, Service, ServiceExt};
 
 use super::{ErrorKind, InvalidConfig, TelegramConfig, TelegramError, error::Said, pace::Paces};
-use crate::http_client::{self, HttpClient, NotRead};
 
 /// A client of the Bot API as one bot. Cloning shares the HTTP client, and what is known of the
 /// pace of chats.
@@ -42,23 +42,16 @@ struct Envelope<T> {
 
 impl Bot {
     /// A bot over any HTTP service, with a configuration that is checked here, once.
-    pub fn new<S, B>(config: TelegramConfig, http: S) -> Result<Self, InvalidConfig>
-    where
-        S: Service<Request<Full<Bytes>>, Response = http::Response<B>> + Clone + Send + Sync + 'static,
-        S::Error: Into<BoxError>,
-        S::Future: Send + 'static,
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
-    {
+    pub fn new(config: TelegramConfig, http: HttpClient) -> Result<Self, InvalidConfig> {
         let id = config.validate()?;
-        Ok(Self { config: Arc::new(config), id, http: http_client::boxed(http), paces: Arc::default() })
+        Ok(Self { config: Arc::new(config), id, http, paces: Arc::default() })
     }
 
     /// A bot over rustls; plain HTTP where the base URL says so.
     #[cfg(feature = "tls")]
     pub fn over_tls(config: TelegramConfig) -> Result<Self, InvalidConfig> {
         let http =
-            http_client::over_tls().map_err(|_| InvalidConfig("the TLS library refused its own defaults"))?;
+            HttpClient::over_tls().map_err(|_| InvalidConfig("the TLS library refused its own defaults"))?;
         Self::new(config, http)
     }
 
@@ -96,7 +89,7 @@ impl Bot {
             .map_err(|error| failed(ErrorKind::Rejected, format!("can't be asked for: {error}")))?;
         let request = Request::post(self.address("/bot", method))
             .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(Bytes::from(body)))
+            .body(Bytes::from(body))
             .map_err(|_| failed(ErrorKind::Rejected, "has no valid address".into()))?;
         let (status, headers, body) = self.send(method, request, limit, MAX_ANSWER).await?;
         if status.is_success() {
@@ -113,7 +106,7 @@ impl Bot {
         let mut said: Said = serde_json::from_slice(&body).unwrap_or_default();
         said.description = self.redact(&said.description);
         let status = if status.is_success() { StatusCode::BAD_GATEWAY } else { status };
-        Err(TelegramError::refused(method, status, retry_after(&headers), said))
+        Err(TelegramError::refused(method, status, http::retry_after(&headers, SystemClock.now()), said))
     }
 
     /// The address of a method or a file: base, token, rest.
@@ -126,7 +119,7 @@ impl Bot {
     pub(super) async fn send(
         &self,
         what: &str,
-        request: Request<Full<Bytes>>,
+        request: Request<Bytes>,
         limit: Duration,
         most: usize,
     ) -> Result<(StatusCode, HeaderMap, Bytes), TelegramError> {
@@ -134,16 +127,13 @@ impl Bot {
             TelegramError::of_ours(kind, format!("telegram's {what} got no answer: {}", self.redact(why)))
         };
         let answered = async {
-            let response = self.http.clone().oneshot(request).await.map_err(|error| {
-                let kind =
-                    if http_client::never_left(&error) { ErrorKind::NotConnected } else { ErrorKind::Lost };
-                failed(kind, &http_client::describe(&error))
+            let response = self.http.send(request).await.map_err(|error| {
+                let kind = if http::never_left(&*error) { ErrorKind::NotConnected } else { ErrorKind::Lost };
+                failed(kind, &http::describe(&*error))
             })?;
             let (head, body) = response.into_parts();
-            let body = http_client::read(body, most).await.map_err(|error| match error {
-                NotRead::TooLong => failed(ErrorKind::Lost, "it is longer than is read"),
-                NotRead::Broke(error) => failed(ErrorKind::Lost, &http_client::describe(&error)),
-            })?;
+            let body = body.read(most).await;
+            let body = body.map_err(|error| failed(ErrorKind::Lost, &http::describe(&error)))?;
             Ok((head.status, head.headers, body))
         };
         let silent = || failed(ErrorKind::Lost, &format!("none came within {} s", limit.as_secs()));
@@ -162,8 +152,4 @@ impl fmt::Debug for Bot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Bot").field("id", &self.id).finish_non_exhaustive()
     }
-}
-
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }

@@ -3,7 +3,6 @@
 
 use bytes::Bytes;
 use http::{Request, StatusCode};
-use http_body_util::Full;
 use serde_json::json;
 
 use super::{Attachment, Bot, ErrorKind, TelegramError, error::Said, wire::File};
@@ -56,7 +55,7 @@ impl Bot {
                 "telegram's getFile named no path that can be asked for".into(),
             )
         })?;
-        let request = Request::get(self.address("/file/bot", &path)).body(Full::default());
+        let request = Request::get(self.address("/file/bot", &path)).body(Bytes::new());
         let request = request.map_err(|_| {
             TelegramError::of_ours(
                 ErrorKind::Rejected,

@@ -29,7 +29,7 @@ async fn keys() -> jwks::Jwks {
         let document = document.clone();
         async move { Ok::<_, std::convert::Infallible>(Response::new(Full::new(document))) }
     });
-    let keys = jwks::Jwks::new(jwks::JwksConfig::default(), server);
+    let keys = jwks::Jwks::new(jwks::JwksConfig::default(), livos_core::http::HttpClient::new(server));
     keys.prepare(at(NOW), "test-key-1".into()).await;
     keys
 }

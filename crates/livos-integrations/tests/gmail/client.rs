@@ -257,7 +257,7 @@ async fn an_error_of_the_token_layer_is_recognised_anywhere_in_its_chain() {
     struct Own;
     let failing = |cause: fn() -> BoxError| {
         let http = Http::new(service_fn(move |_| async move { Err(Layer(cause()).into()) }));
-        Gmail::new(GmailConfig::default(), http).unwrap()
+        Gmail::new(GmailConfig::default(), livos_core::http::HttpClient::new(http)).unwrap()
     };
     assert!(failing(|| ConsentNeeded.into()).profile().await.unwrap_err().is_token_dead());
     let own = failing(|| Own.into());
@@ -276,6 +276,8 @@ async fn a_configuration_that_leads_nowhere_is_refused() {
     ] {
         let mut config = GmailConfig::default();
         change(&mut config);
-        assert!(Gmail::new(config, crate::support::http(&provider)).is_err());
+        assert!(
+            Gmail::new(config, livos_core::http::HttpClient::new(crate::support::http(&provider))).is_err()
+        );
     }
 }

@@ -80,7 +80,7 @@ pub fn fused_client(provider: &twin::Gmail, fuse: &Fuse) -> Gmail {
     });
     let mut config = GmailConfig::default();
     config.base_url = "http://twin".parse().unwrap();
-    Gmail::new(config, Http::new(http)).unwrap()
+    Gmail::new(config, livos_core::http::HttpClient::new(Http::new(http))).unwrap()
 }
 
 pub fn client(provider: &twin::Gmail) -> Gmail {
@@ -91,7 +91,7 @@ pub fn client_with(provider: &twin::Gmail, change: impl FnOnce(&mut GmailConfig)
     let mut config = GmailConfig::default();
     config.base_url = "http://twin".parse().unwrap();
     change(&mut config);
-    Gmail::new(config, http(provider)).unwrap().with_clock(Virtual::new())
+    Gmail::new(config, livos_core::http::HttpClient::new(http(provider))).unwrap().with_clock(Virtual::new())
 }
 
 /// What a person was told.

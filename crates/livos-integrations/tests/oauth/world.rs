@@ -198,7 +198,7 @@ impl World {
     }
 
     pub fn endpoint(&self) -> TokenEndpoint {
-        TokenEndpoint::new(self.provider(), http(&self.twin)).unwrap()
+        TokenEndpoint::new(self.provider(), livos_core::http::HttpClient::new(http(&self.twin))).unwrap()
     }
 
     pub fn consents(&self) -> Consents {

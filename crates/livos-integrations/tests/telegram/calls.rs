@@ -70,7 +70,8 @@ async fn the_token_is_in_no_error_whatever_the_http_client_says() {
     let http = tower::service_fn(|request: http::Request<Full<Bytes>>| async move {
         Err::<http::Response<Full<Bytes>>, _>(format!("connection to {} failed", request.uri()))
     });
-    let bot = Bot::new(TelegramConfig::new(Secret::new(TOKEN)), http).unwrap();
+    let bot =
+        Bot::new(TelegramConfig::new(Secret::new(TOKEN)), livos_core::http::HttpClient::new(http)).unwrap();
     let error = bot.me().await.unwrap_err();
     let key = TOKEN.split_once(':').unwrap().1;
     let said = format!("{error} {error:?} {bot:?} {:?}", TelegramConfig::new(Secret::new(TOKEN)));
@@ -87,7 +88,9 @@ async fn the_token_is_in_no_error_whatever_the_http_client_says() {
         let http = tower::service_fn(|_: http::Request<Full<Bytes>>| async {
             Err::<http::Response<Full<Bytes>>, _>("no")
         });
-        let error = Bot::new(TelegramConfig::new(Secret::new(token)), http).unwrap_err();
+        let error =
+            Bot::new(TelegramConfig::new(Secret::new(token)), livos_core::http::HttpClient::new(http))
+                .unwrap_err();
         assert!(!error.to_string().contains("AbCd"), "{error}");
     }
 }
@@ -106,7 +109,12 @@ async fn the_token_is_in_no_error_whatever_the_server_says_and_no_error_is_long(
             let answer = http::Response::builder().status(status).body(Full::new(body.clone()));
             async move { answer }
         });
-        let error = Bot::new(TelegramConfig::new(Secret::new(TOKEN)), http).unwrap().me().await.unwrap_err();
+        let error =
+            Bot::new(TelegramConfig::new(Secret::new(TOKEN)), livos_core::http::HttpClient::new(http))
+                .unwrap()
+                .me()
+                .await
+                .unwrap_err();
         let said = format!("{error} {error:?}");
         assert!(!said.contains(key) && error.to_string().len() < 2000, "{said}");
         assert!(!error.description().contains(key), "{said}");

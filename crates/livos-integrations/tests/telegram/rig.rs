@@ -104,7 +104,7 @@ pub fn bot_with(twin: &Telegram, token: &str) -> Bot {
     let http = Client::builder(TokioExecutor::new()).build::<_, Full<Bytes>>(connector);
     let mut config = TelegramConfig::new(Secret::new(token));
     config.base_url = Uri::from_static("http://twin");
-    Bot::new(config, http).unwrap()
+    Bot::new(config, livos_core::http::HttpClient::new(http)).unwrap()
 }
 
 /// Everything that one process of a bot has.

@@ -47,7 +47,8 @@ impl Grant {
         if let Some(url) = &config.url {
             provider = google::at(url, provider)?;
         }
-        let endpoint = TokenEndpoint::new::<Https, _>(provider, http::client()?)?;
+        let endpoint =
+            TokenEndpoint::new(provider, livos_core::http::HttpClient::new::<Https, _, _>(http::client()?))?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let mut keeper = KeeperConfig::new(GRANT, format!("{base}/oauth/google/start"));
         keeper.lifecycle =

@@ -82,8 +82,12 @@ impl Mailbox {
             client.base_url = url.trim_end_matches('/').parse()?;
         }
         let host = client.base_url.authority().map(ToString::to_string);
-        let http = BearerLayer::new(tokens.clone(), host).layer(http::client()?);
-        let gmail = Gmail::new(client, http)?
+        let http = BearerLayer::new(tokens.clone(), host).layer(livos_core::http::HttpClient::new::<
+            http::Https,
+            _,
+            _,
+        >(http::client()?));
+        let gmail = Gmail::new(client, livos_core::http::HttpClient::new::<_, bytes::Bytes, _>(http))?
             .with_token_death(|error| matches!(error.downcast_ref(), Some(TokenError::NeedsConsent(_))));
         let watch = config.topic.as_ref().map_or_else(WatchConfig::poll, WatchConfig::push);
         let (queue, store) = (Arc::clone(&durable.queue), Arc::clone(&durable.store));

@@ -66,5 +66,5 @@ fn google_keys(google: Option<&str>) -> Result<Jwks, BoxError> {
     if let Some(url) = google {
         config.url = format!("{}/oauth2/v3/certs", url.trim_end_matches('/')).parse()?;
     }
-    Ok(Jwks::new(config, http::client()?))
+    Ok(Jwks::new(config, livos_core::http::HttpClient::new::<http::Https, _, _>(http::client()?)))
 }

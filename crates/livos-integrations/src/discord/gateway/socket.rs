@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use http::Uri;
+use livos_core::time::{Clock, SystemClock};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::{
     WebSocketStream,
@@ -75,8 +76,7 @@ pub(super) enum Received {
 /// How long a peer that refused the handshake asked to be left alone.
 pub(super) fn retry_after(error: &BoxError) -> Option<Duration> {
     let Some(Error::Http(response)) = error.downcast_ref() else { return None };
-    let seconds = response.headers().get(http::header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
+    livos_core::http::retry_after(response.headers(), SystemClock.now())
 }
 
 /// How long sending may take: a peer that does not read for as long is as good as gone.

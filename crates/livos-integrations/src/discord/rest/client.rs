@@ -7,23 +7,21 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
-use http_body::Body;
-use http_body_util::Full;
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
 use livos_core::{
     backoff::{Backoff, BackoffConfig},
     drive::now,
+    http::{BoxError, HttpClient, ReadError, retry_after},
     secret::Secret,
+    time::{Clock, SystemClock},
 };
 use serde::Deserialize;
 use tokio::sync::Notify;
-use tower::{BoxError, Service, ServiceExt};
 
 use super::{
     error::RestError,
     limits::{Admission, Answer, Limits, LimitsConfig, Route},
 };
-use crate::http_client::{self, HttpClient, NotRead};
 
 /// How Discord is asked.
 #[derive(Debug, Clone)]
@@ -124,14 +122,7 @@ enum Again {
 impl Rest {
     /// A client over any HTTP service, which keeps its connections. Fails where the token can't
     /// stand in a header.
-    pub fn new<S, B>(config: RestConfig, http: S) -> Result<Self, RestError>
-    where
-        S: Service<Request<Full<Bytes>>, Response = Response<B>> + Clone + Send + Sync + 'static,
-        S::Error: Into<BoxError>,
-        S::Future: Send + 'static,
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
-    {
+    pub fn new(config: RestConfig, http: HttpClient) -> Result<Self, RestError> {
         let invalid = |error: BoxError| RestError::Invalid(error);
         if config.token.expose().trim().is_empty() {
             return Err(invalid("the bot's token is blank".into()));
@@ -141,7 +132,6 @@ impl Rest {
         authorization.set_sensitive(true);
         HeaderValue::from_str(&config.user_agent).map_err(|error| invalid(error.into()))?;
         let limits = Mutex::new(Limits::new(config.limits));
-        let http = http_client::boxed(http);
         let patience = config.longest_wait;
         let inner = Arc::new(Inner { config, authorization, http, limits, answered: Notify::new() });
         Ok(Self { inner, patience })
@@ -151,7 +141,7 @@ impl Rest {
     /// address says so.
     #[cfg(feature = "tls")]
     pub fn over_tls(config: RestConfig) -> Result<Self, RestError> {
-        Self::new(config, http_client::over_tls().map_err(RestError::Invalid)?)
+        Self::new(config, HttpClient::over_tls().map_err(RestError::Invalid)?)
     }
 
     /// The same client, whose requests wait for so long at most for Discord's limits.
@@ -240,7 +230,7 @@ impl Rest {
         }
     }
 
-    fn request(&self, call: &Call) -> Result<Request<Full<Bytes>>, RestError> {
+    fn request(&self, call: &Call) -> Result<Request<Bytes>, RestError> {
         let base = self.inner.config.base_url.to_string();
         let address = format!("{}{}", base.trim_end_matches('/'), call.route.path);
         let mut request = Request::builder()
@@ -253,24 +243,26 @@ impl Rest {
         if call.body.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
-        let body = Full::new(call.body.clone().unwrap_or_default());
+        let body = call.body.clone().unwrap_or_default();
         request.body(body).map_err(|error| RestError::Invalid(error.into()))
     }
 
     /// Sends it and reads the whole answer, within the time and the length that are allowed.
     async fn exchange(
         &self,
-        request: Request<Full<Bytes>>,
+        request: Request<Bytes>,
         longest: usize,
     ) -> Result<(StatusCode, HeaderMap, Bytes), Attempt> {
         let backoff = |error| Attempt { error, again: Some(Again::Backoff) };
         let exchange = async {
-            let response = self.inner.http.clone().oneshot(request).await;
+            let response = self.inner.http.send(request).await;
             let (head, body) = response.map_err(|error| backoff(RestError::Unreachable(error)))?.into_parts();
-            match http_client::read(body, longest).await {
+            match body.read(longest).await {
                 Ok(body) => Ok((head.status, head.headers, body)),
-                Err(NotRead::TooLong) => Err(Attempt { error: RestError::TooLong(longest), again: None }),
-                Err(NotRead::Broke(error)) => Err(backoff(RestError::Unreachable(error))),
+                Err(ReadError::TooLong { .. }) => {
+                    Err(Attempt { error: RestError::TooLong(longest), again: None })
+                }
+                Err(error) => Err(backoff(RestError::Unreachable(error.into()))),
             }
         };
         let limit = self.inner.config.timeout;
@@ -291,7 +283,7 @@ impl Rest {
             return Err(RestError::Invalid("the file is not at a host that files are fetched from".into()));
         }
         let request = Request::get(uri).header(header::USER_AGENT, self.inner.config.user_agent.as_str());
-        let request = request.body(Full::default()).map_err(|error| RestError::Invalid(error.into()))?;
+        let request = request.body(Bytes::new()).map_err(|error| RestError::Invalid(error.into()))?;
         match self.exchange(request, longest).await {
             Ok((status, _, body)) if status.is_success() => Ok(body),
             Ok((status, ..)) if status.is_server_error() => Err(RestError::Failed(status)),
@@ -347,7 +339,9 @@ impl Said {
 
     /// The body has fractions; the header is rounded up.
     fn wait(&self, headers: &HeaderMap) -> Option<Duration> {
-        self.retry_after.and_then(seconds).or_else(|| number(headers, "retry-after").and_then(seconds))
+        self.retry_after
+            .and_then(seconds)
+            .or_else(|| Some(retry_after(headers, SystemClock.now())?.min(LONGEST)))
     }
 
     /// Its words, without the token.
@@ -384,8 +378,9 @@ fn number(headers: &HeaderMap, name: &str) -> Option<f64> {
     headers.get(name)?.to_str().ok()?.trim().parse().ok()
 }
 
-/// A day at the most: a longer wait is no wait that anybody sits out.
+/// The longest wait that is believed. A day: no caller waits longer.
+const LONGEST: Duration = Duration::from_secs(86_400);
+
 fn seconds(seconds: f64) -> Option<Duration> {
-    const LONGEST: f64 = 86_400.0;
-    (seconds >= 0.0).then(|| Duration::from_secs_f64(seconds.min(LONGEST)))
+    (seconds >= 0.0).then(|| Duration::from_secs_f64(seconds.min(LONGEST.as_secs_f64())))
 }

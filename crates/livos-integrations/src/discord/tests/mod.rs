@@ -95,7 +95,7 @@ impl House {
         config.base_url = Uri::from_static("http://discord.test/api/v10");
         config.file_hosts = vec!["discord.test".into()];
         change(&mut config);
-        Rest::new(config, http(&self.twin)).unwrap()
+        Rest::new(config, livos_core::http::HttpClient::new(http(&self.twin))).unwrap()
     }
 
     fn listener(&self) -> Listener<VirtualClock> {

@@ -221,13 +221,21 @@ async fn a_secret_is_in_no_error_and_no_debug() {
         counted.fetch_add(1, Ordering::Relaxed);
         async { Err::<Response<Full<Bytes>>, BoxError>("no route".into()) }
     });
-    let rest = Rest::new(RestConfig::new(Secret::new("very-secret-token")), broken).unwrap();
+    let rest = Rest::new(
+        RestConfig::new(Secret::new("very-secret-token")),
+        livos_core::http::HttpClient::new(broken),
+    )
+    .unwrap();
     let error = rest.gateway().await.unwrap_err();
     assert!(!format!("{error:?} {error} {rest:?}").contains("very-secret"));
     assert_eq!(calls.load(Ordering::Relaxed), 4, "a question can be asked again");
     for blank in ["", "  ", "a\nb"] {
         assert!(
-            Rest::new(RestConfig::new(Secret::new(blank)), http(&House::new().twin)).is_err(),
+            Rest::new(
+                RestConfig::new(Secret::new(blank)),
+                livos_core::http::HttpClient::new(http(&House::new().twin))
+            )
+            .is_err(),
             "{blank:?}"
         );
     }

@@ -16,20 +16,17 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, Uri};
-use http_body::Body;
-use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
-use livos_core::time::Timestamp;
+use http::{Request, Uri};
+use livos_core::{
+    http::{BoxError, HttpClient},
+    time::Timestamp,
+};
 use tokio::sync::Mutex as Flight;
-use tower::{BoxError, Service, ServiceExt, util::BoxCloneSyncService};
 
 pub use self::{
     cache::{KeyCache, Lookup},
     document::Key,
 };
-type HttpClient =
-    BoxCloneSyncService<Request<Full<Bytes>>, Response<UnsyncBoxBody<Bytes, BoxError>>, BoxError>;
-
 /// Where the keys are, and how often they are asked for.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -79,21 +76,9 @@ impl fmt::Debug for Jwks {
 
 impl Jwks {
     /// Keys that are fetched over any HTTP service. None is fetched before it is needed.
-    pub fn new<S, B>(config: JwksConfig, http: S) -> Self
-    where
-        S: Service<Request<Full<Bytes>>, Response = Response<B>> + Clone + Send + Sync + 'static,
-        S::Error: Into<BoxError>,
-        S::Future: Send + 'static,
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
-    {
-        let http = http
-            .map_response(|response: Response<B>| {
-                response.map(|body| body.map_err(Into::into).boxed_unsync())
-            })
-            .map_err(Into::into);
+    pub fn new(config: JwksConfig, http: HttpClient) -> Self {
         let cache = KeyCache::new(config.min_interval, config.max_stale).into();
-        Self(Arc::new(Inner { config, http: HttpClient::new(http), cache, flight: Arc::default() }))
+        Self(Arc::new(Inner { config, http, cache, flight: Arc::default() }))
     }
 
     fn cache(&self) -> MutexGuard<'_, KeyCache> {
@@ -136,19 +121,13 @@ impl Jwks {
     }
 
     async fn fetch(&self) -> Result<(Vec<Key>, Option<Duration>), BoxError> {
-        let request = Request::get(self.0.config.url.clone()).body(Full::default())?;
-        let response = self.0.http.clone().oneshot(request).await?;
+        let request = Request::get(self.0.config.url.clone()).body(Bytes::new())?;
+        let response = self.0.http.send(request).await?;
         if response.status() != http::StatusCode::OK {
             return Err(format!("its server answered {}", response.status()).into());
         }
-        let (head, mut body) = response.into_parts();
-        let mut document = Vec::new();
-        while let Some(frame) = body.frame().await {
-            document.extend_from_slice(frame?.data_ref().map(Bytes::as_ref).unwrap_or_default());
-            if document.len() > MAX_DOCUMENT {
-                return Err("its server answered more than a set of keys".into());
-            }
-        }
+        let (head, body) = response.into_parts();
+        let document = body.read(MAX_DOCUMENT).await?;
         let keys = document::keys(&document).ok_or("its server answered no set of keys")?;
         Ok((keys, document::max_age(&head.headers)))
     }

@@ -103,7 +103,9 @@ impl Server {
         let server = self.clone();
         Jwks::new(
             JwksConfig::default(),
-            tower::service_fn(move |_: Request<Full<Bytes>>| server.clone().answer()),
+            livos_core::http::HttpClient::new(tower::service_fn(move |_: Request<Full<Bytes>>| {
+                server.clone().answer()
+            })),
         )
     }
 

@@ -5,36 +5,13 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 
-use super::{
-    Amounts, Hold, Tally, UsageError,
-    ledger::{Shared, Usage},
-};
+use super::{Tally, UsageError, entry::Entry, ledger::Shared};
 use crate::user::UserId;
 
 /// Further attempts where the store could not do it.
 const RETRIES: u32 = 3;
 /// The wait before each.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
-
-/// What is left to the bookkeeper.
-pub(super) enum Entry {
-    /// A hold that is over, and what it used.
-    Over { user: UserId, id: String, used: Tally },
-    /// A hold to be made for work that is expected, and who gets it.
-    Ahead(Usage, UserId, Amounts, Box<dyn FnOnce(Hold) + Send>),
-}
-
-impl Entry {
-    /// Says what will be missing from the counters. What was set aside for it comes back by itself.
-    pub(super) fn lost(&self, why: &str) {
-        if let Self::Over { user, used, .. } = self
-            && !used.counted.is_zero()
-        {
-            tracing::error!(%user, used = ?used.counted, why, "usage could not be counted");
-            metrics::counter!("livos_usage_lost_total").increment(1);
-        }
-    }
-}
 
 /// Settles holds in the background, and makes those that are reserved ahead. Entries are few: one
 /// or two for a hold, and holds are bounded.
@@ -70,10 +47,7 @@ impl Bookkeeper {
 
     async fn enter(&self, entry: Entry) {
         match entry {
-            Entry::Ahead(usage, user, amounts, give) => match usage.ahead(&user, amounts).await {
-                Ok(hold) => give(hold),
-                Err(error) => tracing::debug!(%error, %user, "nothing is reserved ahead"),
-            },
+            Entry::Ahead(work) => work.await,
             Entry::Over { ref user, ref id, used } => {
                 if let Err(error) = self.settle(user, id, used).await {
                     entry.lost(&error.to_string());

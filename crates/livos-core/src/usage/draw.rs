@@ -7,8 +7,8 @@ use tokio::sync::mpsc;
 
 use super::{
     Amounts, Metric, Tally, UsageError,
-    bookkeeper::Entry,
-    ledger::Usage,
+    entry::Entry,
+    handle::Usage,
     limits::{Draw, Granted},
     price::VoicePrice,
 };

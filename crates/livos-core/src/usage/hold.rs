@@ -1,14 +1,13 @@
 //! The handle on a reservation.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use super::{
     Amounts, Tally, UsageError,
-    bookkeeper::Entry,
-    ledger::{Booking, Usage},
+    entry::{Entries, Entry},
+    ledger::{Booking, Shared},
 };
-use crate::time::Timestamp;
-use crate::user::UserId;
+use crate::{time::Timestamp, user::UserId};
 
 /// A reservation in the store. Settle it with what the work really used, or release it when the
 /// work was never begun. One that is dropped is released by the [`Bookkeeper`](super::Bookkeeper);
@@ -18,7 +17,8 @@ use crate::user::UserId;
 /// is booked on the day on which it is settled.
 #[must_use = "what is reserved and dropped is released at once"]
 pub struct Hold {
-    usage: Usage,
+    shared: Arc<Shared>,
+    entries: Entries,
     user: UserId,
     id: String,
     amounts: Amounts,
@@ -28,14 +28,20 @@ pub struct Hold {
 }
 
 impl Hold {
-    pub(super) fn new(usage: Usage, user: UserId, id: String, amounts: Amounts, made_at: Timestamp) -> Self {
-        Self { usage, user, id, amounts, made_at, open: true }
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        entries: Entries,
+        (user, id): (UserId, String),
+        amounts: Amounts,
+        made_at: Timestamp,
+    ) -> Self {
+        Self { shared, entries, user, id, amounts, made_at, open: true }
     }
 
     /// Whether work of this user that takes so much can begin with it: it is large enough, and has
     /// half of its life before it.
     pub fn suits(&self, user: &UserId, amounts: &Amounts) -> bool {
-        let (now, lifetime) = (self.usage.now(), self.usage.shared().hold_lifetime());
+        let (now, lifetime) = (self.shared.clock.now(), self.shared.hold_lifetime());
         // Before it was made, a clock was set back, and its end with it.
         let is_young = now >= self.made_at && now.since(self.made_at) < lifetime / 2;
         is_young && self.user == *user && self.amounts.covers(amounts)
@@ -53,13 +59,13 @@ impl Hold {
     /// be counted or not.
     pub async fn settle(mut self, used: Tally) -> Result<Booking, UsageError> {
         self.open = false;
-        self.usage.shared().settle(&self.user, &self.id, used).await
+        self.shared.settle(&self.user, &self.id, used).await
     }
 
     /// Gives everything back: the work was never begun.
     pub async fn release(mut self) -> Result<(), UsageError> {
         self.open = false;
-        self.usage.shared().end(&self.user, &self.id).await
+        self.shared.end(&self.user, &self.id).await
     }
 
     /// Like [`Hold::settle`], by the [`Bookkeeper`](super::Bookkeeper), without waiting for it.
@@ -69,7 +75,7 @@ impl Hold {
 
     fn leave(&mut self, used: Tally) {
         if std::mem::replace(&mut self.open, false) {
-            self.usage.leave(Entry::Over { user: self.user.clone(), id: self.id.clone(), used });
+            self.entries.leave(Entry::Over { user: self.user.clone(), id: self.id.clone(), used });
         }
     }
 }

@@ -1,19 +1,15 @@
-//! The handle on everybody's usage: reserves, settles, records and reports, over a store that other
-//! processes share.
+//! What is reserved, settled, recorded and reported, in a store that other processes share.
 
 use std::{
     collections::HashMap,
-    fmt,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
 
 use super::{
-    Amounts, Hold, Metric, Tally, UsageError,
-    bookkeeper::{Bookkeeper, Entry},
+    Amounts, Metric, Tally, UsageError,
     counters::{self, Change, Counters},
     holds::Holds,
     limits::{self, Draw, Granted, Limits, Spent},
@@ -21,7 +17,7 @@ use super::{
 use crate::{
     budget::{Exhausted, Level, Limit, Period, Unit},
     store::{Family, Key, Lifetime, Put, Store},
-    time::{Clock, SystemClock, Timestamp, UtcDay},
+    time::{Clock, Timestamp, UtcDay},
     user::UserId,
 };
 
@@ -132,21 +128,7 @@ pub struct Report {
     pub limits: Vec<LimitState>,
 }
 
-/// Everybody's usage. Cloning shares it; processes share it through their store.
-///
-/// The counters in the store are the truth. A reservation is a *hold* beside them, with an end.
-/// Whoever reserves reads the holds first and the counters after that, and writes only if the holds
-/// did not change meanwhile; whoever settles adds to the counters first and ends the hold after
-/// that. So what is in flight is seen once or twice, and never not at all: a stop holds, however
-/// many processes share the store.
-///
-/// Counts `livos_usage_refused_total{unit,period}` and `livos_usage_warnings_total{unit,period}`.
-#[derive(Clone)]
-pub struct Usage {
-    shared: Arc<Shared>,
-    entries: mpsc::UnboundedSender<Entry>,
-}
-
+/// What the handles of a process share.
 pub(super) struct Shared {
     pub(super) counters: Counters,
     config: UsageConfig,
@@ -164,104 +146,27 @@ const MOST_WARNED: usize = 1000;
 /// The longest lifetime of a hold, below that of its key.
 const LONGEST_HOLD: Duration = Duration::from_secs(3600);
 
-impl Usage {
-    /// Usage in this store on the machine's clock, and the [`Bookkeeper`] that must be run beside
-    /// it.
-    pub fn new(store: Arc<dyn Store>, config: UsageConfig) -> (Self, Bookkeeper) {
-        Self::with_clock(store, config, Arc::new(SystemClock))
-    }
-
-    /// The same on another clock.
-    pub fn with_clock(
-        store: Arc<dyn Store>,
-        config: UsageConfig,
-        clock: Arc<dyn Clock>,
-    ) -> (Self, Bookkeeper) {
-        let (entries, booked) = mpsc::unbounded_channel();
-        let mut config = config;
+impl Shared {
+    pub(super) fn new(store: Arc<dyn Store>, mut config: UsageConfig, clock: Arc<dyn Clock>) -> Self {
         config.hold_lifetime = config.hold_lifetime.clamp(Duration::from_secs(1), LONGEST_HOLD);
-        let shared = Arc::new(Shared {
+        Self {
             counters: Counters { store },
             config,
             clock,
             turn: tokio::sync::Mutex::default(),
             warned: Mutex::default(),
-        });
-        let bookkeeper = Bookkeeper::new(Arc::clone(&shared), booked);
-        (Self { shared, entries }, bookkeeper)
-    }
-
-    /// Sets `amounts` aside for work of this user, or refuses when a limit would be passed.
-    /// Estimate high: what is not used is given back.
-    pub async fn reserve(&self, user: &UserId, amounts: Amounts) -> Result<(Hold, Level), UsageError> {
-        self.set_aside(user, amounts, 1).await
-    }
-
-    /// Has the [`Bookkeeper`] do the same for work that is expected and not asked for yet, so that
-    /// it need not wait once it is; `give` gets the hold. It is not made unless there is four times
-    /// as much left of every limit, because it must not be in the way of work that has been asked
-    /// for.
-    pub fn reserve_ahead(&self, user: UserId, amounts: Amounts, give: impl FnOnce(Hold) + Send + 'static) {
-        self.leave(Entry::Ahead(self.clone(), user, amounts, Box::new(give)));
-    }
-
-    pub(super) async fn ahead(&self, user: &UserId, amounts: Amounts) -> Result<Hold, UsageError> {
-        Ok(self.set_aside(user, amounts, limits::SHARE).await?.0)
-    }
-
-    async fn set_aside(
-        &self,
-        user: &UserId,
-        amounts: Amounts,
-        room: u64,
-    ) -> Result<(Hold, Level), UsageError> {
-        let id = uuid::Uuid::new_v4().simple().to_string();
-        let made_at = self.now();
-        let level = self.shared.set_aside(user, &id, amounts, room).await?;
-        Ok((Hold::new(self.clone(), user.clone(), id, amounts, made_at), level))
-    }
-
-    /// Counts what was used without having been reserved: what nothing limits, or what has already
-    /// happened.
-    pub async fn record(&self, user: &UserId, used: Tally) -> Result<Booking, UsageError> {
-        self.shared.book(user, used).await
-    }
-
-    /// Puts the provider's figures in place of an estimate. True when it was done; false when the
-    /// booking's day is over and its figures stand, marked as an estimate: a finished day does not
-    /// change.
-    pub async fn correct(&self, booking: Booking, reported: Amounts) -> Result<bool, UsageError> {
-        self.shared.correct(booking, reported).await
-    }
-
-    /// What this user used and may still use.
-    pub async fn report(&self, user: &UserId) -> Result<Report, UsageError> {
-        self.shared.report(user).await
-    }
-
-    /// The present of its clock.
-    pub fn now(&self) -> Timestamp {
-        self.shared.clock.now()
-    }
-
-    pub(super) fn shared(&self) -> &Arc<Shared> {
-        &self.shared
-    }
-
-    /// Leaves an entry to the bookkeeper.
-    pub(super) fn leave(&self, entry: Entry) {
-        if let Err(mpsc::error::SendError(entry)) = self.entries.send(entry) {
-            entry.lost("there is no bookkeeper");
         }
     }
-}
 
-impl Shared {
+    pub(super) fn config(&self) -> &UsageConfig {
+        &self.config
+    }
+
     pub(super) fn hold_lifetime(&self) -> Duration {
         self.config.hold_lifetime
     }
 
-    async fn set_aside(
+    pub(super) async fn set_aside(
         &self,
         user: &UserId,
         id: &str,
@@ -349,7 +254,7 @@ impl Shared {
         .await
     }
 
-    async fn correct(&self, booking: Booking, reported: Amounts) -> Result<bool, UsageError> {
+    pub(super) async fn correct(&self, booking: Booking, reported: Amounts) -> Result<bool, UsageError> {
         let now = self.clock.now();
         if booking.day != now.day() {
             return Ok(false);
@@ -400,7 +305,7 @@ impl Shared {
         Ok((holds.living(now, self.config.hold_lifetime), Some(entry.version)))
     }
 
-    async fn report(&self, user: &UserId) -> Result<Report, UsageError> {
+    pub(super) async fn report(&self, user: &UserId) -> Result<Report, UsageError> {
         let now = self.clock.now();
         let held = self.holds(now, &holds_key(user)).await?.0.total();
         let today = now.day();
@@ -457,10 +362,4 @@ fn refused(exhausted: &Exhausted) {
 
 fn holds_key(user: &UserId) -> Key {
     counters::key(HOLDS.key(user.as_str()))
-}
-
-impl fmt::Debug for Usage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Usage").field("config", &self.shared.config).finish_non_exhaustive()
-    }
 }

@@ -51,13 +51,16 @@ pub mod archive;
 mod bookkeeper;
 mod counters;
 mod draw;
+mod entry;
 mod error;
+mod handle;
 mod hold;
 mod holds;
 mod ledger;
 mod limits;
 mod metric;
 mod price;
+mod tally;
 #[cfg(test)]
 mod tests;
 #[cfg(feature = "time-zones")]
@@ -68,61 +71,18 @@ pub use bookkeeper::Bookkeeper;
 pub use counters::{SLOT, WINDOW_LENGTH};
 pub use draw::{DrawConfig, Keeper};
 pub use error::UsageError;
+pub use handle::Usage;
 pub use hold::Hold;
-pub use ledger::{Booking, LimitState, PeriodUsage, Report, Usage, UsageConfig};
+pub use ledger::{Booking, LimitState, PeriodUsage, Report, UsageConfig};
 pub use limits::Limits;
 pub use metric::{Amounts, Metric};
 pub use price::{ModelPrice, Prices, VoicePrice};
+pub use tally::{DayUsage, Tally};
 #[cfg(feature = "time-zones")]
 pub use zone::{UnknownZone, Zone};
 
-use crate::{store::Family, time::UtcDay, user::UserId};
+use crate::store::Family;
 
 /// The keys that usage writes.
 pub const FAMILIES: [Family; 5] =
     [counters::DAY, counters::WEEK, counters::WINDOW, ledger::HOLDS, archive::ARCHIVE];
-
-/// What was used, and how much of it is an estimate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-pub struct Tally {
-    /// All that was used.
-    pub counted: Amounts,
-    /// How much of that nobody reported.
-    #[serde(default, skip_serializing_if = "Amounts::is_zero")]
-    pub estimated: Amounts,
-}
-
-impl Tally {
-    /// As the provider reported it.
-    pub fn reported(used: Amounts) -> Self {
-        Self { counted: used, estimated: Amounts::default() }
-    }
-
-    /// As we estimate it, because nobody reported it.
-    pub fn estimate(used: Amounts) -> Self {
-        Self { counted: used, estimated: used }
-    }
-
-    /// Both together.
-    #[must_use]
-    pub fn plus(&self, other: &Self) -> Self {
-        Self { counted: self.counted.plus(&other.counted), estimated: self.estimated.plus(&other.estimated) }
-    }
-
-    /// The larger of each.
-    #[must_use]
-    pub fn max(&self, other: &Self) -> Self {
-        Self { counted: self.counted.max(&other.counted), estimated: self.estimated.max(&other.estimated) }
-    }
-}
-
-/// What one user used on one UTC day.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DayUsage {
-    /// Who.
-    pub user: UserId,
-    /// On which day.
-    pub day: UtcDay,
-    /// How much.
-    pub tally: Tally,
-}

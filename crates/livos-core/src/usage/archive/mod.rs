@@ -3,22 +3,25 @@
 mod archiver;
 #[cfg(any(test, feature = "test-util"))]
 pub mod contract;
+mod error;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "postgres")]
+mod postgres_error;
 mod store;
 
 use async_trait::async_trait;
 
-#[cfg(feature = "postgres")]
-pub use self::postgres::{PostgresArchive, PostgresError};
 pub(crate) use self::store::ARCHIVE;
 pub use self::{
     archiver::{Archived, Archiver},
+    error::ArchiveError,
     store::StoreArchive,
 };
+#[cfg(feature = "postgres")]
+pub use self::{postgres::PostgresArchive, postgres_error::PostgresError};
 use super::DayUsage;
-use crate::user::UserId;
-use crate::{store::StoreError, time::UtcDay};
+use crate::{time::UtcDay, user::UserId};
 
 /// The most days that are asked for at one time. Ten years.
 pub const MOST_DAYS: i64 = 3660;
@@ -33,28 +36,6 @@ pub trait UsageArchive: Send + Sync {
     /// The days of a user from `first` to `last`, in order; days without usage are left out. Of a
     /// longer time than [`MOST_DAYS`], the latest so many.
     async fn days(&self, user: &UserId, first: UtcDay, last: UtcDay) -> Result<Vec<DayUsage>, ArchiveError>;
-}
-
-/// Why the archive could not do it.
-#[derive(Debug, Clone, thiserror::Error)]
-#[non_exhaustive]
-pub enum ArchiveError {
-    /// The store failed.
-    #[error("the archive in the store failed")]
-    Store(#[from] StoreError),
-    /// Other processes were faster each time.
-    #[error("a month of the archive is changed by too many processes at one time")]
-    Contended,
-    /// What stands in the store was not written by this program.
-    #[error("the archive under {key} can't be read")]
-    Unreadable {
-        /// The key in the store.
-        key: String,
-    },
-    /// The database failed.
-    #[cfg(feature = "postgres")]
-    #[error("the archive in PostgreSQL failed")]
-    Postgres(#[from] PostgresError),
 }
 
 /// The first day of at most [`MOST_DAYS`].

@@ -4,9 +4,12 @@ use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tokio::sync::Mutex;
-use tokio_postgres::{Client, Config, NoTls, Row, error::SqlState, types::ToSql};
+use tokio_postgres::{Client, Config, NoTls, Row, types::ToSql};
 
-use super::{ArchiveError, UsageArchive, bounded};
+use super::{
+    ArchiveError, UsageArchive, bounded,
+    postgres_error::{Kind, PostgresError},
+};
 use crate::{
     secret::Secret,
     time::UtcDay,
@@ -96,7 +99,7 @@ impl PostgresArchive {
     /// was restarted is found out only then. What is asked may be done twice.
     async fn ask(&self, statement: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, PostgresError> {
         let is_lost = |answer: &Result<Vec<Row>, PostgresError>| {
-            answer.as_ref().is_err_and(|error| error.kind == Kind::Unreachable)
+            answer.as_ref().is_err_and(|error| error.is_temporary())
         };
         let mut slot = self.link.lock().await;
         // A call that is dropped in the middle leaves no connection behind, so nobody reads an
@@ -186,85 +189,3 @@ impl fmt::Debug for PostgresArchive {
         f.debug_struct("PostgresArchive").finish_non_exhaustive()
     }
 }
-
-/// Why PostgreSQL could not do it, without the address, which may hold a password.
-#[derive(Debug, Clone)]
-pub struct PostgresError {
-    kind: Kind,
-    message: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// It can't be reached, or did not answer in time.
-    Unreachable,
-    /// The address, the user, the password or the user's rights are wrong.
-    Refused,
-    /// It answered what it should not have.
-    Broken,
-}
-
-impl PostgresError {
-    fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
-    }
-
-    fn late() -> Self {
-        Self::new(Kind::Unreachable, "it did not answer in time")
-    }
-
-    /// Whether the same may succeed later without anything being changed.
-    pub fn is_temporary(&self) -> bool {
-        self.kind == Kind::Unreachable
-    }
-}
-
-impl From<tokio_postgres::Error> for PostgresError {
-    fn from(error: tokio_postgres::Error) -> Self {
-        let Some(told) = error.as_db_error() else {
-            // Without the server's word it is the connection, or its password, whose absence is
-            // ours.
-            let kind = if error.is_closed()
-                || std::error::Error::source(&error)
-                    .is_some_and(<dyn std::error::Error>::is::<std::io::Error>)
-            {
-                Kind::Unreachable
-            } else {
-                Kind::Refused
-            };
-            return Self::new(kind, error.to_string());
-        };
-        let passing = [
-            &SqlState::ADMIN_SHUTDOWN,
-            &SqlState::CRASH_SHUTDOWN,
-            &SqlState::CANNOT_CONNECT_NOW,
-            &SqlState::TOO_MANY_CONNECTIONS,
-            &SqlState::T_R_DEADLOCK_DETECTED,
-            &SqlState::DISK_FULL,
-        ];
-        let kind = match told.code() {
-            code if passing.contains(&code) => Kind::Unreachable,
-            code if code.code().starts_with("28")
-                || code.code().starts_with("3D")
-                || code.code().starts_with("42") =>
-            {
-                Kind::Refused
-            }
-            _ => Kind::Broken,
-        };
-        Self::new(kind, format!("{} ({})", told.message(), told.code().code()))
-    }
-}
-
-impl fmt::Display for PostgresError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = match self.kind {
-            Kind::Unreachable => "postgresql can't be reached",
-            Kind::Refused => "postgresql refuses",
-            Kind::Broken => "postgresql answered what it should not",
-        };
-        write!(f, "{what}: {}", self.message)
-    }
-}
-
-impl std::error::Error for PostgresError {}

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 
 use super::*;
+use crate::time::UtcDay;
 use crate::usage::archive::{ArchiveError, StoreArchive, contract};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,5 +1,5 @@
-//! What one job costs from enqueue to ack, and what a worker's turn costs: in memory, in a file that
-//! is synced, in Redis, and in Redis that syncs its file.
+//! What one job costs from enqueue to ack, and what a worker's turn costs: in memory, in a file
+//! that is synced, in Redis, and in Redis that syncs its file.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 

@@ -28,18 +28,13 @@ const MAX_REQUIRED_METHODS: usize = 7;
 /// can only get shorter.
 type Known = &'static [(&'static str, usize)];
 
-const LONG_FILES: Known = &[("crates/livos-integrations/", 4)];
+const LONG_FILES: Known = &[("crates/livos-integrations/", 2)];
 const LARGE_TRAITS: Known = &[];
-const CIRCLES: Known =
-    &[("crates/livos-core/", 21), ("crates/livos-integrations/", 10), ("crates/livos-voice/", 2)];
-const SHARED_NAMES: Known = &[("crates/livos-integrations", 12)];
-const WIDE_COMMENTS: Known = &[("crates/", 50)];
-const WORDS: Known = &[
-    ("crates/livos-agent/", 5),
-    ("crates/livos-core/", 47),
-    ("crates/livos-integrations/", 50),
-    ("crates/livos-voice/", 8),
-];
+const CIRCLES: Known = &[("crates/livos-integrations/", 8)];
+const SHARED_NAMES: Known = &[("crates/livos-integrations", 11)];
+const WIDE_COMMENTS: Known = &[];
+const WORDS: Known =
+    &[("crates/livos-agent/", 5), ("crates/livos-core/", 47), ("crates/livos-integrations/", 47)];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace").to_owned()

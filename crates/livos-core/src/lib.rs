@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
-// What backends share (bounds, rates, keys with another lifetime) has no user in a build without them.
+// What backends share (bounds, rates, keys with another lifetime) has no user in a build without
+// them.
 #![cfg_attr(not(all(feature = "embedded", feature = "usage")), allow(dead_code, unused_imports))]
 
 pub mod backoff;

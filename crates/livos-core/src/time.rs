@@ -90,8 +90,8 @@ impl std::str::FromStr for UtcDay {
         let mut parts = text.splitn(3, '-').map(|part| part.parse::<i64>().map_err(|_| InvalidDay(())));
         let mut part = || parts.next().unwrap_or(Err(InvalidDay(())));
         let (year, month, day) = (part()?, part()?, part()?);
-        // The inverse of `Display`. Only a date that exists, in the form that is written here, comes
-        // out of the round trip as it was.
+        // The inverse of `Display`. Only a date that exists, in the form that is written here,
+        // comes out of the round trip as it was.
         let (shifted_year, month_from_march) =
             if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
         let (era, year_of_era) = (shifted_year.div_euclid(400), shifted_year.rem_euclid(400));

@@ -17,8 +17,8 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// How long an unused connection is kept. Five minutes: a conversation with a pause in it finds its
 /// connection warm, where a TLS handshake would cost one to three round trips.
 const IDLE: Duration = Duration::from_secs(300);
-/// How often an HTTP/2 connection is pinged, and a TCP connection probed, even while it is unused: a
-/// dead connection is found out before the next request does.
+/// How often an HTTP/2 connection is pinged, and a TCP connection probed, even while it is unused:
+/// a dead connection is found out before the next request does.
 const PING_EVERY: Duration = Duration::from_secs(30);
 /// How long the answer to a ping may take.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);

@@ -22,8 +22,8 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DrawConfig {
-    /// Audio set aside at one time, at the least. 2 minutes: with sixteen speakers at once there are
-    /// some seconds to top it up. More is set aside while more is spent.
+    /// Audio set aside at one time, at the least. 2 minutes: with sixteen speakers at once there
+    /// are some seconds to top it up. More is set aside while more is spent.
     pub audio: Duration,
     /// Characters set aside at one time, at the least. 16,000: a quarter of an hour of speech, and
     /// more than one answer hands over at once.
@@ -236,8 +236,8 @@ fn portion(config: &DrawConfig, unit: Unit) -> u64 {
     }
 }
 
-/// What should be at hand: a portion, and twice what was spent and is needed since the last look, so
-/// that many who begin at once are waited for once.
+/// What should be at hand: a portion, and twice what was spent and is needed since the last look,
+/// so that many who begin at once are waited for once.
 fn target(portion: u64, glance: Glance) -> u64 {
     portion.max(glance.used.saturating_add(glance.needed).saturating_mul(2))
 }

@@ -8,8 +8,8 @@
 //!
 //! **When limits begin anew.** The day at midnight UTC, the week on Monday at midnight UTC, for
 //! everybody and whatever their time zone; the five-hour window gives back what was spent ten
-//! minutes at a time. `Zone` (feature `time-zones`) shows these instants on a person's own clock. What is used is booked
-//! on the day on which it is settled.
+//! minutes at a time. `Zone` (feature `time-zones`) shows these instants on a person's own clock.
+//! What is used is booked on the day on which it is settled.
 //!
 //! **What is an estimate.** What work under way has set aside ([`Report::held`]), and what was
 //! booked of answers that were cut off before their provider reported anything

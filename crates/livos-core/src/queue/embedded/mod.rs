@@ -33,8 +33,8 @@ pub struct EmbeddedQueue {
 }
 
 impl EmbeddedQueue {
-    /// The queue in this file. Leases of an earlier opening are taken over by the first lease of this
-    /// one: nobody else can have the file open, so their workers are gone.
+    /// The queue in this file. Leases of an earlier opening are taken over by the first lease of
+    /// this one: nobody else can have the file open, so their workers are gone.
     pub fn new(file: Embedded, config: QueueConfig) -> Self {
         Self { file, config }
     }

@@ -31,9 +31,9 @@ use crate::webhook::{
 ///
 /// In this order: method, length and encoding as the head states them; what the verifier says to
 /// the head; the body chunk by chunk, within its length and its time, each through the MAC; the
-/// verdict; what is answered at once goes no further; everything else goes to the inner service, and what that made
-/// durable is answered as the provider wants it. A request that is dropped before its end may have
-/// been enqueued; its repeat is a duplicate then.
+/// verdict; what is answered at once goes no further; everything else goes to the inner service,
+/// and what that made durable is answered as the provider wants it. A request that is dropped
+/// before its end may have been enqueued; its repeat is a duplicate then.
 #[derive(Clone)]
 pub struct Verify<S, C> {
     inner: S,

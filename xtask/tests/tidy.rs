@@ -33,8 +33,7 @@ const LARGE_TRAITS: Known = &[];
 const CIRCLES: Known = &[("crates/livos-integrations/", 8)];
 const SHARED_NAMES: Known = &[("crates/livos-integrations", 11)];
 const WIDE_COMMENTS: Known = &[];
-const WORDS: Known =
-    &[("crates/livos-agent/", 5), ("crates/livos-core/", 47), ("crates/livos-integrations/", 47)];
+const WORDS: Known = &[("crates/livos-integrations/", 47)];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace").to_owned()

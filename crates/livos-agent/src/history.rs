@@ -63,7 +63,7 @@ impl History {
         }
         self.tokens += tokens::estimate(text);
         match self.messages.back_mut().filter(|last| last.role == message.role) {
-            // A user who goes on before the answer is heard is understood anew from the beginning
+            // A user who goes on before the answer is heard is understood again from the beginning
             // of the turn.
             Some(last) if continues(&last.text, text) => {
                 self.tokens = self.tokens.saturating_sub(tokens::estimate(&last.text));

@@ -44,8 +44,8 @@ impl Backoff {
         Self { config, next: config.first, random: Random(seed) }
     }
 
-    /// The wait after so many failures, from 1, for who keeps no series: a job that is tried again
-    /// by whoever is free.
+    /// The wait after this many failures, from 1, for callers that keep no series: any worker may
+    /// try a job again.
     pub fn delay_of(config: BackoffConfig, failures: u32, seed: u64) -> Duration {
         let doubled = config.first.saturating_mul(1 << failures.saturating_sub(1).min(30));
         Self { next: doubled.min(config.longest), ..Self::new(config, seed) }.next_delay()

@@ -59,7 +59,7 @@ impl<M: Machine<Time = Instant>> Drive<M> {
     }
 
     /// The next output: drains what is waiting, else sleeps to the machine's deadline and asks
-    /// again. Waits for ever while there is neither output nor deadline. Cancel safe: nothing is
+    /// again. Waits forever while there is neither output nor deadline. Cancel safe: nothing is
     /// lost when the future is dropped.
     pub async fn next(&mut self) -> M::Output {
         loop {

@@ -29,8 +29,7 @@ impl Load {
 
     /// Work of this kind begins, and lasts for as long as what is answered lives.
     pub fn begin(&self, kind: &'static str) -> Alive {
-        // Begun first: whoever reads in between sees work that has begun and none that was never
-        // there.
+        // Begun first: a reader in between sees work that has begun, and none that never existed.
         self.0.begun.fetch_add(1, Ordering::SeqCst);
         self.0.live.fetch_add(1, Ordering::SeqCst);
         metrics::gauge!("livos_live", "kind" => kind).increment(1.0);

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 
 /// A key, token or password. Its memory is wiped when it is dropped. There is no `Display`,
 /// `Serialize` or `PartialEq`: it leaves only through [`Secret::expose`], which is easy to search
-/// for, and comparison must be done in constant time by whoever needs it.
+/// for, and comparison must be done in constant time by the caller.
 #[derive(Clone)]
 pub struct Secret(SecretString);
 

@@ -18,7 +18,7 @@ use crate::tokens;
 pub struct MeteredConfig {
     /// The most tokens that the model may write, as it is told itself.
     pub max_output: u64,
-    /// What is sent with every request beside the messages, in estimated tokens: what the agent is
+    /// What is sent with every request besides the messages, in estimated tokens: what the agent is
     /// told about itself.
     pub overhead: u64,
     /// What it costs. Without it money is not counted.
@@ -40,7 +40,7 @@ impl MeteredConfig {
 /// Reservations that are kept ready. 4: as many conversations may go on at one time without waiting
 /// for the store.
 const READY: usize = 4;
-/// Tokens that a message takes beside its text.
+/// Tokens that a message takes in addition to its text.
 const PER_MESSAGE: u64 = 8;
 
 /// Counts the answers of a model, and asks for none that a limit does not allow.
@@ -296,7 +296,7 @@ mod tests {
     }
 
     impl Rig {
-        /// What is set aside beside the reservations that are kept ready.
+        /// What is set aside, without the reservations that are kept ready.
         async fn held(&mut self) -> Amounts {
             self.books.catch_up().await;
             lock(&self.model.ready).clear();

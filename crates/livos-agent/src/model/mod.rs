@@ -1,4 +1,4 @@
-//! A model, whoever runs it.
+//! Models of any provider, behind one trait.
 
 #[cfg(feature = "anthropic")]
 pub mod anthropic;

@@ -19,7 +19,7 @@ pub struct BreakerConfig {
     /// its data.
     pub open_for: Duration,
     /// How long a probe may take before another is let through. 10 s: a caller that never came back
-    /// must not hold it open for ever.
+    /// must not hold it open forever.
     pub probe_timeout: Duration,
 }
 

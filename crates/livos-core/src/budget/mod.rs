@@ -5,7 +5,7 @@
 //! enforced at the reservation, so nothing is spent past it; the platform that LivOS replaces found
 //! out from the invoice (P-02, P-14).
 //!
-//! A budget in memory is one process's and begins anew with it. Where several processes share a
+//! A budget in memory is one process's and starts again with it. If several processes share a
 //! budget, or it must outlive a restart, the meter draws portions of it from the store: see
 //! `usage::Usage::meter`.
 

@@ -36,11 +36,11 @@ impl Unit {
 /// how they are shown knows a time zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Period {
-    /// A UTC day. It begins anew at midnight UTC.
+    /// A UTC day. It resets at midnight UTC.
     Day,
-    /// Monday to Sunday in UTC. It begins anew on Monday at midnight UTC.
+    /// Monday to Sunday in UTC. It resets on Monday at midnight UTC.
     Week,
-    /// The last five hours, in slots of ten minutes. It never begins anew as a whole: what was
+    /// The last five hours, in slots of ten minutes. It never resets as a whole: what was
     /// spent leaves it slot by slot.
     Window,
 }
@@ -100,7 +100,7 @@ pub struct Exhausted {
     pub unit: Unit,
     /// Over which time.
     pub period: Period,
-    /// When the limit begins anew; of the five-hour window, when the first of what was spent leaves
+    /// When the limit resets; of the five-hour window, when the first of what was spent leaves
     /// it.
     pub resets_at: Timestamp,
 }

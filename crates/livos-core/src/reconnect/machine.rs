@@ -15,7 +15,7 @@ use crate::{
 pub struct ReconnectConfig {
     /// The waits between attempts.
     pub backoff: BackoffConfig,
-    /// A connection that lived this long was sound: the waits begin anew. 10 s: Deepgram refuses a
+    /// A connection that lived this long was sound: the waits start again. 10 s: Deepgram refuses a
     /// bad stream within ten seconds.
     pub stable_after: Duration,
     /// The longest wait before the first attempt after a sound connection was lost. 100 ms: a

@@ -53,7 +53,7 @@ enum End {
     Panicked,
 }
 
-/// A task that lived this long was sound: the waits before restarts begin anew.
+/// A task that lived this long was sound: the waits before restarts start again.
 const SOUND_AFTER: Duration = Duration::from_secs(60);
 
 impl Supervisor {

@@ -16,9 +16,10 @@ const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// Settles holds in the background, and makes those that are reserved ahead. Entries are few: one
 /// or two for a hold, and holds are bounded.
 ///
-/// Run it beside the handles: it ends by itself when every [`Usage`](super::Usage), hold and meter
-/// is gone and everything is settled. Where the store can't do it, it is tried three times more, a
-/// second apart: what a server did without answering is then counted twice rather than not at all.
+/// Run it in a task of its own: it ends by itself when every [`Usage`](super::Usage), hold and
+/// meter is gone and everything is settled. Where the store can't do it, it is tried three times
+/// more, a second apart: what a server did without answering is then counted twice rather than not
+/// at all.
 #[must_use = "nothing is settled unless it runs"]
 pub struct Bookkeeper {
     shared: Arc<Shared>,

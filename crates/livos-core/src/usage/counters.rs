@@ -215,8 +215,8 @@ impl Counters {
     }
 }
 
-/// When each period of `now` begins anew. The window does not: of an empty one, its own length from
-/// now.
+/// When each period of `now` resets. The window does not reset: for an empty one this is its own
+/// length from now.
 pub(super) fn resets_at(now: Timestamp) -> [Timestamp; 3] {
     let day = now.day();
     [day.next().start(), day.monday().plus_days(7).start(), slot_start(slot(now) + SLOTS + 1)]

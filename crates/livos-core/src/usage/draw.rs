@@ -59,7 +59,7 @@ const DRAWN: [(Unit, Metric); 2] =
 
 impl Usage {
     /// A meter that spends `user`'s audio and characters, and the [`Keeper`] that must be run
-    /// beside it.
+    /// with it.
     ///
     /// The meter is asked for every clause and every second of audio, and never waits; the keeper
     /// holds a portion of the budget in the store for it, tops it up and counts what was spent. So

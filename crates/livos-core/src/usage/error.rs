@@ -32,7 +32,7 @@ pub enum UsageError {
 }
 
 impl UsageError {
-    /// The same for whoever waits for an answer. `now` tells how long until the limit begins anew.
+    /// The same for a caller that waits for a reply. `now` gives the time until the limit resets.
     pub fn into_reply_error(self, now: Timestamp) -> ReplyError {
         let (kind, after) = match &self {
             Self::Exhausted(exhausted) => (ReplyErrorKind::Limit, Some(exhausted.resets_at.since(now))),

@@ -17,11 +17,10 @@ use crate::{
 
 /// Everybody's usage. Cloning shares it; processes share it through their store.
 ///
-/// The counters in the store are the truth. A reservation is a *hold* beside them, with an end.
-/// Whoever reserves reads the holds first and the counters after that, and writes only if the holds
-/// did not change meanwhile; whoever settles adds to the counters first and ends the hold after
-/// that. So what is in flight is seen once or twice, and never not at all: a stop holds, however
-/// many processes share the store.
+/// The counters in the store are the truth. A reservation is a *hold* next to them, with an end.
+/// Reserving reads the holds, then the counters, and writes only if the holds did not change
+/// meanwhile; settling adds to the counters, then ends the hold. So what is in flight is seen once
+/// or twice, and never not at all: a stop holds, however many processes share the store.
 ///
 /// Counts `livos_usage_refused_total{unit,period}` and `livos_usage_warnings_total{unit,period}`.
 #[derive(Clone)]
@@ -31,7 +30,7 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Usage in this store on the machine's clock, and the [`Bookkeeper`] that must be run beside
+    /// Usage in this store on the machine's clock, and the [`Bookkeeper`] that must be run with
     /// it.
     pub fn new(store: Arc<dyn Store>, config: UsageConfig) -> (Self, Bookkeeper) {
         Self::with_clock(store, config, Arc::new(SystemClock))

@@ -73,7 +73,7 @@ pub struct PeriodUsage {
     pub period: Period,
     /// When it began.
     pub since: Timestamp,
-    /// When it begins anew; of the window, when the first of what was used leaves it.
+    /// When it resets; of the window, when the first of what was used leaves it.
     pub resets_at: Timestamp,
     /// What was used. Estimates of the window are not told apart.
     pub tally: Tally,
@@ -94,7 +94,7 @@ pub struct LimitState {
     /// What is set aside by work under way, and by work that is expected: estimates, until it is
     /// settled.
     pub held: u64,
-    /// When it begins anew.
+    /// When it resets.
     pub resets_at: Timestamp,
 }
 

@@ -38,7 +38,7 @@ impl Limits {
     }
 }
 
-/// What was spent over each period, and when the period begins anew.
+/// What was spent over each period, and when the period resets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Spent {
     pub(super) counted: [Amounts; Period::ALL.len()],
@@ -51,8 +51,8 @@ impl Spent {
     }
 }
 
-/// Whether `want` may be set aside beside what is `held`, and which limits that comes near to. Only
-/// what is wanted is looked at: a limit of another unit that is passed stops nobody.
+/// Whether `want` may be set aside in addition to what is `held`, and which limits that comes near
+/// to. Only what is wanted is looked at: a limit of another unit that is passed stops nobody.
 pub(super) fn decide(
     limits: &Limits,
     spent: &Spent,

@@ -6,7 +6,7 @@
 //! with what the provider reports, and what is left is given back. A stop is enforced before the
 //! money is spent.
 //!
-//! **When limits begin anew.** The day at midnight UTC, the week on Monday at midnight UTC, for
+//! **When limits reset.** The day at midnight UTC, the week on Monday at midnight UTC, for
 //! everybody and whatever their time zone; the five-hour window gives back what was spent ten
 //! minutes at a time. `Zone` (feature `time-zones`) shows these instants on a person's own clock.
 //! What is used is booked on the day on which it is settled.

@@ -249,7 +249,7 @@ async fn a_hold_made_in_the_future_does_not_block_for_longer_than_any_other() {
     drop(usage.reserve(&owner(), tokens(100)).await.unwrap());
     setting.go_back(HOUR);
     refused(&usage, 1).await;
-    // Whoever writes next gives it its end by the present clock.
+    // The next write gives it its end by the present clock.
     let (nothing, _) = usage.reserve(&owner(), Amounts::of(Metric::Turns, 1)).await.unwrap();
     setting.pass(LIFETIME);
     spend(&usage, 100).await;

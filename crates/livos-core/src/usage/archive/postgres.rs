@@ -66,7 +66,7 @@ pub struct PostgresArchive {
     link: Arc<Mutex<Option<Link>>>,
 }
 
-/// The client, and the driver of its connection that must be polled beside it.
+/// The client, and the driver of its connection that must be polled with it.
 struct Link {
     client: Client,
     driver: Pin<Box<dyn Future<Output = Result<(), tokio_postgres::Error>> + Send>>,
@@ -123,7 +123,7 @@ impl PostgresArchive {
 }
 
 impl Link {
-    /// Polls the connection beside what waits for its answer.
+    /// Polls the connection together with the work that waits for its answer.
     async fn drive<'a, T, F>(&'a mut self, work: impl FnOnce(&'a Client) -> F) -> Result<T, PostgresError>
     where
         F: Future<Output = Result<T, tokio_postgres::Error>>,

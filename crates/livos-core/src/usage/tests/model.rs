@@ -74,7 +74,7 @@ impl Model {
         self.spendings.iter().filter(counts).map(|spending| spending.amount).sum()
     }
 
-    /// What is set aside, as whoever reads it sees it.
+    /// What is set aside, as a reader sees it.
     fn aside(&self, now: Timestamp, user: usize) -> Vec<Aside> {
         let (asides, written) = &self.asides[user];
         if written.plus(2 * HOUR) <= now {

@@ -23,7 +23,8 @@ async fn answer(inbound: Inbound) -> Result<Reply, ReplyError> {
 fn app(stt: Arc<dyn SpeechToText>, tts: Arc<dyn TextToSpeech>, name: ConversationId) -> Router {
     let voice = move |mut request: Request| {
         let config = SessionConfig::new(name.clone(), Speaker::Owner, UserId::owner());
-        let session = VoiceSession::new(stt.clone(), tts.clone(), tower::service_fn(answer), config);
+        let session =
+            VoiceSession::new(Arc::clone(&stt), Arc::clone(&tts), tower::service_fn(answer), config);
         let (response, upgrade) = transport::upgrade(&mut request);
         tokio::spawn(async move {
             if let Ok(transport) = upgrade.await {

@@ -41,9 +41,12 @@ fn sender(from: &Mailbox) -> String {
 /// letters, marks and joiners of all scripts, currency, punctuation.
 fn plain(text: &str) -> String {
     let line = one_line(text, usize::MAX);
-    let kept: String = line.chars().filter(|c| !matches!(c, '*' | '`' | '<' | '>')).collect();
-    // Pairs that strike through or cover text, and the middle of a link with a label of its own.
-    let kept = ["~~", "||"].iter().fold(kept, |text, pair| text.replace(pair, ""));
+    let mut kept: String = line.chars().filter(|c| !matches!(c, '*' | '`' | '<' | '>')).collect();
+    // Pairs that strike through or cover text. Taking one out may put another one together.
+    while ["~~", "||"].iter().any(|pair| kept.contains(pair)) {
+        kept = kept.replace("~~", "").replace("||", "");
+    }
+    // The middle of a link with a label of its own.
     one_line(&kept.replace("](", "] ("), usize::MAX)
 }
 
@@ -90,7 +93,7 @@ mod tests {
     fn markup_and_unseen_characters_go() {
         check(
             Some(("*Eve*\u{202e}", "e@b.example")),
-            "Re: [offer](http://x.test) **now** ~~5~~ `x` ||y||\r\n\u{202e}<@1> \u{200b}\u{ad}",
+            "Re: [offer](http://x.test) **now** ~~5~~ `x` ||y|| ~||~\r\n\u{202e}<@1> \u{200b}\u{ad}",
             "Mail from Eve: Re: [offer] (http://x.test) now 5 x y @1",
         );
         check(None, " \u{200b}\u{200c} ", "Mail from somebody: no subject");

@@ -99,7 +99,7 @@ impl PostgresArchive {
     /// was restarted is found out only then. What is asked may be done twice.
     async fn ask(&self, statement: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, PostgresError> {
         let is_lost = |answer: &Result<Vec<Row>, PostgresError>| {
-            answer.as_ref().is_err_and(|error| error.is_temporary())
+            answer.as_ref().is_err_and(PostgresError::is_temporary)
         };
         let mut slot = self.link.lock().await;
         // A call that is dropped in the middle leaves no connection behind, so nobody reads an

@@ -61,7 +61,9 @@ async fn log_in(
             ([(header::SET_COOKIE, cookie)], Redirect::to("/")).into_response()
         }
         Ok(None) => {
-            client.map(|client| access.guesses.wrong(client, now));
+            if let Some(client) = client {
+                access.guesses.wrong(client, now);
+            }
             refused()
         }
         Err(error) => unavailable(&error),

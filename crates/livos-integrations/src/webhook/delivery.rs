@@ -3,7 +3,10 @@
 use std::{borrow::Cow, ops::Deref};
 
 use bytes::Bytes;
-use livos_core::time::Timestamp;
+use livos_core::{
+    queue::payload::{join, split},
+    time::Timestamp,
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -216,20 +219,16 @@ pub struct Received {
 }
 
 impl Received {
-    /// The payload of its job: the length of a JSON head in four bytes, the head, the body.
+    /// The payload of its job: everything else as the JSON head, and the body behind it (see
+    /// [`livos_core::queue::payload`]).
     pub fn to_payload(&self) -> Bytes {
         // A head of texts and numbers is always JSON, and bounded.
-        let head = serde_json::to_vec(self).unwrap_or_default();
-        let length = u32::try_from(head.len()).unwrap_or_default();
-        [&length.to_be_bytes(), head.as_slice(), &self.body].concat().into()
+        join(self, &self.body).unwrap_or_default().into()
     }
 
     /// Reads the payload of a job.
     pub fn from_payload(payload: &Bytes) -> Result<Self, NotADelivery> {
-        let (length, rest) = payload.split_first_chunk().ok_or(NotADelivery)?;
-        let length = u32::from_be_bytes(*length) as usize;
-        let (head, body) = rest.split_at_checked(length).ok_or(NotADelivery)?;
-        let received: Self = serde_json::from_slice(head).map_err(|_| NotADelivery)?;
+        let (received, body) = split::<Self>(payload).map_err(|_| NotADelivery)?;
         Ok(Self { body: payload.slice_ref(body), ..received })
     }
 }
@@ -259,6 +258,17 @@ mod tests {
             let key = Delivery::by_id("stripe", id, Bytes::new()).key();
             assert!(key.len() <= 512 && !key.chars().any(char::is_control), "{key}");
         }
+    }
+
+    #[test]
+    fn a_payload_keeps_its_bytes_across_versions() {
+        let delivery =
+            Delivery::by_id("slack", "e1", Bytes::from_static(b"\0body")).with_event(Some("message".into()));
+        let received = delivery.received(Timestamp::from_unix_ms(5));
+        let head = br#"{"provider":"slack","id":"e1","event":"message","signed_at":null,"content_type":null,"received_at":5}"#;
+        let stored = Bytes::from([b"\0\0\0", [head.len() as u8].as_slice(), head, b"\0body"].concat());
+        assert_eq!(received.to_payload(), stored);
+        assert_eq!(Received::from_payload(&stored), Ok(received));
     }
 
     proptest! {

@@ -17,7 +17,7 @@ use livos_core::{
     backoff::{Backoff, BackoffConfig},
     drain::DrainSignal,
     queue::{Advance, Advanced, NewJob, Queue, QueueError},
-    store::{Claim, Guard, InvalidKey, Store},
+    store::{Guard, InvalidKey, Store, Tenure, Waiting},
     time::{Clock, Timestamp},
 };
 
@@ -175,84 +175,62 @@ impl<C: Clock> Poller<C> {
 
     async fn take_turns(&self, drain: &DrainSignal) -> Result<(), TelegramError> {
         loop {
-            let fence = tokio::select! {
-                biased;
-                () = drain.draining() => return Ok(()),
-                fence = self.claim() => fence,
-            };
-            let end = tokio::select! {
-                biased;
-                () = drain.draining() => End::Drained,
-                () = self.keep(fence) => End::Lost,
-                end = self.poll(fence) => end,
-            };
-            match end {
-                End::Lost => tracing::warn!(bot = self.bot.id(), "another process polls this bot now"),
-                End::Drained => {
-                    self.confirm().await;
-                    self.release(fence).await;
-                    return Ok(());
-                }
-                End::Refused(error) => {
-                    tracing::error!(bot = self.bot.id(), %error, "this bot can't be polled until an operator sees to it");
-                    self.release(fence).await;
-                    return Err(error);
-                }
+            let mut told = None;
+            let turn = self.guard.hold(
+                &self.clock,
+                drain,
+                || self.fence(),
+                |waiting| self.waiting(waiting, &mut told),
+                |tenure| self.turn(tenure, drain),
+            );
+            match turn.await {
+                Some(End::Lost) => {}
+                Some(End::Refused(error)) => return Err(error),
+                Some(End::Drained) | None => return Ok(()),
             }
         }
     }
 
-    /// Waits for the guard, and answers its fence.
-    async fn claim(&self) -> u64 {
-        let mut told = None;
-        loop {
-            let above = self.queue.0.cursor(&self.cursor).await;
-            let above = above.map(|cursor| cursor.map_or(0, |cursor| cursor.fence));
-            let now = self.clock.now();
-            let claim = match above {
-                Ok(above) => self.guard.claim(now, above).await.map_err(|error| error.to_string()),
-                Err(error) => Err(error.to_string()),
-            };
-            match claim {
-                Ok(Claim::Held { fence }) => return fence,
-                Ok(Claim::Taken { holder, until }) => {
-                    if told.as_ref() != Some(&holder) {
-                        tracing::warn!(
-                            bot = self.bot.id(),
-                            holder,
-                            "another process polls this bot; waiting for it to end"
-                        );
-                        told = Some(holder.clone());
-                    }
-                    self.say(PollStatus::Waiting { holder, until });
+    /// The fence of the last poller that wrote.
+    async fn fence(&self) -> Result<u64, QueueError> {
+        let cursor = self.queue.0.cursor(&self.cursor).await?;
+        Ok(cursor.map_or(0, |cursor| cursor.fence))
+    }
+
+    /// Shows why it waits; another holder is logged once.
+    fn waiting(&self, waiting: Waiting, told: &mut Option<String>) {
+        match waiting {
+            Waiting::Taken { holder, until } => {
+                if told.as_ref() != Some(&holder) {
+                    tracing::warn!(
+                        bot = self.bot.id(),
+                        holder,
+                        "another process polls this bot; waiting for it to end"
+                    );
+                    *told = Some(holder.clone());
                 }
-                Err(reason) => self.fail(reason),
+                self.say(PollStatus::Waiting { holder, until });
             }
-            tokio::time::sleep(self.config.guard / 3).await;
+            Waiting::Failed { reason } => self.fail(reason),
         }
     }
 
-    /// Keeps the guard until it is lost.
-    async fn keep(&self, fence: u64) {
-        let mut held_until = tokio::time::Instant::now() + self.config.guard;
-        loop {
-            tokio::time::sleep(self.config.guard / 3).await;
-            let asked = tokio::time::Instant::now();
-            match self.guard.keep(self.clock.now(), fence).await {
-                Ok(Claim::Held { .. }) => held_until = asked + self.config.guard,
-                Ok(Claim::Taken { .. }) => return,
-                Err(error) if tokio::time::Instant::now() < held_until => {
-                    tracing::warn!(%error, "the guard of a poller could not be kept yet");
-                }
-                Err(_) => return,
+    /// Polls while the guard is held.
+    async fn turn(&self, tenure: Tenure, drain: &DrainSignal) -> End {
+        let end = tokio::select! {
+            biased;
+            () = drain.draining() => End::Drained,
+            () = tenure.lost() => End::Lost,
+            end = self.poll(tenure.fence()) => end,
+        };
+        match &end {
+            End::Lost => tracing::warn!(bot = self.bot.id(), "another process polls this bot now"),
+            End::Drained => self.confirm().await,
+            End::Refused(error) => {
+                tracing::error!(bot = self.bot.id(), %error, "this bot can't be polled until an operator sees to it");
             }
         }
-    }
-
-    async fn release(&self, fence: u64) {
-        if let Err(error) = self.guard.release(self.clock.now(), fence).await {
-            tracing::warn!(%error, "the guard of a poller could not be given up, and will expire");
-        }
+        end
     }
 
     async fn poll(&self, fence: u64) -> End {

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::claim::{Claim, Guard};
 use crate::{
+    drain::DrainSignal,
     store::StoreError,
     time::{Clock, Timestamp},
 };
@@ -52,11 +53,12 @@ impl Tenure {
 }
 
 impl Guard {
-    /// Waits for the guard, works while it is held, and releases it.
+    /// Waits for the guard, works while it is held, and releases it. `None` if the drain began
+    /// before the guard was claimed.
     ///
     /// `above` reads the fence that the next one must exceed, before each claim; `told` hears why
-    /// it still waits, at each try. The work is never cut off: it watches [`Tenure::lost`] and ends
-    /// by itself.
+    /// it still waits, at each try. The work is never cut off: it watches [`Tenure::lost`] and the
+    /// drain, and ends by itself.
     ///
     /// An error of the store says nothing about who holds the guard, so it means the same
     /// everywhere. While the guard is claimed, it is tried again. While it is held, it counts as
@@ -68,16 +70,21 @@ impl Guard {
     pub async fn hold<A, E, W>(
         &self,
         clock: &impl Clock,
+        drain: &DrainSignal,
         above: impl Fn() -> A,
         told: impl FnMut(Waiting),
         work: impl FnOnce(Tenure) -> W,
-    ) -> W::Output
+    ) -> Option<W::Output>
     where
         A: Future<Output = Result<u64, E>>,
         E: fmt::Display,
         W: Future,
     {
-        let (fence, claimed) = self.wait(clock, above, told).await;
+        let (fence, claimed) = tokio::select! {
+            biased;
+            () = drain.draining() => return None,
+            claimed = self.wait(clock, above, told) => claimed,
+        };
         let lost = CancellationToken::new();
         let working = work(Tenure { fence, lost: lost.clone() });
         let output = tokio::select! {
@@ -89,7 +96,7 @@ impl Guard {
         {
             tracing::warn!(%error, guard = %self.key(), "a guard could not be released, and will expire");
         }
-        output
+        Some(output)
     }
 
     /// The fence, and when it was asked for.
@@ -166,6 +173,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        drain::Drain,
         embedded::StorageError,
         store::{Entry, Found, Key, Put, Store},
     };
@@ -258,6 +266,7 @@ mod tests {
     struct Pair {
         store: Arc<OneKey>,
         clock: Virtual,
+        drain: Drain,
         one: Guard,
         other: Guard,
     }
@@ -268,7 +277,7 @@ mod tests {
             let guard =
                 |holder| Guard::new(Arc::<OneKey>::clone(&store), "telegram/1", holder, MINUTE).unwrap();
             let (one, other) = (guard("one"), guard("other"));
-            Self { store, clock: Virtual(Instant::now()), one, other }
+            Self { store, clock: Virtual(Instant::now()), drain: Drain::new(), one, other }
         }
     }
 
@@ -288,7 +297,8 @@ mod tests {
             tenure.fence()
         };
         let nothing = |waiting| panic!("{waiting:?}");
-        assert_eq!(pair.one.hold(&pair.clock, async || Ok::<_, StoreError>(6), nothing, work).await, 7);
+        let above = async || Ok::<_, StoreError>(6);
+        assert_eq!(pair.one.hold(&pair.clock, &pair.drain.signal(), above, nothing, work).await, Some(7));
         assert_eq!(pair.other.claim(pair.clock.now(), 0).await.unwrap(), Claim::Held { fence: 8 });
     }
 
@@ -298,17 +308,36 @@ mod tests {
         pair.one.claim(pair.clock.now(), 0).await.unwrap();
         let (told, failing) = (RefCell::new(Vec::new()), RefCell::new(true));
         let above = async || if failing.replace(false) { Err("the cursor can't be read") } else { Ok(0) };
+        let drain = pair.drain.signal();
         let fence = pair.other.hold(
             &pair.clock,
+            &drain,
             above,
             |waiting| told.borrow_mut().push(waiting),
             async |tenure: Tenure| tenure.fence(),
         );
-        assert_eq!(fence.await, 2);
+        assert_eq!(fence.await, Some(2));
         let told = told.into_inner();
         assert_eq!(told[0], Waiting::Failed { reason: "the cursor can't be read".into() });
         assert!(matches!(&told[1], Waiting::Taken { holder, .. } if holder == "one"), "{told:?}");
         assert!(pair.clock.0.elapsed() >= MINUTE, "not before the first one's time was over");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_ends_the_waiting_but_not_the_work() {
+        let pair = Pair::new();
+        let drain = pair.drain.signal();
+        let work = async |_| {
+            let work = async |_| unreachable!("one has the guard");
+            let waiting = |_| {
+                pair.drain.begin();
+            };
+            assert_eq!(pair.other.hold(&pair.clock, &drain, zero, waiting, work).await, None::<()>);
+            sleep(MINUTE).await;
+            "worked to its end"
+        };
+        let output = pair.one.hold(&pair.clock, &drain, zero, |waiting| panic!("{waiting:?}"), work).await;
+        assert_eq!(output, Some("worked to its end"));
     }
 
     #[tokio::test(start_paused = true)]
@@ -319,7 +348,8 @@ mod tests {
             assert_eq!(pair.other.claim(later, 0).await.unwrap(), Claim::Held { fence: 2 });
             tenure.lost().await;
         };
-        pair.one.hold(&pair.clock, zero, |waiting| panic!("{waiting:?}"), work).await;
+        let drain = pair.drain.signal();
+        pair.one.hold(&pair.clock, &drain, zero, |waiting| panic!("{waiting:?}"), work).await.unwrap();
         assert!(matches!(pair.one.claim(pair.clock.now(), 0).await.unwrap(), Claim::Taken { .. }));
     }
 
@@ -334,7 +364,8 @@ mod tests {
             }
             tenure.lost().await;
         };
-        pair.one.hold(&pair.clock, zero, |waiting| panic!("{waiting:?}"), work).await;
+        let drain = pair.drain.signal();
+        pair.one.hold(&pair.clock, &drain, zero, |waiting| panic!("{waiting:?}"), work).await.unwrap();
         let held = pair.clock.0.elapsed();
         assert_eq!(held, MINUTE);
     }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use livos_core::{
     backoff::Backoff,
     queue::{Advance, Advanced, NewJob, Queue, QueueError},
-    store::{InvalidKey, StoreError},
+    store::InvalidKey,
     time::Clock,
 };
 
@@ -36,9 +36,6 @@ pub enum ListenError {
     /// The queue failed for good.
     #[error("what came from discord could not be enqueued")]
     Queue(#[from] QueueError),
-    /// The store failed for good.
-    #[error("the guard of discord's gateway could not be held")]
-    Store(#[from] StoreError),
 }
 
 /// Something to be done, in order.

@@ -6,93 +6,24 @@ use std::{collections::VecDeque, fmt, future::pending, sync::Arc, time::Duration
 use futures_util::future::BoxFuture;
 use http::Uri;
 use livos_core::{
-    backoff::BackoffConfig,
     drain::DrainSignal,
     drive::{Drive, now},
-    queue::Queue,
-    store::{Claim, Guard, Store},
+    queue::{Queue, QueueError},
+    store::{Guard, Store, Tenure, Waiting},
     time::Clock,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower::{BoxError, Service};
 
 use super::{
-    GatewayConfig, GatewayInput, GatewayOutput, IdentifyLimits, Incoming, ListenError, Presence, Stop,
+    GatewayInput, GatewayOutput, Incoming, ListenError, Stop,
+    config::ListenerConfig,
     intake::{Done, Intake, Step, cursor, fetch},
     machine::Gateway,
     socket::{Connector, Received, Socket, boxed, retry_after},
     wire::{self, Content, Payload},
 };
-use crate::discord::{Groups, Id, JobConfig, Rest, RestError};
-
-/// How a bot listens.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct ListenerConfig {
-    /// The bot's name in the queue and the store. `bot`; a second bot over the same ones needs
-    /// another.
-    pub name: String,
-    /// The name of this process. `listener`. Of those that listen for one bot, one is connected and
-    /// the others wait; one that is started again under its name, after a kill for instance, does
-    /// not wait for itself. Processes that run side by side need different names.
-    pub holder: String,
-    /// How long the bot is this process's without a word of it. 30 s: how long another waits after
-    /// a kill.
-    pub guard: Duration,
-    /// What Discord tells. 4,609: servers, messages in them, and direct messages. Without the
-    /// privileged intent for content (32,768), messages of a server are empty unless they mention
-    /// the bot, which is what [`Groups::Addressed`] wants anyway.
-    pub intents: u32,
-    /// How the connection is kept.
-    pub gateway: GatewayConfig,
-    /// How many sessions may be begun.
-    pub identify: IdentifyLimits,
-    /// Which messages of servers become jobs.
-    pub groups: Groups,
-    /// How jobs are made.
-    pub jobs: JobConfig,
-    /// What the bot shows of itself once a session began.
-    pub presence: Option<Presence>,
-    /// Where the gateway is, until Discord says it over HTTP.
-    pub url: String,
-    /// How long connecting and both handshakes may take together. 10 s: nobody waits for it.
-    pub handshake_timeout: Duration,
-    /// Bytes of the longest event. 16 MiB: the picture of a very large server.
-    pub max_message: usize,
-    /// Events that wait while the queue is slow. 1,000; beyond, the connection is given up and
-    /// Discord keeps what follows, to replay it.
-    pub backlog: usize,
-    /// How old a message may be that is fetched after an outage. 24 h: an answer later than that
-    /// surprises more than it helps.
-    pub catch_up_age: Duration,
-    /// Pages of a hundred messages that are fetched of one channel after an outage. 20.
-    pub catch_up_pages: u32,
-    /// The waits before a durable step or a page is tried again.
-    pub retry: BackoffConfig,
-}
-
-impl Default for ListenerConfig {
-    fn default() -> Self {
-        Self {
-            name: "bot".into(),
-            holder: "listener".into(),
-            guard: Duration::from_secs(30),
-            intents: 4609,
-            gateway: GatewayConfig::default(),
-            identify: IdentifyLimits::default(),
-            groups: Groups::default(),
-            jobs: JobConfig::default(),
-            presence: None,
-            url: "wss://gateway.discord.gg".into(),
-            handshake_timeout: Duration::from_secs(10),
-            max_message: 16 << 20,
-            backlog: 1000,
-            catch_up_age: Duration::from_secs(24 * 3600),
-            catch_up_pages: 20,
-            retry: BackoffConfig::default(),
-        }
-    }
-}
+use crate::discord::{Id, Rest, RestError};
 
 /// Listens at the gateway and enqueues what comes, until a drain.
 pub struct Listener<C> {
@@ -142,17 +73,36 @@ impl<C: Clock + Clone> Listener<C> {
         Ok(Self::new(config, super::socket::over_tls()?, rest, queue, store, clock))
     }
 
-    /// Listens until the drain, or until Discord, the queue or the store refuses for good. Dropping
-    /// the future cuts the connection; the session is resumed by the next one that runs.
+    /// Listens until the drain, or until Discord or the queue refuses for good, or another process
+    /// takes the bot over. Dropping the future cuts the connection; the session is resumed by the
+    /// next one that runs.
     pub async fn run(self, drain: DrainSignal) -> Result<(), ListenError> {
-        let Self { config, connector, rest, queue, store, clock } = self;
-        let guard = Guard::new(store, &cursor(&config), &config.holder, config.guard)?;
-        let above = queue.cursor(&cursor(&config)).await?.map_or(0, |cursor| cursor.fence);
-        let fence = tokio::select! {
-            fence = claim(&guard, above, &clock) => fence?,
-            () = drain.draining() => return Ok(()),
+        let cursor = cursor(&self.config);
+        let guard = Guard::new(Arc::clone(&self.store), &cursor, &self.config.holder, self.config.guard)?;
+        let (queue, clock) = (Arc::clone(&self.queue), self.clock.clone());
+        let above = || async {
+            let cursor = queue.cursor(&cursor).await?;
+            Ok::<_, QueueError>(cursor.map_or(0, |cursor| cursor.fence))
         };
-        let intake = Intake::load(Arc::clone(&config), rest.clone(), queue, clock.clone(), fence).await?;
+        let mut told = false;
+        let waiting = |waiting| match waiting {
+            Waiting::Taken { holder, .. } => {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::info!(holder, "another process listens at discord's gateway");
+                }
+            }
+            Waiting::Failed { reason } => {
+                tracing::warn!(reason, "discord's gateway can't be claimed yet");
+            }
+        };
+        let listen = |tenure| self.listen(tenure, drain.clone());
+        guard.hold(&clock, &drain, above, waiting, listen).await.unwrap_or(Ok(()))
+    }
+
+    /// Listens while the guard is held.
+    async fn listen(self, tenure: Tenure, drain: DrainSignal) -> Result<(), ListenError> {
+        let Self { config, connector, rest, queue, clock, .. } = self;
+        let intake = Intake::load(Arc::clone(&config), rest.clone(), queue, clock, tenure.fence()).await?;
         let gateway = Gateway::new(config.gateway, intake.progress.session.clone(), rand::random());
         let url = config.url.clone();
         let mut run = Run {
@@ -172,43 +122,10 @@ impl<C: Clock + Clone> Listener<C> {
         };
         let ended = tokio::select! {
             ended = run.listen(drain) => ended,
-            lost = keep(&guard, fence, &clock) => Err(lost),
+            () = tenure.lost() => return Err(ListenError::TakenOver),
         };
         run.finish().await;
-        if let Err(error) = guard.release(clock.now(), fence).await {
-            tracing::warn!(%error, "another process has to wait for discord's gateway");
-        }
         ended
-    }
-}
-
-/// Waits until no other process listens for the bot; answers the fence.
-async fn claim<C: Clock>(guard: &Guard, above: u64, clock: &C) -> Result<u64, ListenError> {
-    const ASK_AGAIN: Duration = Duration::from_secs(5);
-    let mut told = false;
-    loop {
-        match guard.claim(clock.now(), above).await? {
-            Claim::Held { fence } => return Ok(fence),
-            Claim::Taken { holder, .. } => {
-                if !std::mem::replace(&mut told, true) {
-                    tracing::info!(holder, "another process listens at discord's gateway");
-                }
-                tokio::time::sleep(ASK_AGAIN.min(guard.lifetime())).await;
-            }
-        }
-    }
-}
-
-/// Holds the guard, and ends when it is lost. A store that fails for now loses nothing: the fence
-/// keeps out whoever was taken over from.
-async fn keep<C: Clock>(guard: &Guard, fence: u64, clock: &C) -> ListenError {
-    loop {
-        tokio::time::sleep(guard.lifetime() / 3).await;
-        match guard.keep(clock.now(), fence).await {
-            Ok(Claim::Held { .. }) => {}
-            Ok(Claim::Taken { .. }) => return ListenError::TakenOver,
-            Err(error) => tracing::warn!(%error, "the guard of discord's gateway could not be kept"),
-        }
     }
 }
 

@@ -10,6 +10,7 @@
 //! found this way: Discord offers a bot no list of its direct channels.
 
 mod close;
+mod config;
 mod intake;
 mod listener;
 mod machine;
@@ -22,8 +23,9 @@ mod wire;
 
 pub use self::{
     close::{AfterClose, Fatal, after_close},
+    config::ListenerConfig,
     intake::ListenError,
-    listener::{Listener, ListenerConfig},
+    listener::Listener,
     machine::{
         Command, Gateway, GatewayConfig, GatewayInput, GatewayOutput, Incoming, Presence, Session, Stop,
     },

@@ -47,8 +47,8 @@ pub struct PollerConfig {
     pub on_webhook: OnWebhook,
     /// The waits after polls that failed.
     pub backoff: BackoffConfig,
-    /// The wait after a conflict. 30 s: whoever is there stays for longer than that, or is gone by
-    /// then.
+    /// The wait after a conflict. 30 s: the other program either goes on polling for longer than
+    /// that, or has ended by then.
     pub conflict: Duration,
 }
 
@@ -321,8 +321,8 @@ impl<C: Clock> Poller<C> {
         true
     }
 
-    /// The step that an update is: what can't be a job is read over, and must not come again for
-    /// ever.
+    /// The step that an update is. One that can't be a job is passed over, so that Telegram does
+    /// not send it again and again.
     fn step(&self, update: Bytes) -> Option<(i64, Option<NewJob>)> {
         match job(self.bot.id(), update) {
             Ok((id, job)) => match job.check() {

@@ -99,7 +99,7 @@ impl<C: Clock> Intake<C> {
         let stands = queue.cursor(&cursor).await?;
         let progress = stands.map(|stands| serde_json::from_slice(&stands.position)).transpose();
         let progress = progress.unwrap_or_else(|error| {
-            tracing::error!(%error, "the stored session of discord can't be read, and is begun anew");
+            tracing::error!(%error, "the stored session of discord can't be read, and another one is begun");
             None
         });
         let progress = progress.unwrap_or_default();

@@ -11,6 +11,7 @@ mod outbox;
 mod outlet;
 mod split;
 
+#[cfg(feature = "telegram")]
 pub(crate) use self::split::Fence;
 pub use self::{
     deliver::{DeliverConfig, DeliverError, deliver},

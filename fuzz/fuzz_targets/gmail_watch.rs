@@ -8,15 +8,17 @@ use libfuzzer_sys::fuzz_target;
 use livos_core::time::Timestamp;
 use livos_fuzz::law::{self, Time};
 use livos_integrations::gmail::{
-    Failure, HistoryId, Rest, Synced, WatchConfig, WatchInput, WatchRenewal, WatchState,
+    HistoryId, Remaining, Synced, WatchConfig, WatchFailure, WatchInput, WatchRenewal, WatchState,
 };
 
-fn failure(data: &mut Unstructured<'_>) -> arbitrary::Result<Failure> {
+fn failure(data: &mut Unstructured<'_>) -> arbitrary::Result<WatchFailure> {
     Ok(match data.int_in_range(0..=3)? {
-        0 => Failure::Temporary { retry_after: None },
-        1 => Failure::Temporary { retry_after: Some(Duration::from_secs(data.arbitrary::<u16>()?.into())) },
-        2 => Failure::Lasting,
-        _ => Failure::TokenDead,
+        0 => WatchFailure::Temporary { retry_after: None },
+        1 => WatchFailure::Temporary {
+            retry_after: Some(Duration::from_secs(data.arbitrary::<u16>()?.into())),
+        },
+        2 => WatchFailure::Lasting,
+        _ => WatchFailure::TokenDead,
     })
 }
 
@@ -37,7 +39,7 @@ fuzz_target!(|data: &[u8]| {
             _ => WatchInput::Synced(Synced {
                 cursor: HistoryId(data.arbitrary::<u8>()?.into()),
                 new: data.int_in_range(0..=2)?,
-                rest: *data.choose(&[Rest::Nothing, Rest::More, Rest::QueueFull])?,
+                rest: *data.choose(&[Remaining::Nothing, Remaining::More, Remaining::QueueFull])?,
                 skipped: data.arbitrary()?,
             }),
         })

@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use livos_core::{machine::Machine, secret::Secret, time::Timestamp};
 use livos_fuzz::law::{self, Time};
 use livos_integrations::oauth::{
-    Access, EndpointError, GrantInput, GrantLifecycle, GrantOutput, LifecycleConfig, Record, Tokens,
+    EndpointError, GrantInput, GrantLifecycle, GrantOutput, LifecycleConfig, Record, TokenAccess, Tokens,
 };
 
 /// Deadlines of the other process: a week of it, with a warning, an end and a new consent.
@@ -102,7 +102,7 @@ fuzz_target!(|data: &[u8]| {
         end = now;
         any_input(data)
     });
-    if let Access::Ready(token) = machine.access(end) {
+    if let TokenAccess::Ready(token) = machine.access(end) {
         assert_eq!(token.serial(), machine.status().serial, "the newest token is handed out");
     }
 });

@@ -7,7 +7,7 @@ use http_body_util::Full;
 use libfuzzer_sys::fuzz_target;
 use livos_core::{conversation::Speaker, secret::Secret, user::UserId};
 use livos_integrations::sender::Outlet;
-use livos_integrations::telegram::{self, Bot, Incoming, TelegramConfig, TelegramOutlet, User};
+use livos_integrations::telegram::{self, Bot, IncomingMessage, TelegramConfig, TelegramOutlet, User};
 
 const KEY: &str = "AbCdEfGhIjKlMnOpQrStUvWxYz_0123456";
 
@@ -21,7 +21,7 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(job.dedupe.map(|dedupe| dedupe.key), Some(format!("42/{id}")));
     }
     if let (Ok(update), Some(me)) = (telegram::update(data), me())
-        && let Some(said) = Incoming::of(&update, &me)
+        && let Some(said) = IncomingMessage::of(&update, &me)
     {
         assert!(said.inbound(42, Speaker::GroupMember, UserId::owner()).is_ok(), "numbers make an id");
     }

@@ -36,7 +36,7 @@ use livos_core::{
 };
 use livos_integrations::{
     sender::{DeliverConfig, Outbox, deliver},
-    telegram::{Bot, Incoming, Poller, PollerConfig, TelegramConfig, TelegramOutlet, update},
+    telegram::{Bot, IncomingMessage, Poller, PollerConfig, TelegramConfig, TelegramOutlet, update},
 };
 use tower::{BoxError, ServiceExt};
 
@@ -120,7 +120,7 @@ async fn work(bot: Bot, queue: Arc<dyn Queue>, outbox: Outbox, clock: Ahead) -> 
             news.wait(Duration::from_millis(5)).await;
             continue;
         };
-        let said = Incoming::of(&update(&lease.payload)?, &me).ok_or("nobody said anything")?;
+        let said = IncomingMessage::of(&update(&lease.payload)?, &me).ok_or("nobody said anything")?;
         fact("leased", format_args!("{} {}", said.update, lease.id));
         let outlet = TelegramOutlet::answering(bot.clone(), &said);
         let answer = format!("answer to {}", said.text);

@@ -26,7 +26,9 @@ use livos_core::{
 };
 use livos_integrations::{
     sender::{DeliverConfig, Outbox, deliver},
-    telegram::{self, Bot, BotCommand, Incoming, Poller, PollerConfig, TelegramConfig, TelegramOutlet},
+    telegram::{
+        self, Bot, BotCommand, IncomingMessage, Poller, PollerConfig, TelegramConfig, TelegramOutlet,
+    },
 };
 use livos_twins::{Twin, anthropic, serve, telegram as telegram_twin};
 use tokio::{net::TcpListener, task::JoinSet};
@@ -72,7 +74,7 @@ async fn telegram(house: &House, tasks: &mut JoinSet<()>) -> Result<Channel, Box
                 Ok(update) => update,
                 Err(error) => return Outcome::Dead { reason: error.to_string() },
             };
-            let Some(said) = Incoming::of(&update, &me) else { return Outcome::Done };
+            let Some(said) = IncomingMessage::of(&update, &me) else { return Outcome::Done };
             let known = said.from.as_ref().is_some_and(|person| person.id == OWNER);
             if !known || !said.addressed || said.text.trim().is_empty() {
                 return Outcome::Done;

@@ -19,7 +19,7 @@ use super::{Id, Rest, RestError};
 pub struct SlashCommand {
     /// What is typed: 1 to 32 lower-case letters, digits, `-`, `_` or `'`.
     pub name: String,
-    /// What is shown beside it: 1 to 100 characters.
+    /// The text shown next to the name: 1 to 100 characters.
     pub description: String,
     /// What may be given with it, the required ones first; at most 25.
     pub options: Vec<CommandOption>,
@@ -31,7 +31,7 @@ pub struct SlashCommand {
 pub struct CommandOption {
     /// Its name, as that of a command.
     pub name: String,
-    /// What is shown beside it: 1 to 100 characters.
+    /// The text shown next to the name: 1 to 100 characters.
     pub description: String,
     /// What it is.
     pub kind: OptionKind,
@@ -54,7 +54,7 @@ pub enum OptionKind {
 /// A list of commands that Discord would refuse.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the command or option {name:?} can't be registered: {why}")]
-pub struct InvalidCommand {
+pub struct InvalidSlashCommand {
     name: String,
     why: &'static str,
 }
@@ -100,8 +100,8 @@ impl SlashCommand {
     }
 
     /// Checks what Discord would refuse, before it does.
-    pub fn check_all(commands: &[Self]) -> Result<(), InvalidCommand> {
-        let refuse = |name: &str, why| Err(InvalidCommand { name: name.to_owned(), why });
+    pub fn check_all(commands: &[Self]) -> Result<(), InvalidSlashCommand> {
+        let refuse = |name: &str, why| Err(InvalidSlashCommand { name: name.to_owned(), why });
         if let Some(beyond) = commands.get(MOST_COMMANDS) {
             return refuse(&beyond.name, "there are more than 100 commands");
         }
@@ -114,8 +114,8 @@ impl SlashCommand {
         Ok(())
     }
 
-    fn check(&self) -> Result<(), InvalidCommand> {
-        let refuse = |name: &str, why| Err(InvalidCommand { name: name.to_owned(), why });
+    fn check(&self) -> Result<(), InvalidSlashCommand> {
+        let refuse = |name: &str, why| Err(InvalidSlashCommand { name: name.to_owned(), why });
         let words = self.options.iter().map(|option| (&option.name, &option.description));
         let mut characters = 0;
         for (name, description) in words.chain([(&self.name, &self.description)]) {

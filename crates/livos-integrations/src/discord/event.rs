@@ -32,7 +32,7 @@ use crate::interaction::InteractionKind;
 #[non_exhaustive]
 pub enum Event {
     /// Somebody wrote.
-    Message(Message),
+    Message(ChannelMessage),
     /// Somebody used a command, a button or a form of the bot.
     Interaction(Interaction),
 }
@@ -65,7 +65,7 @@ impl Event {
     }
 
     /// Who did it.
-    pub fn author(&self) -> &User {
+    pub fn author(&self) -> &Author {
         match self {
             Self::Message(message) => &message.author,
             Self::Interaction(interaction) => &interaction.user,
@@ -110,7 +110,7 @@ pub struct InvalidEvent(#[source] serde_json::Error);
 
 /// A person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct User {
+pub struct Author {
     /// The id. Names change and are not unique.
     pub id: Id,
     /// The name that is shown.
@@ -119,7 +119,7 @@ pub struct User {
 
 /// Something that somebody wrote.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Message {
+pub struct ChannelMessage {
     /// Its id.
     pub id: Id,
     /// Where it was written.
@@ -127,7 +127,7 @@ pub struct Message {
     /// The server of the channel; none in a direct message.
     pub guild: Option<Id>,
     /// Who wrote it.
-    pub author: User,
+    pub author: Author,
     /// The text, without the mention of the bot that it may begin with. Empty where Discord
     /// withholds it.
     pub text: String,
@@ -148,7 +148,7 @@ pub struct Quoted {
     /// Its id.
     pub id: Id,
     /// Who wrote it.
-    pub author: User,
+    pub author: Author,
     /// Its text.
     pub text: String,
 }
@@ -213,7 +213,7 @@ pub struct Interaction {
     /// The server; none in direct messages.
     pub guild: Option<Id>,
     /// Who.
-    pub user: User,
+    pub user: Author,
     /// The command's name, or the id of the component or form.
     pub name: String,
     /// The options of the command, or the fields of the form, in order.
@@ -279,7 +279,7 @@ pub(super) struct WireUser {
     pub(super) bot: bool,
 }
 
-impl From<WireUser> for User {
+impl From<WireUser> for Author {
     fn from(user: WireUser) -> Self {
         Self { id: user.id, name: user.global_name.unwrap_or(user.username) }
     }
@@ -345,7 +345,7 @@ impl From<WireInteraction> for Interaction {
         let kind = InteractionKind::from_number(wire.kind.into());
         let user = wire.member.and_then(|member| member.user).or(wire.user);
         // A ping comes from nobody.
-        let nobody = || User { id: Id::new(0), name: String::new() };
+        let nobody = || Author { id: Id::new(0), name: String::new() };
         let mut options = Vec::new();
         gather_options(wire.data.options, &mut options);
         options.extend(wire.data.values.into_iter().map(|value| ("value".to_owned(), value)));
@@ -358,7 +358,7 @@ impl From<WireInteraction> for Interaction {
             token: InteractionToken(wire.token),
             channel: wire.channel_id,
             guild: wire.guild_id,
-            user: user.map_or_else(nobody, User::from),
+            user: user.map_or_else(nobody, Author::from),
             name,
             options,
             locale: wire.locale,
@@ -415,7 +415,7 @@ mod tests {
         let event = Event::Interaction(check(r#"{"name":"status"}"#));
         assert!(!format!("{event:?}").contains("secret-token"));
         assert_eq!(Event::from_bytes(&event.to_bytes().unwrap()).unwrap(), event);
-        assert_eq!(event.author(), &User { id: Id::new(5), name: "Anna".into() });
+        assert_eq!(event.author(), &Author { id: Id::new(5), name: "Anna".into() });
         assert_eq!(event.dedupe_key(), "interaction/9");
     }
 

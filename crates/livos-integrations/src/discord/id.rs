@@ -59,17 +59,17 @@ impl fmt::Debug for Id {
 /// The text is no id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an id of Discord is a decimal number of at most 64 bits")]
-pub struct InvalidId;
+pub struct InvalidSnowflake;
 
 impl FromStr for Id {
-    type Err = InvalidId;
+    type Err = InvalidSnowflake;
 
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
+    fn from_str(text: &str) -> Result<Self, InvalidSnowflake> {
         // The standard parser would take a sign.
         if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(InvalidId);
+            return Err(InvalidSnowflake);
         }
-        text.parse().map(Self).map_err(|_| InvalidId)
+        text.parse().map(Self).map_err(|_| InvalidSnowflake)
     }
 }
 

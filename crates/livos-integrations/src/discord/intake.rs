@@ -5,7 +5,7 @@
 
 use super::{
     Id,
-    event::{Message, Quoted, WireMessage},
+    event::{ChannelMessage, Quoted, WireMessage},
 };
 
 /// Which messages of a server become jobs. In direct messages all do.
@@ -24,7 +24,7 @@ pub enum Groups {
 const WRITTEN: [u8; 2] = [0, 19];
 
 /// The message as a job; none where it is not for the agent. `me` is the bot.
-pub(super) fn admit(wire: WireMessage, me: Id, groups: Groups) -> Option<Message> {
+pub(super) fn admit(wire: WireMessage, me: Id, groups: Groups) -> Option<ChannelMessage> {
     let written = WRITTEN.contains(&wire.kind) && wire.webhook_id.is_none();
     if !written || wire.author.bot || wire.author.id == me {
         return None;
@@ -40,7 +40,7 @@ pub(super) fn admit(wire: WireMessage, me: Id, groups: Groups) -> Option<Message
         author: message.author.into(),
         text: message.content,
     });
-    Some(Message {
+    Some(ChannelMessage {
         id: wire.id,
         channel: wire.channel_id,
         guild: wire.guild_id,
@@ -69,7 +69,7 @@ mod tests {
 
     const ME: Id = Id::new(100);
 
-    fn check(change: &Value, groups: Groups) -> Option<Message> {
+    fn check(change: &Value, groups: Groups) -> Option<ChannelMessage> {
         let mut message = json!({
             "id": "1", "channel_id": "2", "author": {"id": "3", "username": "anna"}, "content": "hello", "type": 0,
         });

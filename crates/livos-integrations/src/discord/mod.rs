@@ -49,10 +49,10 @@ mod tests;
 #[cfg(feature = "webhook")]
 pub use self::endpoint::interactions;
 pub use self::{
-    commands::{CommandOption, InvalidCommand, OptionKind, SlashCommand},
-    event::{Attachment, Event, Interaction, InteractionToken, InvalidEvent, Message, Quoted, User},
+    commands::{CommandOption, InvalidSlashCommand, OptionKind, SlashCommand},
+    event::{Attachment, Author, ChannelMessage, Event, Interaction, InteractionToken, InvalidEvent, Quoted},
     gateway::{ListenError, Listener, ListenerConfig},
-    id::{Id, InvalidId},
+    id::{Id, InvalidSnowflake},
     intake::Groups,
     jobs::JobConfig,
     outlet::{DiscordOutlet, MESSAGE, Way, way},

@@ -13,7 +13,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::{
-    AttachmentId, Content, GmailConfig, GmailError, GmailErrorKind, HistoryId, InvalidConfig, LabelId,
+    AttachmentId, Content, GmailConfig, GmailError, GmailErrorKind, HistoryId, InvalidGmailConfig, LabelId,
     MailDraft, MessageId, ReplyTo, ThreadId,
     call::{Call, Caller, query, random},
     push,
@@ -41,7 +41,7 @@ impl Gmail {
     pub const MAX_BATCH: usize = 1000;
 
     /// A client over any HTTP service, with a configuration that is checked here, once.
-    pub fn new(config: GmailConfig, http: HttpClient) -> Result<Self, InvalidConfig> {
+    pub fn new(config: GmailConfig, http: HttpClient) -> Result<Self, InvalidGmailConfig> {
         config.validate()?;
         Ok(Self { caller: Caller::new(config, http), clock: Arc::new(SystemClock) })
     }

@@ -52,15 +52,15 @@ impl Default for GmailConfig {
 }
 
 impl GmailConfig {
-    pub(super) fn validate(&self) -> Result<(), InvalidConfig> {
+    pub(super) fn validate(&self) -> Result<(), InvalidGmailConfig> {
         if self.base_url.scheme().is_none() || self.base_url.authority().is_none() {
-            return Err(InvalidConfig("the base URL needs a scheme and a host"));
+            return Err(InvalidGmailConfig("the base URL needs a scheme and a host"));
         }
         if self.parallel == 0 {
-            return Err(InvalidConfig("at least one request must be allowed at a time"));
+            return Err(InvalidGmailConfig("at least one request must be allowed at a time"));
         }
         if self.timeout.is_zero() {
-            return Err(InvalidConfig("a request needs some time"));
+            return Err(InvalidGmailConfig("a request needs some time"));
         }
         Ok(())
     }
@@ -69,4 +69,4 @@ impl GmailConfig {
 /// The configuration can't be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("gmail: {0}")]
-pub struct InvalidConfig(pub(super) &'static str);
+pub struct InvalidGmailConfig(pub(super) &'static str);

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 /// An id that is empty, too long, or holds what no id of Gmail holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an id of gmail is of letters, digits, '-' and '_', and not longer than {0}")]
-pub struct InvalidId(usize);
+pub struct InvalidGmailId(usize);
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $most:literal) => {
@@ -26,21 +26,21 @@ macro_rules! id {
         }
 
         impl TryFrom<String> for $name {
-            type Error = InvalidId;
+            type Error = InvalidGmailId;
 
-            fn try_from(text: String) -> Result<Self, InvalidId> {
+            fn try_from(text: String) -> Result<Self, InvalidGmailId> {
                 let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
                 match !text.is_empty() && text.len() <= $most && text.bytes().all(allowed) {
                     true => Ok(Self(text)),
-                    false => Err(InvalidId($most)),
+                    false => Err(InvalidGmailId($most)),
                 }
             }
         }
 
         impl TryFrom<&str> for $name {
-            type Error = InvalidId;
+            type Error = InvalidGmailId;
 
-            fn try_from(text: &str) -> Result<Self, InvalidId> {
+            fn try_from(text: &str) -> Result<Self, InvalidGmailId> {
                 text.to_owned().try_into()
             }
         }

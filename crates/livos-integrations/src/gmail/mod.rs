@@ -60,9 +60,9 @@ mod wire;
 pub use self::{
     client::Gmail,
     compose::{InvalidDraft, MailDraft, ReplyTo},
-    config::{GmailConfig, InvalidConfig},
+    config::{GmailConfig, InvalidGmailConfig},
     error::{ConsentNeeded, GmailError, GmailErrorKind},
-    id::{AttachmentId, HistoryId, InvalidId, LabelId, MessageId, ThreadId},
+    id::{AttachmentId, HistoryId, InvalidGmailId, LabelId, MessageId, ThreadId},
     mailbox::{InvalidMailbox, Mailbox},
     mime::{Attached, Content, Cut, MailLimits},
     push::{NotANotification, Notification},
@@ -71,8 +71,8 @@ pub use self::{
         Summary,
     },
     watch::{
-        Access, FAMILIES, Failure, InvalidWatch, MailJob, NoMailJob, Rest, SyncReason, Synced, Told,
-        UnwatchableMailbox, WatchAlert, WatchConfig, WatchHandle, WatchInput, WatchOutput, WatchRenewal,
-        WatchState, Watcher,
+        FAMILIES, InvalidWatch, MailJob, MailboxAccess, NoMailJob, Remaining, SyncReason, Synced, Told,
+        UnwatchableMailbox, WatchAlert, WatchConfig, WatchFailure, WatchHandle, WatchInput, WatchOutput,
+        WatchRenewal, WatchState, Watcher,
     },
 };

@@ -14,8 +14,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tower::{BoxError, Service, ServiceExt, util::BoxCloneSyncService};
 
 use super::{
-    Access, AccessToken, Expected, GrantInput, GrantLifecycle, GrantOutput, GrantStatus, LifecycleConfig,
-    Notice, Record, TokenEndpoint, TokenError, Tokens,
+    AccessToken, Expected, GrantInput, GrantLifecycle, GrantOutput, GrantStatus, LifecycleConfig, Notice,
+    Record, TokenAccess, TokenEndpoint, TokenError, Tokens,
 };
 
 /// The grants, by their id.
@@ -32,8 +32,7 @@ pub const GRANTS: Family = Family::new(
 pub struct KeeperConfig {
     /// The id of the grant in the store, such as `google/anna@example.com`.
     pub id: String,
-    /// Where a person consents again: a page of this server that begins a consent for whoever may.
-    /// It stands in alerts.
+    /// The page of this server on which a person can consent again. Alerts link to it.
     pub consent_link: String,
     /// How the grant is kept fresh.
     pub lifecycle: LifecycleConfig,
@@ -87,8 +86,8 @@ const COMMANDS: usize = 64;
 /// again.
 ///
 /// The driver ends when every [`TokenSource`] was dropped and all that it knows is in the store.
-/// Dropping it before that loses nothing that was saved; a refresh that was under way is taken over
-/// by whoever comes next.
+/// Dropping it before that loses nothing that was saved; the next process takes over a refresh that
+/// was under way.
 pub fn open<A>(
     config: KeeperConfig,
     store: SealedStore,
@@ -290,7 +289,7 @@ impl Keeper {
         }
     }
 
-    /// Begins what the machine asks for, shows how it stands, and answers whoever waits for that.
+    /// Runs the machine's outputs, publishes its state, wakes waiting callers.
     fn settle(&mut self) {
         while let Some(output) = self.drive.poll_output() {
             self.effects.push(self.world.act(output));
@@ -299,12 +298,12 @@ impl Keeper {
         let (access, status, saved) =
             (machine.access(self.world.clock.now()), machine.status(), machine.is_saved());
         let (token, answer) = match access {
-            Access::Ready(token) => (Some(token.clone()), Some(Ok(token))),
-            Access::Refused(error) => (None, Some(Err(error))),
-            Access::Wait => (None, None),
+            TokenAccess::Ready(token) => (Some(token.clone()), Some(Ok(token))),
+            TokenAccess::Refused(error) => (None, Some(Err(error))),
+            TokenAccess::Wait => (None, None),
         };
         self.show(token, status);
-        // Whoever is answered sees what is shown by now.
+        // A caller that is answered already sees the published state.
         answer_all(&mut self.noting, &());
         if let Some(saved) = saved {
             answer_all(&mut self.settling, &saved);
@@ -327,7 +326,7 @@ impl Keeper {
     }
 }
 
-/// Whoever does not wait any more is not told.
+/// Callers that stopped waiting are skipped.
 fn answer_all<T: Clone>(waiting: &mut Vec<oneshot::Sender<T>>, answer: &T) {
     for one in waiting.drain(..) {
         let _ = one.send(answer.clone());

@@ -13,6 +13,7 @@ mod answers;
 mod change;
 mod messages;
 mod plan;
+mod record;
 mod saving;
 mod view;
 
@@ -20,11 +21,8 @@ use std::{collections::VecDeque, time::Duration};
 
 use livos_core::{backoff::Backoff, machine::Machine, time::Timestamp};
 
-pub use self::messages::{Access, Expected, GrantInput, GrantOutput};
-use self::{
-    change::{end, tell},
-    plan::Action,
-};
+pub use self::messages::{Expected, GrantInput, GrantOutput, TokenAccess};
+use self::record::{Action, end, tell};
 use super::{
     Alert, Ending, LifecycleConfig, Tokens,
     grant::{Data, Standing},
@@ -101,8 +99,6 @@ enum Next {
 
 /// The shortest wait: deadlines must move on.
 const LEAST: Duration = Duration::from_millis(1);
-/// Alerts that wait in a record. There are few kinds, and each is told once.
-const MOST_ALERTS: usize = 16;
 
 impl GrantLifecycle {
     /// A grant that is read from the store first. `holder` is random, and tells this process from

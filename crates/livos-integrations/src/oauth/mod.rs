@@ -2,9 +2,9 @@
 //! it (P-11).
 //!
 //! The platform that LivOS replaces found out that a token could not be renewed when a message was
-//! lost. Here a grant has a keeper, which renews it early and at least every half hour; one process
-//! at a time, whoever else wants to; writes down what it got before anybody uses it; and tells a
-//! person once when a new consent is needed.
+//! lost. Here each grant has a keeper. It renews the token early and at least every half hour, in
+//! one process at a time. It saves the new token before anybody uses it, and tells a person once
+//! when a new consent is needed.
 //!
 //! | piece | what it does |
 //! | --- | --- |
@@ -92,7 +92,7 @@ pub use self::{
     grant::{AccessToken, Account, GrantState, GrantStatus, Record, Tokens},
     keeper::{GRANTS, KeeperConfig, KeeperError, TokenSource, open},
     layer::{Bearer, BearerError, BearerLayer, Replay},
-    machine::{Access, Expected, GrantInput, GrantLifecycle, GrantOutput},
+    machine::{Expected, GrantInput, GrantLifecycle, GrantOutput, TokenAccess},
     provider::{ClientAuth, InvalidProvider, ProviderConfig},
     routes::{COOKIE, CallbackPage, StartPage},
 };

@@ -11,7 +11,7 @@ use livos_core::{
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{
-    Draft, DraftConfig, DraftInput, DraftOutput, Failure, Outbox, Outlet, SendError,
+    Draft, DraftConfig, DraftInput, DraftOutput, Outbox, Outlet, SendError, SendFailure,
     outbox::{Entry, MAX_ANSWER, OutboxError},
 };
 
@@ -250,7 +250,7 @@ impl Delivery<'_> {
                 Ok(self.done())
             }
             Err(error) => match error.kind() {
-                Failure::Unknown if !self.outlet.is_idempotent() && self.entry.answer().is_some() => {
+                SendFailure::Unknown if !self.outlet.is_idempotent() && self.entry.answer().is_some() => {
                     tracing::warn!(name = self.name, %error, "a message may be posted, and is not posted again");
                     self.entry.posted_as(None).await?;
                     Ok(self.done())
@@ -268,7 +268,7 @@ impl Delivery<'_> {
         match self.outlet.edit(message, text).await {
             Ok(()) => Ok(self.done()),
             // Deleted by its reader, most likely: that is their last word on it.
-            Err(error) if error.kind() == Failure::Refused => {
+            Err(error) if error.kind() == SendFailure::Refused => {
                 tracing::warn!(name = self.name, ?error, "a message can't be changed, and stays as it is");
                 Ok(self.done())
             }
@@ -291,11 +291,11 @@ impl Delivery<'_> {
         DraftInput::Done
     }
 
-    fn failed(&mut self, kind: Failure, error: SendError) -> Result<DraftInput, DeliverError> {
+    fn failed(&mut self, kind: SendFailure, error: SendError) -> Result<DraftInput, DeliverError> {
         let wait = match kind {
-            Failure::Later(wait) => wait,
-            Failure::NotSent | Failure::Unknown => AGAIN,
-            Failure::Gone | Failure::Refused => return Err(DeliverError::Impossible(error)),
+            SendFailure::Later(wait) => wait,
+            SendFailure::NotSent | SendFailure::Unknown => AGAIN,
+            SendFailure::Gone | SendFailure::Refused => return Err(DeliverError::Impossible(error)),
         };
         self.waited += wait;
         if self.waited > self.config.patience {

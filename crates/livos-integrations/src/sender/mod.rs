@@ -17,6 +17,6 @@ pub use self::{
     deliver::{DeliverConfig, DeliverError, deliver},
     draft::{Draft, DraftConfig, DraftInput, DraftOutput},
     outbox::{FAMILIES, Outbox, OutboxError},
-    outlet::{Failure, Outlet, SendError},
+    outlet::{Outlet, SendError, SendFailure},
     split::{Limit, Unit, split},
 };

@@ -43,14 +43,14 @@ pub trait Outlet: Send + Sync {
 #[derive(Debug, thiserror::Error)]
 #[error("{kind}")]
 pub struct SendError {
-    kind: Failure,
+    kind: SendFailure,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 /// What a caller can do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Failure {
+pub enum SendFailure {
     /// It was not written; not before this time.
     #[error("nothing may be written for {} s", .0.as_secs_f32())]
     Later(Duration),
@@ -71,31 +71,31 @@ pub enum Failure {
 impl SendError {
     /// Not before this time; nothing was written.
     pub fn later(wait: Duration) -> Self {
-        Self { kind: Failure::Later(wait), source: None }
+        Self { kind: SendFailure::Later(wait), source: None }
     }
 
     /// It certainly was not written, and may be tried again.
     pub fn not_sent(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self { kind: Failure::NotSent, source: Some(source.into()) }
+        Self { kind: SendFailure::NotSent, source: Some(source.into()) }
     }
 
     /// It may have been written.
     pub fn unknown(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self { kind: Failure::Unknown, source: Some(source.into()) }
+        Self { kind: SendFailure::Unknown, source: Some(source.into()) }
     }
 
     /// The place is not there any more, or not for us.
     pub fn gone(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self { kind: Failure::Gone, source: Some(source.into()) }
+        Self { kind: SendFailure::Gone, source: Some(source.into()) }
     }
 
     /// It can't be written like this.
     pub fn refused(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self { kind: Failure::Refused, source: Some(source.into()) }
+        Self { kind: SendFailure::Refused, source: Some(source.into()) }
     }
 
     /// What can be done about it.
-    pub fn kind(&self) -> Failure {
+    pub fn kind(&self) -> SendFailure {
         self.kind
     }
 }

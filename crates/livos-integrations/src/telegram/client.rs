@@ -16,7 +16,7 @@ use livos_core::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{ErrorKind, InvalidConfig, TelegramConfig, TelegramError, error::Said, pace::Paces};
+use super::{ErrorKind, InvalidTelegramConfig, TelegramConfig, TelegramError, error::Said, pace::Paces};
 
 /// A client of the Bot API as one bot. Cloning shares the HTTP client, and what is known of the
 /// pace of chats.
@@ -42,16 +42,16 @@ struct Envelope<T> {
 
 impl Bot {
     /// A bot over any HTTP service, with a configuration that is checked here, once.
-    pub fn new(config: TelegramConfig, http: HttpClient) -> Result<Self, InvalidConfig> {
+    pub fn new(config: TelegramConfig, http: HttpClient) -> Result<Self, InvalidTelegramConfig> {
         let id = config.validate()?;
         Ok(Self { config: Arc::new(config), id, http, paces: Arc::default() })
     }
 
     /// A bot over rustls; plain HTTP where the base URL says so.
     #[cfg(feature = "tls")]
-    pub fn over_tls(config: TelegramConfig) -> Result<Self, InvalidConfig> {
-        let http =
-            HttpClient::over_tls().map_err(|_| InvalidConfig("the TLS library refused its own defaults"))?;
+    pub fn over_tls(config: TelegramConfig) -> Result<Self, InvalidTelegramConfig> {
+        let http = HttpClient::over_tls()
+            .map_err(|_| InvalidTelegramConfig("the TLS library refused its own defaults"))?;
         Self::new(config, http)
     }
 

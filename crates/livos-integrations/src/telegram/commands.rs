@@ -17,16 +17,19 @@ pub struct BotCommand {
 #[error(
     "a command is 1 to 32 of a-z, 0-9 and _ with a description of 1 to 256 characters, and a bot has at most 100: {0:?} is not"
 )]
-pub struct InvalidCommand(String);
+pub struct InvalidBotCommand(String);
 
 impl BotCommand {
     /// A command without its slash, and what it does.
-    pub fn new(command: impl Into<String>, description: impl Into<String>) -> Result<Self, InvalidCommand> {
+    pub fn new(
+        command: impl Into<String>,
+        description: impl Into<String>,
+    ) -> Result<Self, InvalidBotCommand> {
         let (command, description) = (command.into(), description.into());
         let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
         let named = (1..=32).contains(&command.len()) && command.bytes().all(allowed);
         if !named || !(1..=256).contains(&description.chars().count()) {
-            return Err(InvalidCommand(command));
+            return Err(InvalidBotCommand(command));
         }
         Ok(Self { command, description })
     }

@@ -33,15 +33,15 @@ impl TelegramConfig {
     }
 
     /// The number of the bot, if the token is well formed.
-    pub(super) fn validate(&self) -> Result<i64, InvalidConfig> {
-        let malformed = InvalidConfig("the token is not of the form 123456:letters");
+    pub(super) fn validate(&self) -> Result<i64, InvalidTelegramConfig> {
+        let malformed = InvalidTelegramConfig("the token is not of the form 123456:letters");
         let (id, key) = self.token.expose().split_once(':').ok_or(malformed)?;
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
         if key.len() < 10 || !key.bytes().all(allowed) || !id.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(malformed);
         }
         if self.base_url.scheme().is_none() || self.base_url.query().is_some() {
-            return Err(InvalidConfig("the base URL is not absolute, or has a query"));
+            return Err(InvalidTelegramConfig("the base URL is not absolute, or has a query"));
         }
         id.parse().map_err(|_| malformed)
     }
@@ -50,4 +50,4 @@ impl TelegramConfig {
 /// The configuration can't be used. The token is not in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("telegram: {0}")]
-pub struct InvalidConfig(pub(super) &'static str);
+pub struct InvalidTelegramConfig(pub(super) &'static str);

@@ -1,11 +1,10 @@
-//! Files that people send: voice notes above all, as bytes with their kind, for whoever hears or
-//! reads them.
+//! Downloads the files that people send, above all voice notes, as bytes with their media type.
 
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use serde_json::json;
 
-use super::{Attachment, Bot, ErrorKind, TelegramError, error::Said, wire::File};
+use super::{AttachedFile, Bot, ErrorKind, TelegramError, error::Said, wire::File};
 
 /// A file, fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +38,7 @@ impl Bot {
 
     /// Fetches a file of at most `most` bytes, and of [`Bot::MAX_DOWNLOAD`]. What is too large is
     /// refused before it is asked for, where the sender says how large it is, and while it is read.
-    pub async fn fetch(&self, file: &Attachment, most: u64) -> Result<Media, FetchError> {
+    pub async fn fetch(&self, file: &AttachedFile, most: u64) -> Result<Media, FetchError> {
         let most = most.min(Self::MAX_DOWNLOAD);
         let too_large = |size: Option<u64>| size.is_some_and(|size| size > most);
         if too_large(file.size) {

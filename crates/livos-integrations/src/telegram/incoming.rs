@@ -11,7 +11,7 @@ use super::{ChatKind, Entity, Message, Update, User};
 /// Something that a person said to the bot, or near it.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
-pub struct Incoming {
+pub struct IncomingMessage {
     /// The update's id.
     pub update: i64,
     /// Where.
@@ -31,9 +31,9 @@ pub struct Incoming {
     /// Whether it is meant for us: said in private, by a command, by our name, or in answer to us.
     pub addressed: bool,
     /// A command at the beginning that is ours, or everybody's.
-    pub command: Option<Command>,
+    pub command: Option<InvokedCommand>,
     /// A file that came with it.
-    pub attachment: Option<Attachment>,
+    pub attachment: Option<AttachedFile>,
     /// What a pressed button is answered by.
     pub callback: Option<String>,
     /// The number that the group has from now on.
@@ -55,7 +55,7 @@ pub struct Person {
 /// `/name arguments`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Command {
+pub struct InvokedCommand {
     /// In lower case, without slash and bot.
     pub name: String,
     /// What follows it.
@@ -65,7 +65,7 @@ pub struct Command {
 /// A file that came along.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Attachment {
+pub struct AttachedFile {
     /// What it is.
     pub kind: AttachmentKind,
     /// What it is fetched by.
@@ -98,7 +98,7 @@ pub enum AttachmentKind {
     Photo,
 }
 
-impl Incoming {
+impl IncomingMessage {
     /// What was said in an update, heard as `me`; none for what nobody said.
     pub fn of(update: &Update, me: &User) -> Option<Self> {
         if let Some(pressed) = &update.callback_query {
@@ -191,7 +191,7 @@ fn part<'a>(text: &'a str, entity: &Entity) -> Option<&'a str> {
 }
 
 /// The command at the beginning of a text; an error where it names another bot.
-fn command(text: &str, entities: &[Entity], me: &User) -> Result<Option<Command>, ()> {
+fn command(text: &str, entities: &[Entity], me: &User) -> Result<Option<InvokedCommand>, ()> {
     let first = entities.iter().find(|entity| entity.kind == "bot_command" && entity.offset == 0);
     let Some(word) = first.and_then(|entity| part(text, entity)) else { return Ok(None) };
     let (name, whose) = word.split_once('@').map_or((word, None), |(name, whose)| (name, Some(whose)));
@@ -201,7 +201,7 @@ fn command(text: &str, entities: &[Entity], me: &User) -> Result<Option<Command>
     }
     let name = name.trim_start_matches('/').to_ascii_lowercase();
     let arguments = text.get(word.len()..).unwrap_or_default().trim().to_owned();
-    Ok(Some(Command { name, arguments }))
+    Ok(Some(InvokedCommand { name, arguments }))
 }
 
 fn names(entity: &Entity, text: &str, me: &User) -> bool {
@@ -215,8 +215,8 @@ fn names(entity: &Entity, text: &str, me: &User) -> bool {
     }
 }
 
-fn attachment(message: &Message) -> Option<Attachment> {
-    let sound = |kind, usual: &str, voice: &super::Voice| Attachment {
+fn attachment(message: &Message) -> Option<AttachedFile> {
+    let sound = |kind, usual: &str, voice: &super::Voice| AttachedFile {
         kind,
         file_id: voice.file_id.clone(),
         unique_id: voice.file_unique_id.clone(),
@@ -232,7 +232,7 @@ fn attachment(message: &Message) -> Option<Attachment> {
         return Some(sound(AttachmentKind::VideoNote, "video/mp4", video));
     }
     if let Some(audio) = &message.audio {
-        return Some(Attachment {
+        return Some(AttachedFile {
             kind: AttachmentKind::Audio,
             file_id: audio.file_id.clone(),
             unique_id: audio.file_unique_id.clone(),
@@ -243,7 +243,7 @@ fn attachment(message: &Message) -> Option<Attachment> {
         });
     }
     if let Some(document) = &message.document {
-        return Some(Attachment {
+        return Some(AttachedFile {
             kind: AttachmentKind::Document,
             file_id: document.file_id.clone(),
             unique_id: document.file_unique_id.clone(),
@@ -254,7 +254,7 @@ fn attachment(message: &Message) -> Option<Attachment> {
         });
     }
     let largest = message.photo.iter().max_by_key(|size| u64::from(size.width) * u64::from(size.height))?;
-    Some(Attachment {
+    Some(AttachedFile {
         kind: AttachmentKind::Photo,
         file_id: largest.file_id.clone(),
         unique_id: largest.file_unique_id.clone(),
@@ -294,9 +294,9 @@ mod tests {
         message
     }
 
-    fn incoming(kind: &str, content: Value) -> Option<Incoming> {
+    fn incoming(kind: &str, content: Value) -> Option<IncomingMessage> {
         let update: Update = serde_json::from_value(json!({ "update_id": 9, kind: content })).unwrap();
-        Incoming::of(&update, &me())
+        IncomingMessage::of(&update, &me())
     }
 
     #[test]

@@ -47,11 +47,11 @@ mod wire;
 pub use self::webhook::updates;
 pub use self::{
     client::Bot,
-    commands::{BotCommand, InvalidCommand},
-    config::{InvalidConfig, TelegramConfig},
+    commands::{BotCommand, InvalidBotCommand},
+    config::{InvalidTelegramConfig, TelegramConfig},
     error::{ErrorKind, TelegramError},
     files::{FetchError, Media},
-    incoming::{Attachment, AttachmentKind, Command, Incoming, Person},
+    incoming::{AttachedFile, AttachmentKind, IncomingMessage, InvokedCommand, Person},
     job::{KIND, Unreadable, job, update},
     methods::{MessageText, SentMessage, Span, WebhookInfo},
     offset::Offset,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{Bot, ErrorKind, MessageText, TelegramError, markup, pace};
-use crate::sender::{Failure, Limit, Outlet, SendError, Unit};
+use crate::sender::{Limit, Outlet, SendError, SendFailure, Unit};
 
 /// How long a message may be: 4096 UTF-16 units.
 pub const MESSAGE: Limit = Limit::new(4096, Unit::Utf16);
@@ -33,7 +33,7 @@ impl TelegramOutlet {
 
     /// Where something was said: the same chat and topic; in a group, where several talk at once,
     /// in answer to the message.
-    pub fn answering(bot: Bot, incoming: &super::Incoming) -> Self {
+    pub fn answering(bot: Bot, incoming: &super::IncomingMessage) -> Self {
         let reply_to = (incoming.group && incoming.message > 0).then_some(incoming.message);
         let (chat, group, thread) = (incoming.chat, incoming.group, incoming.thread);
         Self { bot, chat, group, thread, reply_to }
@@ -116,7 +116,7 @@ impl Outlet for TelegramOutlet {
         let chat = self.bot.paces().number(self.chat);
         match self.bot.delete_message(chat, number).await.map_err(|error| self.note(error)) {
             // Gone already, or too old to be taken back.
-            Err(error) if error.kind() == Failure::Refused => Ok(()),
+            Err(error) if error.kind() == SendFailure::Refused => Ok(()),
             removed => removed,
         }
     }

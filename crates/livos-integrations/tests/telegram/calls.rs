@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use livos_core::secret::Secret;
 use livos_integrations::telegram::{
-    Bot, BotCommand, ErrorKind, FetchError, Incoming, MessageText, TelegramConfig, update,
+    Bot, BotCommand, ErrorKind, FetchError, IncomingMessage, MessageText, TelegramConfig, update,
 };
 use livos_twins::{
     Twin as _,
@@ -160,9 +160,9 @@ async fn commands_are_registered_when_they_changed() {
 }
 
 /// What the bot finds in an update with this message.
-fn heard(message: serde_json::Value, me: &livos_integrations::telegram::User) -> Incoming {
+fn heard(message: serde_json::Value, me: &livos_integrations::telegram::User) -> IncomingMessage {
     let update = update(json!({ "update_id": 1, "message": message }).to_string().as_bytes()).unwrap();
-    Incoming::of(&update, me).unwrap()
+    IncomingMessage::of(&update, me).unwrap()
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,8 +13,8 @@ use livos_integrations::{
     pairing::Policy,
     sender::Outlet,
     telegram::{
-        self, Attachment, AttachmentKind, Bot, BotCommand, FetchError, Incoming, Media, Poller, PollerConfig,
-        TelegramConfig, TelegramOutlet, User,
+        self, AttachedFile, AttachmentKind, Bot, BotCommand, FetchError, IncomingMessage, Media, Poller,
+        PollerConfig, TelegramConfig, TelegramOutlet, User,
     },
 };
 use livos_voice::stt::Recording;
@@ -55,7 +55,7 @@ impl Telegram {
         let me = self.me.get_or_try_init(|| self.bot.me()).await;
         let me =
             me.map_err(|error| Outcome::Retry { after: error.retry_after(), reason: error.to_string() })?;
-        let Some(mut said) = Incoming::of(&update, me) else { return Ok(None) };
+        let Some(mut said) = IncomingMessage::of(&update, me) else { return Ok(None) };
         let mut asks_for_help = false;
         if let Some(command) = &said.command {
             asks_for_help = ["start", "help"].contains(&command.name.as_str());
@@ -86,7 +86,7 @@ impl Telegram {
     }
 
     /// The file, where somebody spoke it.
-    fn note(&self, file: &Attachment) -> Option<VoiceNote> {
+    fn note(&self, file: &AttachedFile) -> Option<VoiceNote> {
         if !matches!(file.kind, AttachmentKind::Voice | AttachmentKind::Audio) {
             return None;
         }

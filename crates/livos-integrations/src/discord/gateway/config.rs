@@ -4,10 +4,7 @@ use std::time::Duration;
 
 use livos_core::backoff::BackoffConfig;
 
-use super::{
-    machine::{GatewayConfig, Presence},
-    progress::IdentifyLimits,
-};
+use super::{event::Presence, machine::GatewayConfig, progress::IdentifyLimits};
 use crate::discord::{Groups, JobConfig};
 
 /// How a bot listens.

@@ -17,7 +17,9 @@ use super::{
     progress::{Mark, Progress},
     wire::Content,
 };
-use crate::discord::{Event, Id, Interaction, Message, Rest, RestError, event::WireMessage, intake::admit};
+use crate::discord::{
+    ChannelMessage, Event, Id, Interaction, Rest, RestError, event::WireMessage, intake::admit,
+};
 use crate::interaction::{InteractionAnswer, Reaction, react};
 
 /// Why the bot stopped listening, other than by a drain.
@@ -189,7 +191,7 @@ impl<C: Clock> Intake<C> {
         self.save(job).await
     }
 
-    fn admit(&self, wire: WireMessage) -> Option<Message> {
+    fn admit(&self, wire: WireMessage) -> Option<ChannelMessage> {
         admit(wire, self.progress.me?, self.config.groups)
     }
 

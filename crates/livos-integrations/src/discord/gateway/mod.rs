@@ -11,6 +11,7 @@
 
 mod close;
 mod config;
+mod event;
 mod intake;
 mod listener;
 mod machine;
@@ -24,11 +25,10 @@ mod wire;
 pub use self::{
     close::{AfterClose, Fatal, after_close},
     config::ListenerConfig,
+    event::{Command, GatewayInput, GatewayOutput, Incoming, Presence, Session, Stop},
     intake::ListenError,
     listener::Listener,
-    machine::{
-        Command, Gateway, GatewayConfig, GatewayInput, GatewayOutput, Incoming, Presence, Session, Stop,
-    },
+    machine::{Gateway, GatewayConfig},
     progress::IdentifyLimits,
     wire::{InvalidPayload, MAX_PAYLOAD, PayloadTooLong},
 };

@@ -6,7 +6,7 @@ use http::StatusCode;
 use livos_twins::Refusal;
 
 use super::*;
-use crate::discord::{CommandOption, Id, OptionKind, Outgoing, RestError, SlashCommand, User};
+use crate::discord::{Author, CommandOption, Id, OptionKind, Outgoing, RestError, SlashCommand};
 
 const CHANNEL: Id = Id::new(twin::CHANNEL);
 
@@ -115,11 +115,11 @@ async fn a_server_that_is_mute_is_given_up() {
 }
 
 fn event(guild: bool) -> Event {
-    Event::Message(crate::discord::Message {
+    Event::Message(crate::discord::ChannelMessage {
         id: Id::new(77),
         channel: CHANNEL,
         guild: guild.then_some(Id::new(twin::GUILD)),
-        author: User { id: Id::new(twin::ANNA), name: "anna".into() },
+        author: Author { id: Id::new(twin::ANNA), name: "anna".into() },
         text: "tell me".into(),
         addressed: true,
         attachments: Vec::new(),

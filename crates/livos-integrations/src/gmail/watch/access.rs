@@ -8,16 +8,16 @@ use tokio::sync::watch;
 
 /// Whether jobs of Gmail may be worked on. Clones share it.
 #[derive(Debug, Clone)]
-pub struct Access(Arc<watch::Sender<bool>>);
+pub struct MailboxAccess(Arc<watch::Sender<bool>>);
 
-impl Default for Access {
+impl Default for MailboxAccess {
     /// Open until a [`super::Watcher`] finds otherwise.
     fn default() -> Self {
         Self(Arc::new(watch::Sender::new(true)))
     }
 }
 
-impl Access {
+impl MailboxAccess {
     /// Whether it is open.
     pub fn is_open(&self) -> bool {
         *self.0.borrow()
@@ -34,15 +34,15 @@ impl Access {
     }
 
     /// Runs `work` for as long as it is open: a [`livos_core::queue::Worker`] on the jobs of Gmail,
-    /// for instance. When it shuts, the work is drained, so that what runs is finished or given
-    /// back; when it opens, it is begun anew. Returns when `drain` begins and the work has ended,
-    /// or when the work ends by itself.
+    /// for instance. When it shuts, the work is drained: running jobs finish or go back to the
+    /// queue. When it opens, the work starts again. Returns when `drain` begins and the work has
+    /// ended, or when the work ends by itself.
     ///
     /// ```
     /// # use livos_core::{drain::DrainSignal, queue::{Job, Outcome, Queue, Worker, WorkerConfig}, time::SystemClock};
-    /// # use livos_integrations::gmail::{Access, MailJob};
+    /// # use livos_integrations::gmail::{MailboxAccess, MailJob};
     /// # use std::sync::Arc;
-    /// # async fn example<S>(access: Access, queue: Arc<dyn Queue>, service: S, drain: DrainSignal)
+    /// # async fn example<S>(access: MailboxAccess, queue: Arc<dyn Queue>, service: S, drain: DrainSignal)
     /// # where S: tower::Service<Job, Response = Outcome, Error = std::convert::Infallible> + Clone + Send + 'static, S::Future: Send {
     /// let worker = |drain| {
     ///     let mut config = WorkerConfig::default();
@@ -95,7 +95,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn work_is_drained_when_access_is_lost_and_begins_again_when_it_is_back() {
-        let (access, begun, ended) = (Access::default(), AtomicU32::new(0), AtomicU32::new(0));
+        let (access, begun, ended) = (MailboxAccess::default(), AtomicU32::new(0), AtomicU32::new(0));
         let drain = Drain::new();
         let draining = drain.signal();
         let work = |drain: DrainSignal| {

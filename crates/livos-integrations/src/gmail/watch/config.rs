@@ -8,6 +8,9 @@ use crate::gmail::LabelId;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
+/// How much further back than needed a full sync goes. A day: clocks differ, and mail is at times
+/// dated before it shows; what was seen is a duplicate.
+pub(super) const OVERLAP: Duration = DAY;
 
 /// How a mailbox is watched.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,8 +41,8 @@ pub struct WatchConfig {
     /// A push may come before the history shows what it tells of: then the mailbox is looked at
     /// once more, after this. 10 s.
     pub lag: Duration,
-    /// After so many looks in a row that found mail of which no push told, the watch is armed anew
-    /// and a person is told. 3: one push may well be lost.
+    /// After this many syncs in a row found mail without a push, the watch is armed again and a
+    /// person is told. 3: a single push may well be lost.
     pub silent_polls: u32,
     /// After so many failed looks in a row a person is told. 3: each was tried several times by the
     /// client.
@@ -98,7 +101,7 @@ impl WatchConfig {
         if shortest.is_none_or(|shortest| shortest < Duration::from_secs(1)) {
             return Err(InvalidWatch("gmail is not asked more than once a second"));
         }
-        if self.remembered < self.lookback + super::sync::OVERLAP + DAY {
+        if self.remembered < self.lookback + OVERLAP + DAY {
             return Err(InvalidWatch("a message must be remembered for longer than a full sync goes back"));
         }
         Ok(())

@@ -19,7 +19,8 @@ use livos_core::{
 use tokio::sync::Notify;
 
 use super::{
-    Access, InvalidWatch, WatchAlert, WatchConfig, WatchInput, WatchOutput, WatchRenewal, WatchState, state,
+    InvalidWatch, MailboxAccess, WatchAlert, WatchConfig, WatchInput, WatchOutput, WatchRenewal, WatchState,
+    state,
     sync::{Look, failure},
 };
 use crate::gmail::{Gmail, GmailError, GmailErrorKind, HistoryId, Notification, call::random};
@@ -72,7 +73,7 @@ pub struct Watcher<C> {
 pub struct WatchHandle {
     account: Arc<str>,
     board: Arc<Board>,
-    access: Access,
+    access: MailboxAccess,
 }
 
 /// Where it is told: kept as what is yet to be done, so that telling never waits and nothing piles
@@ -130,7 +131,7 @@ impl WatchHandle {
     }
 
     /// Whether jobs may be worked on.
-    pub fn access(&self) -> &Access {
+    pub fn access(&self) -> &MailboxAccess {
         &self.access
     }
 
@@ -175,7 +176,7 @@ impl<C: Clock> Watcher<C> {
         config.validate()?;
         let account: Arc<str> = address.to_lowercase().into();
         let key = state::FAMILY.key(&account)?;
-        let handle = WatchHandle { account, board: Arc::default(), access: Access::default() };
+        let handle = WatchHandle { account, board: Arc::default(), access: MailboxAccess::default() };
         Ok(Self { gmail, queue, store, clock, tell: Arc::new(tell), config, key, handle })
     }
 

@@ -19,7 +19,7 @@ pub enum WatchInput {
         expires_at: Timestamp,
     },
     /// Gmail did not.
-    ArmFailed(Failure),
+    ArmFailed(WatchFailure),
     /// A push came.
     Notified {
         /// Where it says that the history stands.
@@ -28,7 +28,7 @@ pub enum WatchInput {
     /// The mailbox was looked at.
     Synced(Synced),
     /// It could not be.
-    SyncFailed(Failure),
+    SyncFailed(WatchFailure),
     /// A job found that the grant is gone.
     TokenDied,
     /// The user consented again.
@@ -39,7 +39,7 @@ pub enum WatchInput {
 
 /// Why it failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failure {
+pub enum WatchFailure {
     /// For a while.
     Temporary {
         /// Not before then, where Gmail said so.
@@ -59,14 +59,14 @@ pub struct Synced {
     /// Messages that became jobs.
     pub new: usize,
     /// What is left to do.
-    pub rest: Rest,
+    pub rest: Remaining,
     /// Whether mail may have been passed over.
     pub skipped: bool,
 }
 
 /// What a look left to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rest {
+pub enum Remaining {
     /// Nothing.
     Nothing,
     /// There is more than one look takes.

@@ -18,7 +18,7 @@ use livos_core::{backoff::Backoff, machine::Machine, time::Timestamp};
 
 use super::{
     WatchAlert, WatchConfig, WatchState,
-    event::{Failure, Rest, SyncReason, Synced, WatchInput, WatchOutput},
+    event::{Remaining, SyncReason, Synced, WatchFailure, WatchInput, WatchOutput},
     phase::{Look, Phase, Renewal},
 };
 use crate::gmail::HistoryId;
@@ -116,8 +116,8 @@ impl WatchRenewal {
         self.recover(WatchAlert::WatchExpired);
     }
 
-    fn arm_failed(&mut self, now: Timestamp, failure: Failure) {
-        if failure == Failure::TokenDead {
+    fn arm_failed(&mut self, now: Timestamp, failure: WatchFailure) {
+        if failure == WatchFailure::TokenDead {
             return self.lose(now);
         }
         let wait = self.wait_after(failure, true);
@@ -156,17 +156,17 @@ impl WatchRenewal {
         let again = look.is_asked_again();
         let behind = expected.is_some_and(|expected| expected > synced.cursor);
         let (wait, reason) = match synced.rest {
-            Rest::QueueFull => (self.config.full_wait, SyncReason::Rest),
-            Rest::Nothing if behind && !again => (self.config.lag, SyncReason::Push),
-            Rest::Nothing | Rest::More => (self.config.poll_every, SyncReason::Poll),
+            Remaining::QueueFull => (self.config.full_wait, SyncReason::Rest),
+            Remaining::Nothing if behind && !again => (self.config.lag, SyncReason::Push),
+            Remaining::Nothing | Remaining::More => (self.config.poll_every, SyncReason::Poll),
         };
         *look = Look::Due { at: now.plus(wait), reason };
         match synced.rest {
-            Rest::More => self.look(SyncReason::Rest),
-            Rest::Nothing if behind && again => self.look(SyncReason::Push),
+            Remaining::More => self.look(SyncReason::Rest),
+            Remaining::Nothing if behind && again => self.look(SyncReason::Push),
             // Looked for once more after the lag; beyond that it is the poll's.
-            Rest::Nothing => *expected = None,
-            Rest::QueueFull => {}
+            Remaining::Nothing => *expected = None,
+            Remaining::QueueFull => {}
         }
     }
 
@@ -186,9 +186,9 @@ impl WatchRenewal {
         }
     }
 
-    fn sync_failed(&mut self, now: Timestamp, failure: Failure) {
+    fn sync_failed(&mut self, now: Timestamp, failure: WatchFailure) {
         let watching = matches!(self.phase, Phase::Watching { .. });
-        if failure == Failure::TokenDead && watching {
+        if failure == WatchFailure::TokenDead && watching {
             return self.lose(now);
         }
         self.failed += 1;
@@ -201,18 +201,18 @@ impl WatchRenewal {
         };
         if consented {
             self.look(SyncReason::Probe);
-        } else if watching && (failure == Failure::Lasting || self.failed >= self.config.failed_syncs) {
+        } else if watching && (failure == WatchFailure::Lasting || self.failed >= self.config.failed_syncs) {
             self.raise(WatchAlert::SyncFailing);
         }
     }
 
-    fn wait_after(&mut self, failure: Failure, renewal: bool) -> Duration {
+    fn wait_after(&mut self, failure: WatchFailure, renewal: bool) -> Duration {
         match failure {
-            Failure::Temporary { retry_after } => {
+            WatchFailure::Temporary { retry_after } => {
                 let backoff = if renewal { &mut self.renewing } else { &mut self.syncing };
                 backoff.next_delay().max(retry_after.unwrap_or_default()).min(self.config.check_every)
             }
-            Failure::Lasting | Failure::TokenDead => self.config.check_every,
+            WatchFailure::Lasting | WatchFailure::TokenDead => self.config.check_every,
         }
     }
 

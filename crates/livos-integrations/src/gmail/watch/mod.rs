@@ -21,10 +21,10 @@ mod sync;
 mod tests;
 
 pub use self::{
-    access::Access,
+    access::MailboxAccess,
     config::{InvalidWatch, WatchConfig},
     driver::{Told, UnwatchableMailbox, WatchHandle, Watcher},
-    event::{Failure, Rest, SyncReason, Synced, WatchInput, WatchOutput},
+    event::{Remaining, SyncReason, Synced, WatchFailure, WatchInput, WatchOutput},
     job::{MailJob, NoMailJob},
     machine::WatchRenewal,
     state::{WatchAlert, WatchState},

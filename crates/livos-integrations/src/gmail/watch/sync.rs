@@ -12,7 +12,8 @@ use livos_core::{
 };
 
 use super::{
-    Failure, MailJob, Rest, Synced, WatchConfig,
+    MailJob, Remaining, Synced, WatchConfig, WatchFailure,
+    config::OVERLAP,
     cursor::{Cursor, CursorStore, Move},
 };
 use crate::gmail::{Gmail, GmailError, GmailErrorKind, HistoryId, MessageRef, PageToken, Search};
@@ -22,9 +23,6 @@ use crate::gmail::{Gmail, GmailError, GmailErrorKind, HistoryId, MessageRef, Pag
 const MAX_PAGES: usize = 20;
 /// Pages of a full sync. 100: fifty thousand messages, in some minutes.
 const MAX_FULL_PAGES: usize = 100;
-/// How much further back than needed a full sync goes. A day: clocks differ, and mail is at times
-/// dated before it shows; what was seen is a duplicate.
-pub(super) const OVERLAP: Duration = Duration::from_secs(86_400);
 /// A cursor that does not move is still written this often, so that a full sync knows how far back
 /// it must go.
 const REFRESH: Duration = Duration::from_secs(3600);
@@ -43,25 +41,25 @@ pub(super) enum SyncError {
 }
 
 impl SyncError {
-    pub fn failure(&self) -> Failure {
+    pub fn failure(&self) -> WatchFailure {
         match self {
             Self::Gmail(error) => failure(error),
-            Self::Queue(error) if !error.is_temporary() => Failure::Lasting,
-            Self::Store(error) if !error.is_temporary() => Failure::Lasting,
-            Self::Account(_) => Failure::Lasting,
-            Self::Queue(_) | Self::Store(_) => Failure::Temporary { retry_after: None },
+            Self::Queue(error) if !error.is_temporary() => WatchFailure::Lasting,
+            Self::Store(error) if !error.is_temporary() => WatchFailure::Lasting,
+            Self::Account(_) => WatchFailure::Lasting,
+            Self::Queue(_) | Self::Store(_) => WatchFailure::Temporary { retry_after: None },
         }
     }
 }
 
 /// What a failed call means to the watch.
-pub(super) fn failure(error: &GmailError) -> Failure {
+pub(super) fn failure(error: &GmailError) -> WatchFailure {
     match error.kind() {
-        GmailErrorKind::TokenDead => Failure::TokenDead,
+        GmailErrorKind::TokenDead => WatchFailure::TokenDead,
         GmailErrorKind::RateLimited | GmailErrorKind::Unavailable | GmailErrorKind::Unreadable => {
-            Failure::Temporary { retry_after: error.retry_after() }
+            WatchFailure::Temporary { retry_after: error.retry_after() }
         }
-        _ => Failure::Lasting,
+        _ => WatchFailure::Lasting,
     }
 }
 
@@ -105,7 +103,7 @@ impl Look<'_> {
         let profile = self.gmail.profile().await?;
         let cursor = Cursor { history_id: profile.history_id, synced_at: now, began_at: now };
         let cursor = cursors.save(now, cursor, Move::On).await?;
-        Ok(Synced { cursor: cursor.history_id, new: 0, rest: Rest::Nothing, skipped: false })
+        Ok(Synced { cursor: cursor.history_id, new: 0, rest: Remaining::Nothing, skipped: false })
     }
 
     /// What the history tells since the cursor. The pages of one list belong to the place that it
@@ -123,7 +121,7 @@ impl Look<'_> {
             let taken = self.enqueue(&listed.added).await?;
             new += taken.new;
             if taken.full {
-                return Ok(Synced { cursor: at, new, rest: Rest::QueueFull, skipped: false });
+                return Ok(Synced { cursor: at, new, rest: Remaining::QueueFull, skipped: false });
             }
             let last = listed.next.is_none();
             let reached = if last { Some(listed.now) } else { listed.through };
@@ -135,11 +133,11 @@ impl Look<'_> {
             }
             page = listed.next;
             if last {
-                return Ok(Synced { cursor: at, new, rest: Rest::Nothing, skipped: false });
+                return Ok(Synced { cursor: at, new, rest: Remaining::Nothing, skipped: false });
             }
         }
         // Pages that lead nowhere are not asked for again at once.
-        let rest = if at > start { Rest::More } else { Rest::Nothing };
+        let rest = if at > start { Remaining::More } else { Remaining::Nothing };
         Ok(Synced { cursor: at, new, rest, skipped: false })
     }
 
@@ -166,7 +164,12 @@ impl Look<'_> {
             let taken = self.enqueue(&found.messages).await?;
             new += taken.new;
             if taken.full {
-                return Ok(Synced { cursor: cursor.history_id, new, rest: Rest::QueueFull, skipped: false });
+                return Ok(Synced {
+                    cursor: cursor.history_id,
+                    new,
+                    rest: Remaining::QueueFull,
+                    skipped: false,
+                });
             }
             page = found.next;
             if page.is_none() {
@@ -176,7 +179,7 @@ impl Look<'_> {
         let skipped = page.is_some() || furthest > cursor.synced_at;
         let cursor = Cursor { history_id: profile.history_id, synced_at: now, ..cursor };
         let cursor = cursors.save(now, cursor, Move::To).await?;
-        Ok(Synced { cursor: cursor.history_id, new, rest: Rest::Nothing, skipped })
+        Ok(Synced { cursor: cursor.history_id, new, rest: Remaining::Nothing, skipped })
     }
 
     /// In the order of the list: a history tells the oldest first, a search the newest.

@@ -28,7 +28,7 @@ fn machine(state: WatchState) -> WatchRenewal {
 }
 
 fn synced(cursor: u64, new: usize) -> In {
-    In::Synced(Synced { cursor: HistoryId(cursor), new, rest: Rest::Nothing, skipped: false })
+    In::Synced(Synced { cursor: HistoryId(cursor), new, rest: Remaining::Nothing, skipped: false })
 }
 
 fn armed(seconds: u64) -> In {
@@ -39,10 +39,10 @@ fn notified(id: u64) -> In {
     In::Notified { history_id: HistoryId(id) }
 }
 
-const DOWN: Failure = Failure::Temporary { retry_after: None };
+const DOWN: WatchFailure = WatchFailure::Temporary { retry_after: None };
 
-/// Plays a dialogue, checks the law, and answers what was said beside what was persisted, with the
-/// second it came at.
+/// Plays a dialogue, checks the invariants, and returns each output other than the persisted state,
+/// with the second it came at.
 fn play(machine: &mut WatchRenewal, dialogue: impl IntoIterator<Item = (u64, In)>) -> Vec<(u64, Out)> {
     let said = check_law(machine, dialogue.into_iter().map(|(second, input)| (at(second), input)));
     let second = |time: Timestamp| time.since(START).as_secs();
@@ -118,9 +118,9 @@ fn gmails_own_wait_and_lasting_failures_are_waited_for() {
         play(&mut machine, [(0, In::Started), (0, synced(10, 0)), (0, In::ArmFailed(failure))]);
         machine.state().renew_at.unwrap().since(START).as_secs()
     };
-    assert_eq!(wait(Failure::Temporary { retry_after: Some(Duration::from_secs(77)) }), 77);
-    assert_eq!(wait(Failure::Temporary { retry_after: Some(Duration::from_secs(DAY)) }), HOUR);
-    assert_eq!(wait(Failure::Lasting), HOUR);
+    assert_eq!(wait(WatchFailure::Temporary { retry_after: Some(Duration::from_secs(77)) }), 77);
+    assert_eq!(wait(WatchFailure::Temporary { retry_after: Some(Duration::from_secs(DAY)) }), HOUR);
+    assert_eq!(wait(WatchFailure::Lasting), HOUR);
 }
 
 #[test]
@@ -136,7 +136,8 @@ fn the_expiry_is_verified_every_hour() {
     let renewals: Vec<u64> =
         said.iter().filter(|(_, out)| *out == Out::Renew).map(|(second, _)| *second).collect();
     assert_eq!(renewals, [2 * HOUR]);
-    let said = play(&mut machine, [(3 * HOUR, In::ArmFailed(Failure::Lasting)), (3 * DAY, In::ClockSetBack)]);
+    let said =
+        play(&mut machine, [(3 * HOUR, In::ArmFailed(WatchFailure::Lasting)), (3 * DAY, In::ClockSetBack)]);
     let expired: Vec<u64> = said
         .iter()
         .filter(|(_, out)| *out == Out::Alert(WatchAlert::WatchExpired))
@@ -208,14 +209,15 @@ fn mail_of_which_no_push_tells_arms_the_watch_anew_and_is_told() {
 #[test]
 fn a_full_queue_is_left_alone_and_told_by_nobody() {
     let mut machine = sound();
-    let full = In::Synced(Synced { cursor: HistoryId(10), new: 3, rest: Rest::QueueFull, skipped: false });
+    let full =
+        In::Synced(Synced { cursor: HistoryId(10), new: 3, rest: Remaining::QueueFull, skipped: false });
     let said = play(&mut machine, [(300, full), (331, In::ClockSetBack)]);
     assert_eq!(said, [(300, Out::Sync(SyncReason::Poll)), (330, Out::Sync(SyncReason::Rest))]);
 }
 
 #[test]
 fn what_one_look_does_not_take_the_next_does_at_once() {
-    let more = In::Synced(Synced { cursor: HistoryId(10), new: 3, rest: Rest::More, skipped: true });
+    let more = In::Synced(Synced { cursor: HistoryId(10), new: 3, rest: Remaining::More, skipped: true });
     let said = play(&mut sound(), [(300, more)]);
     let rest = [
         (300, Out::Sync(SyncReason::Poll)),
@@ -233,17 +235,19 @@ fn looks_that_fail_are_told_after_the_third() {
     assert_eq!(said.iter().position(|(_, out)| *out == Out::Alert(WatchAlert::SyncFailing)), Some(3));
     let said = play(&mut machine, [(450, synced(11, 0))]);
     assert_eq!(said.last(), Some(&(450, Out::Recovered(WatchAlert::SyncFailing))));
-    assert_eq!(play(&mut sound(), [(300, In::SyncFailed(Failure::Lasting))]).len(), 2);
+    assert_eq!(play(&mut sound(), [(300, In::SyncFailed(WatchFailure::Lasting))]).len(), 2);
 }
 
 #[test]
 fn a_grant_that_is_gone_ends_everything_with_one_word() {
-    for died in [In::SyncFailed(Failure::TokenDead), In::ArmFailed(Failure::TokenDead), In::TokenDied] {
+    for died in
+        [In::SyncFailed(WatchFailure::TokenDead), In::ArmFailed(WatchFailure::TokenDead), In::TokenDied]
+    {
         let mut machine = sound();
         let said = play(&mut machine, [(10, died), (11, In::TokenDied), (12, notified(99))]);
         assert_eq!(said, [(10, Out::Disable), (10, Out::Alert(WatchAlert::ConsentNeeded))]);
         // Tried every hour, without a word and without a renewal.
-        let hours = (0..48).map(|n| (10 + HOUR + n * HOUR, In::SyncFailed(Failure::TokenDead)));
+        let hours = (0..48).map(|n| (10 + HOUR + n * HOUR, In::SyncFailed(WatchFailure::TokenDead)));
         let said = play(&mut machine, hours);
         assert!(
             said.iter().all(|(_, out)| *out == Out::Sync(SyncReason::Probe)) && said.len() == 48,
@@ -253,7 +257,7 @@ fn a_grant_that_is_gone_ends_everything_with_one_word() {
         let (at, mut machine) = (3 * DAY, restarted);
         let said = play(
             &mut machine,
-            [(at, In::Started), (at, In::SyncFailed(Failure::TokenDead)), (at + 5, In::Consented)],
+            [(at, In::Started), (at, In::SyncFailed(WatchFailure::TokenDead)), (at + 5, In::Consented)],
         );
         let probe = |second| (second, Out::Sync(SyncReason::Probe));
         assert_eq!(said, [(at, Out::Disable), probe(at), probe(at + 5)]);
@@ -268,7 +272,7 @@ fn a_grant_that_is_gone_ends_everything_with_one_word() {
 fn a_consent_that_comes_while_the_grant_is_tried_is_tried_too() {
     let mut machine = sound();
     play(&mut machine, [(10, In::TokenDied), (20, In::Consented)]);
-    let said = play(&mut machine, [(21, In::Consented), (22, In::SyncFailed(Failure::TokenDead))]);
+    let said = play(&mut machine, [(21, In::Consented), (22, In::SyncFailed(WatchFailure::TokenDead))]);
     assert_eq!(said, [(22, Out::Sync(SyncReason::Probe))]);
 }
 
@@ -331,17 +335,17 @@ fn a_configuration_that_would_lose_mail_is_refused() {
     assert!(refused(|config| config.remembered = config.lookback));
 }
 
-fn any_failure() -> impl Strategy<Value = Failure> {
+fn any_failure() -> impl Strategy<Value = WatchFailure> {
     prop_oneof![
         Just(DOWN),
-        (0u64..10_000).prop_map(|s| Failure::Temporary { retry_after: Some(Duration::from_secs(s)) }),
-        Just(Failure::Lasting),
-        Just(Failure::TokenDead),
+        (0u64..10_000).prop_map(|s| WatchFailure::Temporary { retry_after: Some(Duration::from_secs(s)) }),
+        Just(WatchFailure::Lasting),
+        Just(WatchFailure::TokenDead),
     ]
 }
 
 fn any_input() -> impl Strategy<Value = In> {
-    let rest = prop_oneof![Just(Rest::Nothing), Just(Rest::More), Just(Rest::QueueFull)];
+    let rest = prop_oneof![Just(Remaining::Nothing), Just(Remaining::More), Just(Remaining::QueueFull)];
     prop_oneof![
         Just(In::Started),
         (0u64..20 * DAY).prop_map(|second| In::Armed { expires_at: at(second) }),

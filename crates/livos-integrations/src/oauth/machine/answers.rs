@@ -7,8 +7,8 @@ use std::time::Duration;
 use livos_core::time::Timestamp;
 
 use super::{
-    Doing, GrantLifecycle, LEAST, MOST_ALERTS, Next,
-    change::{end, tell},
+    Doing, GrantLifecycle, LEAST, Next,
+    record::{MOST_ALERTS, end, tell},
 };
 use crate::oauth::{
     Alert, Ending, EndpointError, Tokens,

@@ -1,13 +1,13 @@
-//! How a record changes, by a consent and by the ends of a grant.
+//! How the record of a grant changes when a person consents or disconnects.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 use livos_core::time::Timestamp;
 
-use super::{GrantLifecycle, MOST_ALERTS};
+use super::{GrantLifecycle, record::tell};
 use crate::oauth::{
     Alert, Ending, Tokens,
-    grant::{Attempts, Data, Held, Plain, Standing},
+    grant::{Data, Held, Plain, Standing},
 };
 
 /// Consents that are counted. Above any provider's limit.
@@ -61,17 +61,5 @@ impl GrantLifecycle {
             }
         };
         Some(data)
-    }
-}
-
-pub(super) fn end(data: &mut Data, now: Timestamp, why: Ending) {
-    data.standing = Standing::Ended { why: why.clone(), at: now };
-    data.attempts = Attempts { at: Some(now), ..Attempts::default() };
-    tell(data, Alert::NeedsConsent(why));
-}
-
-pub(super) fn tell(data: &mut Data, alert: Alert) {
-    if data.outbox.len() < MOST_ALERTS && !data.outbox.contains(&alert) {
-        data.outbox.push(alert);
     }
 }

@@ -91,7 +91,7 @@ pub enum Expected {
 /// What a caller gets.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub enum Access {
+pub enum TokenAccess {
     /// This token.
     Ready(AccessToken),
     /// Something is under way that ends with a token or an error.

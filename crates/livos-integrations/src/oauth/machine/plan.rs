@@ -6,21 +6,8 @@ use std::time::Duration;
 
 use livos_core::time::Timestamp;
 
-use super::GrantLifecycle;
+use super::{GrantLifecycle, record::Action};
 use crate::oauth::grant::{Held, Standing};
-
-/// What is due at some time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Action {
-    Look,
-    Refresh,
-    /// The access token is over and there is no way to another.
-    End,
-    Revoke,
-    Raise,
-    WarnOfEnd(Timestamp),
-    WarnOfIdle(Timestamp),
-}
 
 impl GrantLifecycle {
     /// What is due next, and when.

@@ -4,7 +4,7 @@
 
 use livos_core::{machine::Machine, time::Timestamp};
 
-use super::{Doing, GrantLifecycle, LEAST, Next, messages::Access};
+use super::{Doing, GrantLifecycle, LEAST, Next, messages::TokenAccess};
 use crate::oauth::{
     AccessToken, Ending, GrantState, GrantStatus, TokenError,
     grant::{Held, Standing},
@@ -12,18 +12,18 @@ use crate::oauth::{
 
 impl GrantLifecycle {
     /// What a caller gets now.
-    pub fn access(&self, now: Timestamp) -> Access {
+    pub fn access(&self, now: Timestamp) -> TokenAccess {
         match &self.data.standing {
             Standing::Held(held) => match self.usable(held, now) {
-                Some(token) => Access::Ready(token),
-                None if self.is_busy() => Access::Wait,
-                None => Access::Refused(self.obstacle(now)),
+                Some(token) => TokenAccess::Ready(token),
+                None if self.is_busy() => TokenAccess::Wait,
+                None => TokenAccess::Refused(self.obstacle(now)),
             },
             _ if self.is_busy() && (matches!(self.doing, Doing::Loading) || self.granted.is_some()) => {
-                Access::Wait
+                TokenAccess::Wait
             }
-            _ if !self.is_known && !self.is_unreadable => Access::Refused(self.obstacle(now)),
-            _ => Access::Refused(TokenError::NeedsConsent(self.ending())),
+            _ if !self.is_known && !self.is_unreadable => TokenAccess::Refused(self.obstacle(now)),
+            _ => TokenAccess::Refused(TokenError::NeedsConsent(self.ending())),
         }
     }
 

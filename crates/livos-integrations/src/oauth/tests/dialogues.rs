@@ -201,6 +201,8 @@ fn callers_are_told_why_there_is_no_token_and_when_to_come_back() {
     let busy = EndpointError::Unavailable { what: "503".into(), retry_after: Some(10 * MINUTE) };
     process.input(GrantInput::RefreshFailed(busy));
     process.wait(6 * MINUTE);
-    let Access::Refused(error) = process.machine.access(process.now) else { panic!("the token is over") };
+    let TokenAccess::Refused(error) = process.machine.access(process.now) else {
+        panic!("the token is over")
+    };
     assert_eq!((error.is_temporary(), error.retry_after()), (true, Some(4 * MINUTE)));
 }

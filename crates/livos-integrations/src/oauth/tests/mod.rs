@@ -53,9 +53,9 @@ fn short(output: &GrantOutput) -> String {
 /// What a caller gets, in short.
 fn gets(machine: &GrantLifecycle, now: Timestamp) -> String {
     match machine.access(now) {
-        Access::Ready(token) => token.secret().expose().to_owned(),
-        Access::Wait => "wait".into(),
-        Access::Refused(error) => error.to_string(),
+        TokenAccess::Ready(token) => token.secret().expose().to_owned(),
+        TokenAccess::Wait => "wait".into(),
+        TokenAccess::Refused(error) => error.to_string(),
     }
 }
 

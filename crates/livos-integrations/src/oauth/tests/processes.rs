@@ -259,9 +259,9 @@ proptest! {
         for process in &world.processes {
             let access = process.access(world.now);
             if world.provider.dead {
-                prop_assert!(matches!(access, Access::Refused(TokenError::NeedsConsent(_))), "{:?}", access);
+                prop_assert!(matches!(access, TokenAccess::Refused(TokenError::NeedsConsent(_))), "{:?}", access);
             } else {
-                prop_assert!(matches!(access, Access::Ready(_)), "{:?} in {:?}", access, process);
+                prop_assert!(matches!(access, TokenAccess::Ready(_)), "{:?} in {:?}", access, process);
             }
         }
         prop_assert_eq!(world.consent_alerts(), world.provider.deaths as usize, "one alert for a death: {:?}", &world.alerts);
@@ -290,7 +290,7 @@ proptest! {
             prop_assert!(alerts >= 1, "a death is told, though a kill may repeat it");
         } else {
             for process in &world.processes {
-                prop_assert!(matches!(process.access(world.now), Access::Ready(_)), "{:?}", process);
+                prop_assert!(matches!(process.access(world.now), TokenAccess::Ready(_)), "{:?}", process);
             }
         }
     }

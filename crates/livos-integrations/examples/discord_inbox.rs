@@ -6,8 +6,8 @@
 //! until it is killed. Each line of its output is a fact: `moved ENQUEUED DUPLICATES`,
 //! `leased MESSAGE JOB ATTEMPT`, `acking MESSAGE`, `acked MESSAGE`. `SECONDS` are added to its
 //! clock, so that the leases of a process that was killed are over. The `COUNT`th time that it
-//! reaches `STEP`, it says `at STEP` and stands still for good, for who wants to kill it right
-//! there: `dispatched` (an event came, nothing is durable), `advanced` (job and number are),
+//! reaches `STEP`, it says `at STEP` and blocks forever, so that a test can kill it right there:
+//! `dispatched` (an event came, nothing is durable), `advanced` (job and number are),
 //! `counting` and `counted` (the same for what has no job: an identify, a new session), `leased`,
 //! `acking`, `acked`.
 

@@ -82,7 +82,7 @@ pub struct Notice {
     pub grant: String,
     /// What happened.
     pub alert: Alert,
-    /// Where to consent again: a page of this server, which begins a new consent for whoever may.
+    /// The page of this server that starts a new consent, for a person who is allowed to give it.
     pub consent_link: String,
 }
 

@@ -20,8 +20,8 @@ pub struct LifecycleConfig {
     /// The longest time between two refreshes, however long a token lives. 30 min: a grant that
     /// ended is found out within that time and not when a token that lives for a day is over.
     pub longest_unrefreshed: Duration,
-    /// How much earlier than that at most, drawn anew for each token. 2 min: several processes do
-    /// not come at one moment.
+    /// How much earlier than that at most, drawn again for each token. 2 min: so that several
+    /// processes do not refresh at the same moment.
     pub jitter: Duration,
     /// A token with less left is not handed out. 10 s: a request takes that long at worst, and so
     /// may clocks differ.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::PairingCode;
 
-/// The bounds of pairing. [`PairingConfig::check`] is called once, by whoever takes one.
+/// The bounds of pairing. [`PairingConfig::check`] is called once, when the configuration is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PairingConfig {
@@ -19,9 +19,9 @@ pub struct PairingConfig {
     /// Wrong guesses of a sender within [`Self::window`] before it is locked out. 5: a person who
     /// can't type it by then needs a new code.
     pub attempts: u32,
-    /// Wrong guesses on one channel within the window, whoever made them; beyond it no code is
-    /// looked at. 100: a thousand accounts that take turns get no further than twenty do. The owner
-    /// can still admit a sender by hand.
+    /// Wrong guesses on one channel within the window, by all senders together. Beyond it no code
+    /// is looked at. 100: a thousand accounts that take turns get no further than twenty do. The
+    /// owner can still admit a sender by hand.
     pub channel_attempts: u32,
     /// The time over which guesses count. 1 h.
     pub window: Duration,

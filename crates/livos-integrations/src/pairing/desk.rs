@@ -24,8 +24,8 @@ pub const FAMILIES: [Family; 1] = [Family::new(
     "paired devices, codes that wait, and guesses",
 )];
 
-/// How often a decision is made anew because another process was quicker. 16: more writers at once
-/// than a server has processes.
+/// How often a decision is made again because another process wrote first. 16: more than the
+/// processes of one server that write at the same time.
 const MAX_TRIES: usize = 16;
 
 /// Pairing over a store that may be shared. Cloning shares it.
@@ -49,9 +49,9 @@ pub enum DeskError {
     /// The store failed.
     #[error("the store of paired devices failed")]
     Store(#[from] StoreError),
-    /// What is stored can't be read. It is left as it is: to begin anew is the operator's decision.
+    /// The stored state can't be read. It is left as it is: only the operator may start over.
     #[error(
-        "what is stored of paired devices is damaged; restore it from a backup, or remove the key to pair anew"
+        "what is stored of paired devices is damaged; restore it from a backup, or remove the key to pair again"
     )]
     Damaged(#[source] serde_json::Error),
     /// Other processes were quicker, again and again.

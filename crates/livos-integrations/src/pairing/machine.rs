@@ -111,7 +111,8 @@ pub enum Refusal {
         /// When it ends.
         until: Timestamp,
     },
-    /// Too many wrong codes came in on the channel, from whomever; no code is looked at there.
+    /// Too many wrong codes came in on the channel, from all senders together. No code is looked at
+    /// there until then.
     #[error("too many wrong codes on this channel: pairing is held until {until}", until = until.unix_ms())]
     ChannelHeld {
         /// When it ends.

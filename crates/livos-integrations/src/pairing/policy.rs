@@ -1,7 +1,7 @@
 //! What becomes of a message before anything reads it: one policy for each channel.
 //!
 //! Rights come from the server's own state and never from the message. What a sender may do in
-//! private is not carried into a group, where others write too: whoever speaks there is a
+//! private is not carried into a group, where others write too: anyone who writes there is a
 //! [`Speaker::GroupMember`] (in another agent, a store of private pairings was trusted for commands
 //! in rooms).
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
@@ -66,7 +66,7 @@ impl Policy {
                 if welcome { Access::Granted(Speaker::GroupMember) } else { Access::Ignored }
             }
             None if known => Access::Granted(rights.unwrap_or(Rights::Paired).into()),
-            // Whoever is not on a list can still be given a code.
+            // A sender who is on no list can still be given a code.
             None => Access::NeedsPairing,
         }
     }

@@ -43,7 +43,7 @@ pub enum ErrorKind {
     Conflict,
 }
 
-/// What stands beside `ok: false`.
+/// The details that Telegram sends along with `ok: false`.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Said {
     #[serde(default)]

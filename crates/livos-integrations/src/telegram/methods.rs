@@ -180,7 +180,7 @@ impl Bot {
         self.call("getWebhookInfo", &json!({})).await
     }
 
-    /// Deletes the webhook, whoever set it; what waits stays and can be polled.
+    /// Deletes the webhook, even if another program set it. Pending updates stay and can be polled.
     pub async fn delete_webhook(&self) -> Result<(), TelegramError> {
         self.call::<bool>("deleteWebhook", &json!({ "drop_pending_updates": false })).await.map(|_| ())
     }

@@ -1,4 +1,4 @@
-//! Where polling goes on: one after the last update, unless ids began anew.
+//! Where polling goes on: one after the last update, unless the ids started over.
 //!
 //! Telegram forgets what is below the offset of a poll, so an offset is asked for only after it was
 //! written with its jobs. Ids grow by one, but after a silent week they may begin anywhere, also
@@ -24,8 +24,8 @@ pub struct Offset {
 }
 
 impl Offset {
-    /// Silence after which ids may have begun anew. Six days: one less than Telegram says, for
-    /// clocks that differ.
+    /// Silence after which Telegram may start over with a random id. Six days: one less than
+    /// Telegram says, because clocks differ.
     pub const SILENT: Duration = Duration::from_secs(6 * 86_400);
 
     /// The offset to poll with; zero for the oldest that is left.
@@ -39,7 +39,7 @@ impl Offset {
         Self { next: id.saturating_add(1), at: now }
     }
 
-    /// As it is written beside the jobs.
+    /// As it is stored in the same transaction as the jobs.
     pub fn to_position(self) -> Bytes {
         serde_json::to_vec(&self).unwrap_or_default().into()
     }
@@ -72,10 +72,10 @@ mod tests {
     fn after_silent_days_nothing_is_passed_over() {
         let offset = Offset::default().after(900, day(0));
         assert_eq!((offset.request(day(5)), offset.request(day(6)), offset.request(day(400))), (901, 0, 0));
-        let anew = offset.after(17, day(8));
-        assert_eq!(anew.request(day(8)), 18, "lower ids are followed");
+        let restarted = offset.after(17, day(8));
+        assert_eq!(restarted.request(day(8)), 18, "lower ids are followed");
         // A clock that was set back is no silence.
-        assert_eq!(anew.request(day(1)), 18);
+        assert_eq!(restarted.request(day(1)), 18);
     }
 
     #[test]

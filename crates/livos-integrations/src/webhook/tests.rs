@@ -34,7 +34,7 @@ async fn keys() -> jwks::Jwks {
     keys
 }
 
-/// The verifier of an account's endpoint, with other secrets beside its own.
+/// The verifier of an account's endpoint, with other secrets in addition to its own.
 fn verifier(account: &Account, keys: &jwks::Jwks) -> Arc<dyn Verifier> {
     let other = Account::new(account.provider, URL, 99).credential();
     let both = [other, account.credential()];

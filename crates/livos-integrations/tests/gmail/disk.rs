@@ -1,4 +1,4 @@
-//! A queue and a store that outlive whoever uses them, and that virtual time waits for.
+//! A queue and a store that outlive their users, and that virtual time waits for.
 //!
 //! The embedded file writes on a thread of its own. A paused clock that sees nothing else to do
 //! runs on to the next timer meanwhile; a blocking task keeps it from that.
@@ -29,7 +29,7 @@ use livos_core::{
 pub struct Disk {
     pub queue: Arc<dyn Queue>,
     pub store: Arc<dyn Store>,
-    /// Cuts off whoever asks.
+    /// Cuts off every caller once it has burned down.
     pub fuse: Fuse,
 }
 

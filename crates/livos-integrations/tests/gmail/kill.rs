@@ -36,7 +36,7 @@ async fn life(provider: &Provider, disk: &Disk, clock: &Virtual, wakes: u32) -> 
         }
         run.as_mut().poll(cx)
     });
-    // Whoever has nothing more to do sleeps for longer than this.
+    // A run with nothing more to do sleeps for longer than this.
     tokio::time::timeout(Duration::from_secs(1), killed).await.is_ok()
 }
 

@@ -297,7 +297,7 @@ async fn jobs_wait_in_the_queue_while_the_grant_is_gone() {
     sleep(DAY).await;
     let depth = scene.disk.queue.depth().await.unwrap();
     assert_eq!((depth.total(), depth.dead), (5, 0));
-    // The first finds out; no other is tried. Beside it the mailbox is tried every hour.
+    // The first call finds out and no other job is tried. The mailbox itself is tried every hour.
     assert!(scene.calls("messages.get") <= 2, "{}", scene.calls("messages.get"));
     assert_eq!(scene.heard(), [Told::Alert(WatchAlert::ConsentNeeded)]);
     scene.provider.grant("token");

@@ -79,7 +79,7 @@ async fn ids_that_begin_anew_after_a_silent_week_are_followed() {
         poller.stop().await.unwrap();
         tokio::time::sleep(Duration::from_secs(8 * 86_400)).await;
         let after = rig.twin.say(7, "after");
-        assert_ne!(before + 1, after, "ids began anew");
+        assert_ne!(before + 1, after, "ids started over");
         let _poller = rig.poll(|_| {});
         assert_eq!(rig.jobs(1).await, ["after"]);
         rig.twin.say(7, "and on");

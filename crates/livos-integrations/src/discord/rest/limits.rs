@@ -122,8 +122,8 @@ struct Bucket {
 const MOST: usize = 4096;
 /// The window of invalid requests.
 const INVALID_WINDOW: Duration = Duration::from_secs(600);
-/// How long a refused address is left alone. Rights change when somebody changes them, so not for
-/// ever.
+/// How long no request goes to a route that Discord refused. Not forever, because a person may
+/// change the bot's permissions.
 const REMEMBERED: Duration = Duration::from_secs(600);
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -5,8 +5,8 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::{charset, transfer};
 
-/// The value of a header, with neighbouring encoded words put together and written anew as UTF-8,
-/// each as one sound word.
+/// The value of a header. Adjacent encoded words are joined and encoded again as UTF-8, each as one
+/// valid word.
 ///
 /// They stay encoded, so that a comma or a bracket in a name does not become part of the structure
 /// of the header.
@@ -111,7 +111,7 @@ fn text_of(run: &[Word<'_>]) -> String {
     if is_sound(&joined) {
         return joined;
     }
-    // Charsets with escapes begin each word anew.
+    // Charsets with escape sequences reset their state at the start of each word.
     let apart: String = run.iter().map(|word| decode(&word.bytes())).collect();
     if is_sound(&apart) { apart } else { joined }
 }

@@ -47,8 +47,8 @@ impl<'a> CursorStore<'a> {
         Ok(Self { store, key: FAMILY.key(account)? })
     }
 
-    /// The cursor, where there is one. One that can't be read is none: then the mailbox begins
-    /// anew, which the log tells.
+    /// The stored cursor, if any. A cursor that can't be read is logged and counts as none, so the
+    /// watch starts over.
     pub async fn load(&self, now: Timestamp) -> Result<Option<Cursor>, StoreError> {
         let entry = self.store.get(now, &self.key).await?;
         Ok(entry.as_ref().and_then(|entry| self.read(entry)))

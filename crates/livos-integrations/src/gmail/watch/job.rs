@@ -46,7 +46,7 @@ impl MailJob {
         Self { account: account.to_owned(), message: message.id.clone(), thread: message.thread.clone() }
     }
 
-    /// The same message of one account is one job, whoever found it.
+    /// One message of an account is one job, no matter which process found it.
     pub(super) fn enqueued(&self, remembered: Duration) -> NewJob {
         let payload =
             serde_json::json!({ "account": self.account, "message": self.message, "thread": self.thread });

@@ -43,8 +43,8 @@ pub enum WatchAlert {
     RenewalFailing,
     /// The watch has ended. Mail is polled for.
     WatchExpired,
-    /// Mail comes of which no push tells. The watch was armed anew; if that does not help, the
-    /// subscription or the endpoint is at fault.
+    /// Mail arrives without pushes. The watch was armed again; if that does not help, check the
+    /// subscription and the endpoint.
     PushSilent,
     /// The mailbox could not be looked at for a while.
     SyncFailing,

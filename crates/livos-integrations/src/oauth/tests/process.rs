@@ -29,7 +29,7 @@ impl Process {
         process
     }
 
-    /// Something happens; answers what was asked for beside the store.
+    /// Gives the machine an input and returns its outputs, except those for the store.
     pub(super) fn input(&mut self, input: GrantInput) -> Vec<String> {
         self.machine.handle_input(self.now, input);
         self.settle();

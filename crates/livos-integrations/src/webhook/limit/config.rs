@@ -11,8 +11,8 @@ pub struct Source(pub IpAddr);
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LimitConfig {
-    /// Requests of one source in [`LimitConfig::per`], evenly after the first burst. 30: whoever
-    /// proves nothing has nothing to send more often.
+    /// Requests of one source in [`LimitConfig::per`], evenly after the first burst. 30: a
+    /// source that proves nothing has no reason to send more often.
     pub requests: u32,
     /// The time for that many. A minute.
     pub per: Duration,

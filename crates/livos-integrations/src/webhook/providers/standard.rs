@@ -4,7 +4,7 @@
 //! <https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md>. A `v1` is compared under shared secrets only and a `v1a` under
 //! public keys only, so that a key which everybody knows never becomes a secret. Versions that are
 //! not known and items that can't be read are passed over. An id with a dot is refused: id, time
-//! and body are joined by dots, and could be cut anew elsewhere under the same signature.
+//! and body are joined by dots, and could be split at another dot under the same signature.
 
 use std::time::Duration;
 

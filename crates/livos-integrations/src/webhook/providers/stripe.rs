@@ -83,8 +83,8 @@ impl Verifier for Stripe {
         let read = move |body: Bytes| {
             let delivery = match serde_json::from_slice::<Event>(&body) {
                 Ok(event) => Delivery::by_id("stripe", event.id, body).with_event(event.kind),
-                // Stripe's own, if it can't be read: kept for whoever can, instead of refused for
-                // three days.
+                // Signed by Stripe but unreadable: enqueued as it is, because Stripe would retry a
+                // refused one for three days.
                 Err(_) => Delivery::by_body("stripe", None, body),
             };
             Ok(delivery.with_signed_at(signed_at).with_content_type(content_type))

@@ -6,8 +6,8 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct VerifyConfig {
-    /// The longest body, in bytes. 1 MiB less 16 KiB: with what is kept beside it, that fits into a
-    /// job.
+    /// The longest body, in bytes. 1 MiB less 16 KiB: with the headers that are stored with it, it
+    /// fits into a job.
     pub max_body: usize,
     /// How long a whole body may take to come in. 10 s: providers give up at about that time.
     pub body_timeout: Duration,

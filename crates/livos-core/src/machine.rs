@@ -14,6 +14,50 @@
 //! 4. `handle_timeout` before the deadline changes nothing.
 
 /// A pure state machine. See the module's law.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+///
+/// use livos_core::machine::Machine;
+///
+/// /// Asks for a save once nothing has changed for a second.
+/// #[derive(Default)]
+/// struct Debounce {
+///     due: Option<Instant>,
+///     save: bool,
+/// }
+///
+/// impl Machine for Debounce {
+///     type Input = ();
+///     type Output = ();
+///     type Time = Instant;
+///
+///     fn handle_input(&mut self, now: Instant, (): ()) {
+///         self.due = Some(now + Duration::from_secs(1));
+///     }
+///
+///     fn handle_timeout(&mut self, now: Instant) {
+///         if self.due.is_some_and(|due| due <= now) {
+///             *self = Self { due: None, save: true };
+///         }
+///     }
+///
+///     fn poll_output(&mut self) -> Option<()> {
+///         std::mem::take(&mut self.save).then_some(())
+///     }
+///
+///     fn poll_timeout(&self) -> Option<Instant> {
+///         self.due
+///     }
+/// }
+///
+/// let mut machine = Debounce::default();
+/// machine.handle_input(Instant::now(), ());
+/// assert_eq!(machine.poll_output(), None);
+/// let due = machine.poll_timeout().unwrap();
+/// machine.handle_timeout(due);
+/// assert_eq!((machine.poll_output(), machine.poll_timeout()), (Some(()), None));
+/// ```
 pub trait Machine {
     /// What may happen to it.
     type Input;

@@ -121,6 +121,22 @@ impl fmt::Display for UtcDay {
 }
 
 /// Where the present comes from.
+///
+/// ```
+/// use livos_core::time::{Clock, Timestamp};
+///
+/// /// A clock that stands still.
+/// struct Stopped(Timestamp);
+///
+/// impl Clock for Stopped {
+///     fn now(&self) -> Timestamp {
+///         self.0
+///     }
+/// }
+///
+/// let noon = Timestamp::from_unix_ms(12 * 3600 * 1000);
+/// assert_eq!(Stopped(noon).now(), noon);
+/// ```
 pub trait Clock: Send + Sync + 'static {
     /// Now.
     fn now(&self) -> Timestamp;

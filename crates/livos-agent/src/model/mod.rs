@@ -21,6 +21,27 @@ use crate::message::Message;
 pub type ModelStream = Pin<Box<dyn Stream<Item = Result<ModelEvent, ReplyError>> + Send>>;
 
 /// Answers requests. Implementations hold their connection and are shared.
+///
+/// ```
+/// use futures_util::stream;
+/// use livos_agent::model::{Model, ModelEvent, ModelRequest, ModelStream};
+/// use livos_agent::{Agent, AgentConfig};
+/// use livos_core::conversation::Finish;
+///
+/// /// Tells how long the conversation is.
+/// struct Count;
+///
+/// impl Model for Count {
+///     fn answer(&self, request: ModelRequest) -> ModelStream {
+///         let text = format!("You sent {} messages.", request.messages.len());
+///         let events = [ModelEvent::Text(text), ModelEvent::Finished(Finish::Complete)];
+///         Box::pin(stream::iter(events.map(Ok)))
+///     }
+/// }
+///
+/// let agent = Agent::new(Count, AgentConfig::default());
+/// # let _ = agent;
+/// ```
 pub trait Model: Send + Sync + 'static {
     /// Begins an answer. Nothing is sent before the stream is first polled. An error ends the
     /// stream; a stream that ends without [`ModelEvent::Finished`] is never passed on as an answer

@@ -26,6 +26,29 @@ pub struct DeadLetter {
 }
 
 /// The side of a queue for operators.
+///
+/// ```
+/// use livos_core::embedded::{Embedded, EmbeddedConfig};
+/// use livos_core::queue::{DeadLetters, EmbeddedQueue, Intake, JobKind, NewJob, QueueConfig};
+/// use livos_core::queue::{Nack, Work};
+/// use livos_core::time::{Clock, SystemClock};
+/// use std::time::Duration;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let file = Embedded::in_memory(EmbeddedConfig::default())?;
+/// let queue = EmbeddedQueue::new(file, QueueConfig::default());
+/// let now = SystemClock.now();
+/// queue.enqueue(now, NewJob::new(JobKind::from_static("mail"), "hello")).await?;
+/// let lease = queue.lease(now, &[], Duration::from_secs(60)).await?.expect("a job is ready");
+/// queue.nack(now, lease, Nack::Dead { reason: "no such address".into() }).await?;
+/// let letters = queue.dead(None, 10).await?;
+/// assert_eq!(letters[0].reason, "no such address");
+/// assert!(queue.replay(now, letters[0].id).await?);
+/// assert_eq!(queue.depth().await?.ready, 1);
+/// # Ok(())
+/// # }
+/// ```
 #[async_trait]
 pub trait DeadLetters: Send + Sync {
     /// At most `limit` dead letters with ids after `after`, oldest first.

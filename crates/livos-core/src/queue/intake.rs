@@ -9,6 +9,26 @@ use crate::time::Timestamp;
 ///
 /// `now` is the caller's, so that tests need not wait. Every method may be cancelled; what was sent
 /// by then may still happen.
+///
+/// ```
+/// use livos_core::embedded::{Embedded, EmbeddedConfig};
+/// use livos_core::queue::{EmbeddedQueue, Enqueued, Intake, JobKind, NewJob, QueueConfig};
+/// use livos_core::time::{Clock, SystemClock};
+/// use std::time::Duration;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let file = Embedded::in_memory(EmbeddedConfig::default())?;
+/// let queue = EmbeddedQueue::new(file, QueueConfig::default());
+/// let now = SystemClock.now();
+/// let hour = Duration::from_secs(3600);
+/// let job = NewJob::new(JobKind::from_static("mail"), "hello").deduped_by("message 7", hour);
+/// assert!(matches!(queue.enqueue(now, job.clone()).await?, Enqueued::Enqueued(_)));
+/// assert!(matches!(queue.enqueue(now, job).await?, Enqueued::Duplicate(_)));
+/// assert_eq!(queue.depth().await?.ready, 1);
+/// # Ok(())
+/// # }
+/// ```
 #[async_trait]
 pub trait Intake: Send + Sync {
     /// Takes a job in and remembers its dedupe key, in one atomic step. It is durable once this

@@ -1,7 +1,7 @@
 //! Durable jobs, delivered at least once: what was enqueued survives `kill -9`, and the jobs of a
 //! worker that dies are taken over.
 //!
-//! One queue foreverything, routed by [`JobKind`] (I-02): a kind has its own concurrency and its
+//! One queue for everything, routed by [`JobKind`] (I-02): a kind has its own concurrency and its
 //! own rate (I-04), so one slow provider holds up nobody else. Dedupe is a property of
 //! [`Intake::enqueue`] and not a step before it: marking a delivery as seen and then failing to
 //! enqueue it would lose it, because the provider's retry would be refused as a duplicate.

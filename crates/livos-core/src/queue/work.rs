@@ -12,6 +12,26 @@ use crate::{bell::News, time::Timestamp};
 /// `now` is the caller's, so that tests need not wait. A clock that is set back delays jobs by at
 /// most the step, and [`Work::tick`] repairs the leases. Every method may be cancelled; what was
 /// sent by then may still happen.
+///
+/// ```
+/// use livos_core::embedded::{Embedded, EmbeddedConfig};
+/// use livos_core::queue::{EmbeddedQueue, Intake, JobKind, NewJob, QueueConfig, Work};
+/// use livos_core::time::{Clock, SystemClock};
+/// use std::time::Duration;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let file = Embedded::in_memory(EmbeddedConfig::default())?;
+/// let queue = EmbeddedQueue::new(file, QueueConfig::default());
+/// let now = SystemClock.now();
+/// queue.enqueue(now, NewJob::new(JobKind::from_static("mail"), "hello")).await?;
+/// let lease = queue.lease(now, &[], Duration::from_secs(60)).await?.expect("a job is ready");
+/// assert_eq!(lease.job().payload, "hello");
+/// queue.ack(now, lease).await?;
+/// assert_eq!(queue.depth().await?.total(), 0);
+/// # Ok(())
+/// # }
+/// ```
 #[async_trait]
 pub trait Work: Send + Sync {
     /// Leases the first job of these kinds, or of any kind if none is named, that its policy

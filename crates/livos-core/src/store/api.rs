@@ -39,6 +39,32 @@ pub struct Found {
 ///
 /// `now` is the caller's, so that tests need not wait. A value is gone from the instant of its
 /// expiry, even if the backend has not freed it yet.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use livos_core::embedded::{Embedded, EmbeddedConfig};
+/// use livos_core::store::{EmbeddedStore, Family, Lifetime, Put, Store};
+/// use livos_core::time::{Clock, SystemClock};
+///
+/// const DRAFTS: Family = Family::new(
+///     "notes",
+///     "draft",
+///     Lifetime::For(Duration::from_secs(3600)),
+///     "a note that is being written",
+/// );
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = EmbeddedStore::new(Embedded::in_memory(EmbeddedConfig::default())?);
+/// let (now, key) = (SystemClock.now(), DRAFTS.key("anna")?);
+/// assert_eq!(store.put_if(now, &key, "first".into(), None).await?, Put::Written(1));
+/// // Another process also read "absent" and is told that it is too late.
+/// assert_eq!(store.put_if(now, &key, "second".into(), None).await?, Put::Conflict(Some(1)));
+/// assert_eq!(store.get(now, &key).await?.unwrap().value, "first");
+/// # Ok(())
+/// # }
+/// ```
 #[async_trait]
 pub trait Store: Send + Sync {
     /// The value of `key`; `None` if it is absent or expired.

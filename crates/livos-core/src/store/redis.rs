@@ -217,7 +217,7 @@ impl Store for RedisStore {
         Ok(counters)
     }
 
-    /// Reads all keys of the server once forevery page. Keys of other programs are found too, but
+    /// Reads all keys of the server once for every page. Keys of other programs are found too, but
     /// not those of queues.
     async fn scan(
         &self,

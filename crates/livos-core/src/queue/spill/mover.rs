@@ -54,7 +54,7 @@ impl<C: Clock + Clone> SpillQueue<C> {
             tokio::select! {
                 () = drain.draining() => return,
                 () = news.wait(pause), if waiting == 0 => {}
-                // The bell rings forevery job that is kept or given back. If none can be moved,
+                // The bell rings for every job that is kept or given back. If none can be moved,
                 // that is no reason to try again.
                 () = tokio::time::sleep(pause), if waiting > 0 => {}
             }

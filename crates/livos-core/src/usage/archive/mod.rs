@@ -27,6 +27,49 @@ use crate::{time::UtcDay, user::UserId};
 pub const MOST_DAYS: i64 = 3660;
 
 /// Keeps days for good.
+///
+/// ```
+/// use std::{collections::BTreeMap, sync::Mutex};
+///
+/// use async_trait::async_trait;
+/// use livos_core::time::UtcDay;
+/// use livos_core::usage::archive::{ArchiveError, UsageArchive};
+/// use livos_core::usage::{DayUsage, Tally};
+/// use livos_core::user::UserId;
+///
+/// /// Keeps days in memory.
+/// #[derive(Default)]
+/// struct Memory(Mutex<BTreeMap<(UserId, UtcDay), Tally>>);
+///
+/// #[async_trait]
+/// impl UsageArchive for Memory {
+///     async fn keep(&self, days: &[DayUsage]) -> Result<(), ArchiveError> {
+///         let mut kept = self.0.lock().unwrap();
+///         for DayUsage { user, day, tally } in days {
+///             kept.entry((user.clone(), *day))
+///                 .and_modify(|kept| *kept = kept.max(tally))
+///                 .or_insert(*tally);
+///         }
+///         Ok(())
+///     }
+///
+///     async fn days(
+///         &self,
+///         user: &UserId,
+///         first: UtcDay,
+///         last: UtcDay,
+///     ) -> Result<Vec<DayUsage>, ArchiveError> {
+///         let kept = self.0.lock().unwrap();
+///         let days = kept.range((user.clone(), first)..=(user.clone(), last));
+///         let day = |((user, day), tally): (&(UserId, UtcDay), &Tally)| DayUsage {
+///             user: user.clone(),
+///             day: *day,
+///             tally: *tally,
+///         };
+///         Ok(days.map(day).collect())
+///     }
+/// }
+/// ```
 #[async_trait]
 pub trait UsageArchive: Send + Sync {
     /// Keeps these days. A day that is there already gets the larger of each figure, so that the

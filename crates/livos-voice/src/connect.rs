@@ -15,6 +15,16 @@ use tower::{BoxError, util::BoxCloneSyncService};
 pub use tcp::{TcpConfig, tcp};
 
 /// A byte stream that a client can own.
+///
+/// ```
+/// use livos_voice::connect;
+///
+/// let connector = connect::from_fn(|_uri| async {
+///     let (client, _server) = tokio::io::duplex(1024); // Any `Io`: a twin holds the other end.
+///     Ok(client)
+/// });
+/// # let _ = connector;
+/// ```
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {}
 

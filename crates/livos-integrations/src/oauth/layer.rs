@@ -21,6 +21,27 @@ use super::{TokenError, TokenSource, provider::is_protected};
 ///
 /// A body in memory can; a stream that was read can't, so its request is not tried again: implement
 /// this with `None` for it.
+///
+/// ```
+/// use bytes::Bytes;
+/// use http_body_util::StreamBody;
+/// use livos_integrations::oauth::Replay;
+///
+/// /// A body in memory, or one that is read from somewhere once.
+/// enum Upload<S> {
+///     Whole(Bytes),
+///     Once(StreamBody<S>),
+/// }
+///
+/// impl<S> Replay for Upload<S> {
+///     fn replay(&self) -> Option<Self> {
+///         match self {
+///             Self::Whole(bytes) => Some(Self::Whole(bytes.clone())),
+///             Self::Once(_) => None,
+///         }
+///     }
+/// }
+/// ```
 pub trait Replay: Sized {
     /// The same body again, where that is possible.
     fn replay(&self) -> Option<Self>;

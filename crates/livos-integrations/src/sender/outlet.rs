@@ -9,6 +9,57 @@ use super::Limit;
 /// One conversation's place at a provider. An implementation keeps to the provider's pace by
 /// refusing [later](SendError::later), so that the caller can make more of the wait than an old
 /// text.
+///
+/// ```
+/// use std::{collections::BTreeMap, sync::Mutex, time::Duration};
+///
+/// use async_trait::async_trait;
+/// use livos_integrations::sender::{Limit, Outlet, SendError, Unit};
+///
+/// /// A page that lists messages by their key.
+/// #[derive(Default)]
+/// struct Page(Mutex<BTreeMap<String, String>>);
+///
+/// #[async_trait]
+/// impl Outlet for Page {
+///     fn limit(&self) -> Limit {
+///         Limit::new(4000, Unit::Utf16)
+///     }
+///
+///     fn gap(&self) -> Duration {
+///         Duration::from_secs(1)
+///     }
+///
+///     fn typing_every(&self) -> Duration {
+///         Duration::from_secs(5)
+///     }
+///
+///     fn is_idempotent(&self) -> bool {
+///         true
+///     }
+///
+///     async fn post(&self, text: &str, key: &str) -> Result<String, SendError> {
+///         self.0.lock().unwrap().insert(key.into(), text.into());
+///         Ok(key.into())
+///     }
+///
+///     async fn edit(&self, message: &str, text: &str) -> Result<(), SendError> {
+///         match self.0.lock().unwrap().get_mut(message) {
+///             Some(shown) => Ok(text.clone_into(shown)),
+///             None => Err(SendError::gone("the message was removed")),
+///         }
+///     }
+///
+///     async fn remove(&self, message: &str) -> Result<(), SendError> {
+///         self.0.lock().unwrap().remove(message);
+///         Ok(())
+///     }
+///
+///     async fn typing(&self) -> Result<(), SendError> {
+///         Ok(())
+///     }
+/// }
+/// ```
 #[async_trait]
 pub trait Outlet: Send + Sync {
     /// How long a message may be.

@@ -25,6 +25,50 @@ use crate::{audio::Frame, connection::ConnectionState};
 pub type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A client of a speech recogniser: opens recognition sessions.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use livos_voice::stt::{
+///     Driver, SpeechToText, SttCommand, SttEvent, SttSession, Transcript, TranscriptKind,
+/// };
+/// use tokio::sync::mpsc;
+///
+/// /// Tells how long each utterance was.
+/// struct Stopwatch;
+///
+/// impl SpeechToText for Stopwatch {
+///     fn open(&self) -> (SttSession, Driver) {
+///         let ((commands, mut inbox), (outbox, events)) = (mpsc::channel(64), mpsc::channel(64));
+///         let driver = async move {
+///             let (mut start, mut end) = (Duration::ZERO, Duration::ZERO);
+///             while let Some(command) = inbox.recv().await {
+///                 match command {
+///                     SttCommand::Audio(frame) => end += frame.duration(),
+///                     SttCommand::EndOfSpeech => {
+///                         let text = format!("{} ms", (end - start).as_millis());
+///                         let heard = Transcript::new(TranscriptKind::Final, text, start, end);
+///                         start = end;
+///                         let _ = outbox.send(SttEvent::Transcript(heard)).await;
+///                         let _ = outbox.send(SttEvent::Finalized).await;
+///                     }
+///                     _ => return, // Close
+///                 }
+///             }
+///         };
+///         (SttSession { commands, events }, Box::pin(driver))
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let (mut session, driver) = Stopwatch.open();
+/// tokio::spawn(driver);
+/// session.commands.send(SttCommand::EndOfSpeech).await.unwrap();
+/// let Some(SttEvent::Transcript(heard)) = session.events.recv().await else { panic!("nothing heard") };
+/// assert_eq!(heard.text, "0 ms");
+/// # }
+/// ```
 pub trait SpeechToText: Send + Sync + 'static {
     /// Opens a session for 16 kHz mono audio. Never blocks and never fails: connecting happens in
     /// the driver, and what goes wrong arrives as [`SttEvent::State`] and [`SttEvent::Failed`].

@@ -19,6 +19,25 @@ pub struct Recording {
 }
 
 /// A client of a recogniser for recordings.
+///
+/// ```
+/// use async_trait::async_trait;
+/// use livos_voice::stt::{Recording, TranscribeError, Transcriber, Transcript};
+///
+/// /// Refuses long recordings before they are sent to the recogniser inside.
+/// struct Short<T>(T);
+///
+/// #[async_trait]
+/// impl<T: Transcriber> Transcriber for Short<T> {
+///     async fn transcribe(&self, recording: Recording) -> Result<Transcript, TranscribeError> {
+///         let most = 1 << 20;
+///         if recording.bytes.len() > most {
+///             return Err(TranscribeError::TooLarge { most });
+///         }
+///         self.0.transcribe(recording).await
+///     }
+/// }
+/// ```
 #[async_trait]
 pub trait Transcriber: Send + Sync + 'static {
     /// The words of a recording, as one final transcript from zero to the length of the recording.

@@ -26,6 +26,31 @@ use crate::{
 };
 
 /// The connection to one listener.
+///
+/// ```
+/// use std::task::{Context, Poll};
+///
+/// use livos_voice::transport::{AudioTransport, Incoming, Outgoing};
+/// use tokio::sync::mpsc;
+///
+/// /// A listener in the same process.
+/// struct Local {
+///     incoming: mpsc::Receiver<Incoming>,
+///     outgoing: mpsc::Sender<Outgoing>,
+/// }
+///
+/// impl AudioTransport for Local {
+///     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<Option<Incoming>> {
+///         self.incoming.poll_recv(cx)
+///     }
+///
+///     fn send(&mut self, message: Outgoing) {
+///         if self.outgoing.try_send(message).is_err() {
+///             self.incoming.close(); // It does not read, or it has gone.
+///         }
+///     }
+/// }
+/// ```
 pub trait AudioTransport: Send {
     /// The next thing from the listener, or `None` forever once the connection is over.
     /// Polling it also writes what was sent, so it must be polled while anything is to go out.

@@ -18,6 +18,41 @@ pub use crate::stt::Driver;
 use crate::{audio::Frame, connection::ConnectionState, generation::Generation};
 
 /// A client of a speech synthesiser: opens synthesis sessions.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use livos_voice::{
+///     audio::{AudioFormat, Frame},
+///     tts::{Driver, TextToSpeech, TtsCommand, TtsEvent, TtsSession},
+/// };
+/// use tokio::sync::mpsc;
+///
+/// /// Speaks 100 ms of silence for each piece of text.
+/// struct Mute;
+///
+/// impl TextToSpeech for Mute {
+///     fn open(&self) -> (TtsSession, Driver) {
+///         let ((commands, mut inbox), (outbox, events)) = (mpsc::channel(64), mpsc::channel(64));
+///         let driver = async move {
+///             let samples = AudioFormat::VOICE.bytes_in(Duration::from_millis(100)) / 2;
+///             let frame = Frame::from_samples(AudioFormat::VOICE, vec![0; samples]);
+///             while let Some(command) = inbox.recv().await {
+///                 let event = match command {
+///                     TtsCommand::Speak { generation, .. } => {
+///                         TtsEvent::Audio { generation, frame: frame.clone() }
+///                     }
+///                     TtsCommand::Finish(generation) => TtsEvent::Done(generation),
+///                     TtsCommand::Cancel(_) => continue, // Nothing is left to come out.
+///                     _ => return,                       // Close
+///                 };
+///                 let _ = outbox.send(event).await;
+///             }
+///         };
+///         (TtsSession { commands, events }, Box::pin(driver))
+///     }
+/// }
+/// ```
 pub trait TextToSpeech: Send + Sync + 'static {
     /// Opens a session that speaks 24 kHz mono audio. Never blocks and never fails; see
     /// [`TtsEvent`].

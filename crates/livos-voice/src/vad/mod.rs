@@ -19,6 +19,28 @@ pub use self::{
 };
 
 /// A detector scores short windows of 16 kHz audio.
+///
+/// ```
+/// use livos_voice::vad::Vad;
+///
+/// /// Takes the share of loud samples for the probability of speech.
+/// struct Loudness;
+///
+/// impl Vad for Loudness {
+///     fn window(&self) -> usize {
+///         320 // 20 ms at 16 kHz
+///     }
+///
+///     fn score(&mut self, samples: &[i16]) -> f32 {
+///         let loud = samples.iter().filter(|sample| sample.unsigned_abs() > 1000).count();
+///         loud as f32 / samples.len() as f32
+///     }
+///
+///     fn reset(&mut self) {}
+/// }
+///
+/// assert_eq!(Loudness.score(&[2000; 320]), 1.0);
+/// ```
 pub trait Vad: Send {
     /// Samples of one window.
     fn window(&self) -> usize;

@@ -15,11 +15,11 @@
 //! ```no_run
 //! use std::sync::Arc;
 //!
-//! use livos_core::{drain::Drain, embedded::*, queue::*, secret::Secret, store::EmbeddedStore, time::SystemClock};
+//! use livos_core::{drain::Drain, embedded::*, http::HttpClient, queue::*, secret::Secret};
+//! use livos_core::{store::EmbeddedStore, time::SystemClock};
 //! use livos_integrations::discord::{Listener, ListenerConfig, Rest, RestConfig};
-//! # type Http = tower::util::BoxCloneSyncService<http::Request<http_body_util::Full<bytes::Bytes>>, http::Response<http_body_util::Full<bytes::Bytes>>, tower::BoxError>;
 //! # type Connector = tower::util::BoxCloneSyncService<http::Uri, tokio::io::DuplexStream, tower::BoxError>;
-//! # async fn example(http: Http, connector: Connector) -> Result<(), Box<dyn std::error::Error>> {
+//! # async fn example(http: HttpClient, connector: Connector) -> Result<(), Box<dyn std::error::Error>> {
 //! let file = Embedded::open("livos.redb", EmbeddedConfig::default())?;
 //! let queue = Arc::new(EmbeddedQueue::new(file.clone(), QueueConfig::default()));
 //! let store = Arc::new(EmbeddedStore::new(file));

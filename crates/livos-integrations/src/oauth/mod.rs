@@ -24,6 +24,7 @@
 //!
 //! use livos_core::{
 //!     embedded::{Embedded, EmbeddedConfig},
+//!     http::HttpClient,
 //!     seal::{KeyRing, SealedStore},
 //!     secret::Secret,
 //!     store::EmbeddedStore,
@@ -32,12 +33,7 @@
 //! use livos_integrations::oauth::{self, BearerLayer, Consents, KeeperConfig, Notice, TokenEndpoint, google};
 //! use tower::{Layer, service_fn};
 //!
-//! # async fn example<S>(https: S) -> Result<(), Box<dyn std::error::Error>>
-//! # where
-//! #     S: tower::Service<http::Request<http_body_util::Full<bytes::Bytes>>, Response = http::Response<http_body_util::Full<bytes::Bytes>>>
-//! #         + Clone + Send + Sync + 'static,
-//! #     S::Error: Into<tower::BoxError>, S::Future: Send + 'static,
-//! # {
+//! # async fn example(https: HttpClient) -> Result<(), Box<dyn std::error::Error>> {
 //! let file = Embedded::open("livos.redb", EmbeddedConfig::default())?;
 //! let store = SealedStore::new(Arc::new(EmbeddedStore::new(file)), KeyRing::generate()?);
 //! let clock = Arc::new(SystemClock);

@@ -12,11 +12,10 @@
 //! use std::sync::Arc;
 //!
 //! use livos_core::{embedded::{Embedded, EmbeddedConfig}, queue::{EmbeddedQueue, QueueConfig}, secret::Secret};
-//! use livos_core::{store::EmbeddedStore, time::SystemClock};
+//! use livos_core::{http::HttpClient, store::EmbeddedStore, time::SystemClock};
 //! use livos_integrations::telegram::{Bot, Poller, PollerConfig, TelegramConfig};
-//! # type Http = tower::util::BoxCloneSyncService<http::Request<http_body_util::Full<bytes::Bytes>>, http::Response<http_body_util::Full<bytes::Bytes>>, tower::BoxError>;
 //!
-//! fn poller(http: Http, file: Embedded) -> Result<Poller<SystemClock>, Box<dyn std::error::Error>> {
+//! fn poller(http: HttpClient, file: Embedded) -> Result<Poller<SystemClock>, Box<dyn std::error::Error>> {
 //!     let bot = Bot::new(TelegramConfig::new(Secret::new("123456:an-example-of-a-token")), http)?;
 //!     let queue = Arc::new(EmbeddedQueue::new(file.clone(), QueueConfig::default()));
 //!     let store = Arc::new(EmbeddedStore::new(file));

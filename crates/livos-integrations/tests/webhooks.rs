@@ -228,6 +228,139 @@ async fn a_source_that_proves_nothing_is_limited_and_nobody_else_is() {
     assert_eq!(status(&service, wrong()).await, 429);
 }
 
+/// A body that comes in chunks of `size` bytes, 100 ms apart, and counts the bytes that were read.
+fn slowly(
+    body: Bytes,
+    size: usize,
+    read: &Arc<Mutex<usize>>,
+) -> impl http_body::Body<Data = Bytes, Error = Infallible> + use<> {
+    let read = Arc::clone(read);
+    StreamBody::new(Box::pin(stream::unfold(body, move |mut rest| {
+        let read = Arc::clone(&read);
+        async move {
+            if rest.is_empty() {
+                return None;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let chunk = rest.split_to(size.min(rest.len()));
+            *read.lock().unwrap() += chunk.len();
+            Some((Ok(Frame::data(chunk)), rest))
+        }
+    })))
+}
+
+async fn exhaust(service: &Limited, address: &str) {
+    while status(service, from(address, request(1, Some(Mischief::WrongSignature)))).await != 429 {}
+}
+
+/// A request from this address whose body comes slowly; a forged one if it has another body.
+async fn slow_request(
+    address: &str,
+    forged: Option<usize>,
+    read: &Arc<Mutex<usize>>,
+) -> Request<impl http_body::Body<Data = Bytes, Error = Infallible> + use<>> {
+    let (head, body) = from(address, request(1, None)).into_parts();
+    let own = body.collect().await.unwrap().to_bytes();
+    let body = match forged {
+        Some(length) => slowly(Bytes::from(vec![b'x'; length]), 64 * 1024, read),
+        None => slowly(own.clone(), own.len().div_ceil(4), read),
+    };
+    Request::from_parts(head, body)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_forgeries_from_the_same_address_locks_no_correct_sender_out() {
+    let service = limited(&LimitConfig::default());
+    let (mut unauthorized, mut limited) = (Vec::new(), 0);
+    for n in 0..1000 {
+        let forged = from("192.0.2.1", request(n, Some(Mischief::WrongSignature)));
+        let answer = service.clone().oneshot(forged).await.unwrap();
+        match answer.status().as_u16() {
+            401 => unauthorized.push(n),
+            429 => {
+                let wait: u64 = answer.headers()[RETRY_AFTER].to_str().unwrap().parse().unwrap();
+                assert!((1..=2).contains(&wait), "{wait}");
+                limited += 1;
+            }
+            other => panic!("{other}"),
+        }
+        let correct = from("192.0.2.1", request(n, None));
+        assert_eq!(status(&service, correct).await, 200, "after {n} forgeries");
+        tokio::time::advance(Duration::from_millis(100)).await;
+    }
+    assert!(unauthorized[..30].iter().copied().eq(0..30), "{unauthorized:?}");
+    // One failure every two seconds of the 100.
+    assert!((75..=85).contains(&unauthorized.len()), "{}", unauthorized.len());
+    assert_eq!(unauthorized.len() + limited, 1000);
+}
+
+#[tokio::test]
+async fn nothing_is_read_of_a_source_over_its_limit_whose_head_is_not_the_providers() {
+    let service = limited(&LimitConfig::default());
+    let read = Arc::new(Mutex::new(0));
+    let empty_head = || {
+        let mut request = Request::post("/").body(counted(100, 64, &read)).unwrap();
+        request.extensions_mut().insert(Source("192.0.2.1".parse().unwrap()));
+        request
+    };
+    for _ in 0..30 {
+        assert_eq!(status(&service, empty_head()).await, 400);
+    }
+    assert_eq!(status(&service, empty_head()).await, 429);
+    assert_eq!(*read.lock().unwrap(), 0);
+    assert_eq!(status(&service, from("192.0.2.1", request(1, None))).await, 200);
+}
+
+#[tokio::test]
+async fn each_endpoint_has_a_limit_of_its_own() {
+    let verify = VerifyLayer::new(github_verifier(), Shared::new(), VerifyConfig::default());
+    let layer = SourceLimitLayer::default();
+    let (one, other) = (layer.layer(verify.layer(Sink)), layer.layer(verify.layer(Sink)));
+    exhaust(&one, "192.0.2.1").await;
+    let wrong = || from("192.0.2.1", request(1, Some(Mischief::WrongSignature)));
+    assert_eq!((status(&one, wrong()).await, status(&other, wrong()).await), (429, 401));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_large_bodies_is_not_read_beyond_the_reserve() {
+    let service = limited(&LimitConfig::default().with_reserve(4));
+    exhaust(&service, "192.0.2.1").await;
+    let read = Arc::new(Mutex::new(0));
+    let mut flood = Vec::new();
+    for _ in 0..200 {
+        let request = slow_request("192.0.2.1", Some(640 * 1024), &read).await;
+        flood.push(tokio::spawn(service.clone().oneshot(request)));
+    }
+    tokio::time::sleep(Duration::from_millis(350)).await;
+    assert_eq!(flood.iter().filter(|answer| !answer.is_finished()).count(), 4, "the others were given up");
+    // What is there at once takes a place and needs it for a moment only.
+    assert_eq!(status(&service, from("192.0.2.1", request(1, None))).await, 200);
+    let slow_but_correct = slow_request("192.0.2.1", None, &Arc::default()).await;
+    assert_eq!(status(&service, slow_but_correct).await, 200);
+    for answer in flood {
+        let answer = answer.await.unwrap().unwrap();
+        assert_eq!(answer.status().as_u16(), 429);
+        assert!(answer.headers().contains_key(RETRY_AFTER));
+    }
+    assert!(*read.lock().unwrap() <= 4 * 640 * 1024, "{}", *read.lock().unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_strangers_takes_no_place_from_a_source_that_was_verified_before() {
+    let service = limited(&LimitConfig::default().with_reserve(4));
+    assert_eq!(status(&service, from("192.0.2.1", request(1, None))).await, 200);
+    exhaust(&service, "192.0.2.1").await;
+    exhaust(&service, "192.0.2.2").await;
+    let correct = slow_request("192.0.2.1", None, &Arc::default()).await;
+    let correct = tokio::spawn(service.clone().oneshot(correct));
+    for _ in 0..50 {
+        let forged = slow_request("192.0.2.2", Some(640 * 1024), &Arc::default()).await;
+        tokio::spawn(service.clone().oneshot(forged));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(correct.await.unwrap().unwrap().status().as_u16(), 200);
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_verified_does_not_count_unless_one_wants_it() {
     let service = limited(&LimitConfig::default());

@@ -8,7 +8,7 @@
 //!
 //! | layer | what it answers itself |
 //! | --- | --- |
-//! | [`SourceLimitLayer`] | 429 with `Retry-After` to a source that keeps sending what proves nothing |
+//! | [`SourceLimitLayer`] | 429 with `Retry-After` to the failures of a source that has failed too often; a correct signature passes |
 //! | [`VerifyLayer`] | 413 and 408 to a body that is too long or too slow, 401 and 400 to what is not the provider's, greetings in its own words |
 //! | [`Enqueue`] | durable or a duplicate, in one step; the provider hears 2xx only after that, or 503 with `Retry-After` |
 //!

@@ -7,26 +7,37 @@ use std::{net::IpAddr, time::Duration};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Source(pub IpAddr);
 
-/// How much one source may send.
+/// How much one source may send to one endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LimitConfig {
-    /// Requests of one source in [`LimitConfig::per`], evenly after the first burst. 30: a
-    /// source that proves nothing has no reason to send more often.
+    /// Failures of one source in [`LimitConfig::per`], evenly after the first burst. 30 by default.
+    /// After that each failure is answered with 429 and `Retry-After`; a correct signature passes.
     pub requests: u32,
     /// The time for that many. A minute.
     pub per: Duration,
-    /// Whether requests count that were verified. They do not: a provider that delivers much is
-    /// bounded by the queue, and some (GitHub) never send again what a limit refused.
+    /// Whether verified requests count too. False by default: a provider that delivers much is
+    /// bounded by the queue, and some (GitHub) never send again what a limit refused. If true, a
+    /// source over its limit is refused before anything is read, whatever it signs.
     pub count_verified: bool,
     /// Sources that are remembered at one time. 10 000, about a megabyte. While more than that are
     /// busy, the others share one bucket.
     pub sources: usize,
+    /// Bodies of sources over their limit that an endpoint reads at one time: so many of sources
+    /// that were verified before, and so many of all others. 16 by default, which is at most 32 MiB
+    /// with the default length of a body. A further body takes the place of the oldest.
+    pub reserve: usize,
 }
 
 impl Default for LimitConfig {
     fn default() -> Self {
-        Self { requests: 30, per: Duration::from_secs(60), count_verified: false, sources: 10_000 }
+        Self {
+            requests: 30,
+            per: Duration::from_secs(60),
+            count_verified: false,
+            sources: 10_000,
+            reserve: 16,
+        }
     }
 }
 
@@ -47,5 +58,11 @@ impl LimitConfig {
     #[must_use]
     pub fn with_sources(self, sources: usize) -> Self {
         Self { sources, ..self }
+    }
+
+    /// Sets [`LimitConfig::reserve`].
+    #[must_use]
+    pub fn with_reserve(self, reserve: usize) -> Self {
+        Self { reserve, ..self }
     }
 }

@@ -1,28 +1,20 @@
 //! Makes the limited services.
 
-use std::sync::{Arc, Mutex};
-
 use tower_layer::Layer;
 
-use super::{LimitConfig, SourceLimit, table::Table};
+use super::{LimitConfig, SourceLimit};
 
-/// Limits each source. All services that it makes share one table.
-#[derive(Debug, Clone)]
+/// Limits the failures of each source. Each service that it makes is an endpoint with a limit of its
+/// own; clones of one service share it.
+#[derive(Debug, Clone, Default)]
 pub struct SourceLimitLayer {
-    table: Arc<Mutex<Table>>,
-    count_verified: bool,
+    config: LimitConfig,
 }
 
 impl SourceLimitLayer {
     /// With these limits.
     pub fn new(config: &LimitConfig) -> Self {
-        Self { table: Arc::new(Mutex::new(Table::new(config))), count_verified: config.count_verified }
-    }
-}
-
-impl Default for SourceLimitLayer {
-    fn default() -> Self {
-        Self::new(&LimitConfig::default())
+        Self { config: config.clone() }
     }
 }
 
@@ -30,6 +22,6 @@ impl<S> Layer<S> for SourceLimitLayer {
     type Service = SourceLimit<S>;
 
     fn layer(&self, inner: S) -> SourceLimit<S> {
-        SourceLimit::new(inner, Arc::clone(&self.table), self.count_verified)
+        SourceLimit::new(inner, &self.config)
     }
 }

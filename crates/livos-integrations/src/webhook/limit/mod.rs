@@ -1,7 +1,9 @@
-//! Bounds what one source may send that proves nothing, in a table of bounded size.
+//! Bounds the failures of one source, in a table of bounded size. A correct signature passes over
+//! the limit too.
 
 mod config;
 mod layer;
+mod reserve;
 mod service;
 mod table;
 

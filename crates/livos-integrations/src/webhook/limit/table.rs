@@ -29,7 +29,13 @@ pub(super) struct Table {
     most: usize,
     full_at: HashMap<Key, Instant>,
     swept_at: Option<Instant>,
+    /// When each source was verified last.
+    verified: HashMap<Key, Instant>,
 }
+
+/// Verified sources that are remembered, and for how long. GitHub sends from a few dozen addresses.
+const VERIFIED: usize = 1024;
+const VERIFIED_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
 
 impl Table {
     pub(super) fn new(config: &LimitConfig) -> Self {
@@ -40,6 +46,7 @@ impl Table {
             most: config.sources,
             full_at: HashMap::new(),
             swept_at: None,
+            verified: HashMap::new(),
         }
     }
 
@@ -66,6 +73,21 @@ impl Table {
                 _ => drop(self.full_at.remove(&source)),
             }
         }
+    }
+
+    /// Remembers that this source can sign. If there is no room, the one that was silent for the
+    /// longest time is forgotten.
+    pub(super) fn verified(&mut self, now: Instant, source: Key) {
+        if self.verified.len() >= VERIFIED && !self.verified.contains_key(&source) {
+            let oldest = self.verified.iter().min_by_key(|(_, at)| **at).map(|(source, _)| *source);
+            oldest.map(|source| self.verified.remove(&source));
+        }
+        self.verified.insert(source, now);
+    }
+
+    /// Whether this source was verified in the last days.
+    pub(super) fn was_verified(&self, now: Instant, source: Key) -> bool {
+        self.verified.get(&source).is_some_and(|at| now.saturating_duration_since(*at) < VERIFIED_FOR)
     }
 
     /// The bucket of this source; the common one, where there is no room for another.
@@ -125,6 +147,17 @@ mod tests {
             table.give_back(now, address(1));
         }
         assert_eq!(table.len(), 0);
+    }
+
+    #[test]
+    fn verified_sources_are_remembered_in_bounded_room_and_for_days() {
+        let (mut table, now) = (table(100), Instant::now());
+        let after = |n: u32| now + Duration::from_secs(n.into());
+        (0..2000).for_each(|n| table.verified(after(n), address(n)));
+        assert_eq!(table.verified.len(), VERIFIED);
+        assert!(table.was_verified(after(2000), address(1999)));
+        assert!(!table.was_verified(after(2000), address(0)), "the oldest was forgotten");
+        assert!(!table.was_verified(after(1999) + VERIFIED_FOR, address(1999)));
     }
 
     #[test]

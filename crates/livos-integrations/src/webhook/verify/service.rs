@@ -23,7 +23,7 @@ use crate::webhook::{
     error::VerifyError,
     limit::Token,
     policy::{ProviderAnswer, ProviderPolicy},
-    verifier::Verifier,
+    verifier::{Opened, Verifier},
 };
 
 /// A service over HTTP before one that takes verified deliveries, such as
@@ -114,7 +114,7 @@ impl<C: Clock> Gate<C> {
         match self.delivery(&head, body).await {
             Ok(delivery) => {
                 if let Some(token) = head.extensions.get::<Token>() {
-                    token.give_back();
+                    token.verified();
                 }
                 self.hand_on(delivery, inner).await
             }
@@ -122,7 +122,7 @@ impl<C: Clock> Gate<C> {
         }
     }
 
-    /// Reads and verifies.
+    /// Judges the head, and then the body if the head may be the provider's.
     async fn delivery<B: http_body::Body>(
         &self,
         head: &Parts,
@@ -130,7 +130,25 @@ impl<C: Clock> Gate<C> {
     ) -> Result<Verified<Delivery>, Refusal> {
         self.form(head)?;
         let now = self.clock.now();
-        let mut check = self.verifier.open(now, head)?.ready().await?;
+        let opened = self.verifier.open(now, head)?;
+        let Some(mut place) = head.extensions.get::<Token>().and_then(Token::place) else {
+            return self.examine(opened, body).await;
+        };
+        tokio::select! {
+            // What has come in whole is judged, even if its place was taken meanwhile.
+            biased;
+            examined = self.examine(opened, body) => examined,
+            () = place.lost() => Err(Refusal::Status(StatusCode::TOO_MANY_REQUESTS)),
+        }
+    }
+
+    /// Reads and verifies the body.
+    async fn examine<B: http_body::Body>(
+        &self,
+        opened: Opened,
+        body: B,
+    ) -> Result<Verified<Delivery>, Refusal> {
+        let mut check = opened.ready().await?;
         let read = read(&mut check, body, self.config.max_body);
         match tokio::time::timeout(self.config.body_timeout, read).await {
             Ok(read) => read.map_err(Refusal::Status)?,

@@ -78,6 +78,24 @@ impl History {
         self.trim();
     }
 
+    /// Takes back a message of the user that was pushed and stays without an answer, or its part of
+    /// the message that it was joined to. If an answer came after it, it stays.
+    pub fn take_back(&mut self, message: &Message) {
+        let text = message.text.trim();
+        let Some(last) = self.messages.back_mut().filter(|last| last.role == message.role) else { return };
+        let before = tokens::estimate(&last.text);
+        let lines = |text: &str| format!("\n{text}\n");
+        let joined = lines(&last.text);
+        let Some(at) = joined.rfind(&lines(text)) else { return };
+        let rest = format!("{}\n{}", &joined[..at], &joined[at + text.len() + 2..]);
+        rest.trim().clone_into(&mut last.text);
+        let after = if last.text.is_empty() { 0 } else { tokens::estimate(&last.text) };
+        if last.text.is_empty() {
+            self.messages.pop_back();
+        }
+        self.tokens = (self.tokens + after).saturating_sub(before);
+    }
+
     /// Drops whole turns from the front until the bounds hold; the last turn always stays.
     fn trim(&mut self) {
         while self.messages.len() > self.config.messages.max(1) || self.tokens > self.config.tokens {

@@ -1,13 +1,17 @@
 //! The agent: a message in, a reply out, and a history of what was heard.
 //!
 //! A reply is provisional until it is committed. Only then does the user's message enter the
-//! history, and the answer follows with the words that were heard. Between two messages of one
+//! history, and the answer follows with the words that were heard. A message that ends without a
+//! word of an answer leaves the history again, or the next question would be joined to it. Between two messages of one
 //! conversation the second waits for nobody: it sees the history as it stands, which is what the
 //! listener knows.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
 };
 
@@ -98,11 +102,15 @@ impl<M: Model> Service<Inbound> for Agent<M> {
         history.push(said.clone());
         let messages = history.messages().cloned().collect();
         let request = ModelRequest::new(messages, inbound.channel, inbound.payer);
+        let failed = Arc::new(AtomicBool::new(false));
         let events = answer(Arc::clone(&self.model), request, self.config.retries);
+        let events = watched(events, Arc::clone(&failed));
         let control = Control {
             memory: Arc::clone(&self.memory),
             conversation: inbound.conversation,
             said: Some(said),
+            unanswered: None,
+            failed,
         };
         std::future::ready(Ok(Reply::new(events, control)))
     }
@@ -154,6 +162,20 @@ fn answer<M: Model>(
     })
 }
 
+/// Notes in `failed` that an answer broke off, or ended without a word.
+fn watched(
+    events: impl Stream<Item = Result<ReplyEvent, ReplyError>> + Send,
+    failed: Arc<AtomicBool>,
+) -> impl Stream<Item = Result<ReplyEvent, ReplyError>> + Send {
+    let mut blank = true;
+    events.inspect(move |event| match event {
+        Ok(ReplyEvent::Text(text)) => blank &= text.trim().is_empty(),
+        Ok(ReplyEvent::Finished(_)) => failed.store(blank, Ordering::Relaxed),
+        Ok(_) => {}
+        Err(_) => failed.store(true, Ordering::Relaxed),
+    })
+}
+
 /// Whether another attempt at once may succeed: not where the provider asked to be left alone for a
 /// while.
 fn may_pass(error: &ReplyError) -> bool {
@@ -178,12 +200,17 @@ struct Control {
     conversation: ConversationId,
     /// The user's message, until it is committed.
     said: Option<Message>,
+    /// The user's message from then on, until something of the answer was heard.
+    unanswered: Option<Message>,
+    /// Whether the answer broke off, or ended without a word.
+    failed: Arc<AtomicBool>,
 }
 
 impl ReplyControl for Control {
     fn commit(&mut self) {
         if let Some(said) = self.said.take() {
-            lock(&self.memory).entry(&self.conversation).push(said);
+            lock(&self.memory).entry(&self.conversation).push(said.clone());
+            self.unanswered = Some(said);
         }
     }
 
@@ -191,7 +218,20 @@ impl ReplyControl for Control {
         // What was not committed was never said, whatever was heard of it.
         if self.said.is_none() {
             let text = if heard.complete { heard.text } else { interrupted(&heard.text) };
+            if !text.trim().is_empty() {
+                self.unanswered = None;
+            }
             lock(&self.memory).entry(&self.conversation).push(Message::assistant(text));
+        }
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        if let Some(said) = self.unanswered.take()
+            && self.failed.load(Ordering::Relaxed)
+        {
+            lock(&self.memory).entry(&self.conversation).take_back(&said);
         }
     }
 }
@@ -331,6 +371,48 @@ mod tests {
             reply.heard(heard("", false));
         }
         assert_eq!(history(&agent), [(Role::User, "first\nsecond".to_owned())]);
+    }
+
+    #[tokio::test]
+    async fn a_question_that_failed_is_not_joined_to_the_next_one() {
+        let rejected = || vec![Err(ReplyError::new(ReplyErrorKind::Rejected, "deliberate, in a test"))];
+        let refused = vec![Ok(ModelEvent::Finished(Finish::Refused))];
+        let empty = vec![Ok(ModelEvent::Finished(Finish::Complete))];
+        let scripts = vec![answer_of("Hi."), rejected(), rejected(), refused, empty, answer_of("Fine.")];
+        let agent = agent(scripts);
+        for text in ["hello", "bad", "bad", "something refused", "nothing", "after it"] {
+            let mut reply = ask(&agent, text).await;
+            reply.commit();
+            let mut said = String::new();
+            while let Some(Ok(event)) = reply.next().await {
+                if let ReplyEvent::Text(text) = event {
+                    said.push_str(&text);
+                }
+            }
+            reply.heard(heard(&said, true));
+        }
+        let expected = [
+            (Role::User, "hello"),
+            (Role::Assistant, "Hi."),
+            (Role::User, "after it"),
+            (Role::Assistant, "Fine."),
+        ];
+        assert_eq!(history(&agent), expected.map(|(role, text)| (role, text.to_owned())));
+    }
+
+    #[tokio::test]
+    async fn only_the_part_of_a_failed_question_leaves_a_message_that_others_were_joined_to() {
+        let rejected = vec![Err(ReplyError::new(ReplyErrorKind::Rejected, "deliberate, in a test"))];
+        let agent = agent(vec![rejected, answer_of("Two.")]);
+        let mut first = ask(&agent, "first").await;
+        first.commit();
+        let mut second = ask(&agent, "second").await;
+        second.commit();
+        assert!(first.next().await.unwrap().is_err());
+        drop(first);
+        assert_eq!(history(&agent), [(Role::User, "second".to_owned())]);
+        drop(second);
+        assert_eq!(history(&agent), [(Role::User, "second".to_owned())], "it was only cut off");
     }
 
     #[tokio::test]

@@ -180,10 +180,20 @@ pub enum ReplyErrorKind {
     Busy,
     /// The provider could not be reached, or the stream broke.
     Unavailable,
-    /// Our key, request or configuration was refused: trying again will not help.
+    /// The request itself was refused: the same request will be refused again.
     Rejected,
+    /// Our key was refused: every request fails until the operator mends it.
+    Unauthorized,
     /// A limit of our own (budget, time) was reached.
     Limit,
+}
+
+impl ReplyErrorKind {
+    /// Whether the failure says nothing about this message: it may be answered once a provider, a
+    /// key or a budget is back.
+    pub fn is_outage(self) -> bool {
+        !matches!(self, Self::Rejected)
+    }
 }
 
 impl ReplyError {

@@ -59,7 +59,7 @@ pub async fn channel(house: &House, tasks: &mut JoinSet<()>) -> Result<Channel, 
             match deliver(&outlet, &outbox, &name, DeliverConfig::default(), || agent.oneshot(inbound)).await
             {
                 Ok(()) => Outcome::Done,
-                Err(error) => error.outcome(),
+                Err(error) => error.outcome(&lease),
             }
         })
     });

@@ -87,7 +87,7 @@ async fn telegram(house: &House, tasks: &mut JoinSet<()>) -> Result<Channel, Box
             let ask = || agent.oneshot(inbound);
             match deliver(&outlet, &outbox, &name, DeliverConfig::default(), ask).await {
                 Ok(()) => Outcome::Done,
-                Err(error) => error.outcome(),
+                Err(error) => error.outcome(&lease),
             }
         })
     });

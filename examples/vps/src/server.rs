@@ -165,6 +165,7 @@ async fn serve(
 
     let work = WorkConfig {
         concurrency: durable_config.queue.concurrency,
+        outage: durable_config.queue.outage(),
         drain_patience: server.drain_timeout / 2,
         pulse_patience: ops::PATIENCE,
     };

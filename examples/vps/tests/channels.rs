@@ -7,8 +7,8 @@ mod common;
 
 use std::path::Path;
 
-use common::{Answer, Server, once, turns, twin, wait_for};
-use livos_twins::{discord, telegram, tones};
+use common::{Answer, SOON, Server, attempts, once, refusing_model, turns, twin, wait_for};
+use livos_twins::{Twin, discord, telegram, tones};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
@@ -129,6 +129,49 @@ fn a_stranger_pairs_with_a_code_is_remembered_and_is_a_stranger_again_once_revok
     assert_eq!(anna.heard().len(), before + 1, "she was told how to pair less than an hour ago");
     assert_eq!(server.authorized("DELETE", "/v1/pairing/devices", &[], "").status, 204);
     assert_eq!(devices(&server), Vec::<Value>::new());
+    server.stop();
+}
+
+/// A Telegram bot for everybody, with this model.
+fn open_to_all(telegram: &str, model: &str, folder: &Path) -> Server {
+    let config = configured("telegram", telegram, TOKEN, "policy = \"open\"", folder);
+    let model = [("ANTHROPIC_BASE_URL", model), ("ANTHROPIC_API_KEY", "a-key")];
+    Server::start_with(&format!("{config}{SOON}"), &model)
+}
+
+#[test]
+fn a_person_is_told_once_that_the_model_refused_and_is_answered_afterwards() {
+    const REFUSED: &str = "I could not answer that: the model refused the request.";
+    let (_runtime, twin, url) = telegram();
+    let (_models, model, model_url) = refusing_model(400);
+    let folder = tempfile::tempdir().unwrap();
+    let (server, anna) = (open_to_all(&url, &model_url, folder.path()), Person(&twin, ANNA));
+    anna.is_told(HELLO, REFUSED);
+    let metrics = server.metrics_when(|metrics| attempts(metrics, "telegram", "dead") == 1);
+    assert_eq!(attempts(&metrics, "telegram", "retry"), 2, "{metrics}");
+    model.host().clear_faults();
+    anna.is_told(HELLO, ANSWER);
+    let told = anna.heard();
+    assert_eq!(told.iter().filter(|text| *text == REFUSED).count(), 1, "{told:?}");
+    server.stop();
+}
+
+#[test]
+fn a_person_is_told_once_to_wait_for_a_model_that_is_away_and_gets_every_answer() {
+    const AWAY: &str = "The model is not reachable just now. I will answer as soon as it is back.";
+    let (_runtime, twin, url) = telegram();
+    let (_models, model, model_url) = refusing_model(529);
+    let folder = tempfile::tempdir().unwrap();
+    let (server, anna) = (open_to_all(&url, &model_url, folder.path()), Person(&twin, ANNA));
+    anna.is_told(HELLO, AWAY);
+    twin.say(ANNA, HELLO);
+    let waits = |metrics: &str| attempts(metrics, "telegram", "wait");
+    let so_far = server.metrics_when(|metrics| waits(metrics) > 12);
+    server.metrics_when(|metrics| waits(metrics) > waits(&so_far) + 20);
+    assert_eq!(anna.heard(), [AWAY], "not for each question, and not for each attempt");
+    model.host().clear_faults();
+    let answers = || anna.heard().iter().filter(|text| text.contains(ANSWER)).count();
+    wait_for("both questions are answered", || answers() == 2);
     server.stop();
 }
 

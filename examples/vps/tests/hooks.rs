@@ -4,8 +4,11 @@
 
 mod common;
 
-use common::{Server, bare, turns, wait_for};
-use livos_twins::webhooks::{Account, Provider};
+use common::{SOON, Server, attempts, bare, refusing_model, turns, wait_for};
+use livos_twins::{
+    Twin,
+    webhooks::{Account, Provider},
+};
 
 const CONFIG: &str = r#"
 [[webhooks]]
@@ -48,6 +51,40 @@ fn a_delivery_is_worked_on_once_and_a_forged_one_never() {
     assert_eq!(turns(&server, "owner"), 0, "who sends deliveries does not spend what is the owner's");
     let log = server.stop();
     assert_eq!(log.matches("the agent worked on a delivery").count(), 2, "{log}");
+}
+
+/// With this model, and one delivery.
+fn with_model(url: &str) -> Server {
+    let account = Account::new(Provider::GitHub, "", 1);
+    let config = format!("{SOON}{CONFIG}").replace("SECRET", &account.credential());
+    let model = [("ANTHROPIC_BASE_URL", url), ("ANTHROPIC_API_KEY", "a-key")];
+    let server = Server::start_with(&config, &model);
+    assert_eq!(post(&server, "/hooks/repo", &account, 1), 200);
+    server
+}
+
+#[test]
+fn a_delivery_outlives_a_busy_model_and_a_refused_key() {
+    for status in [529, 401] {
+        let (_runtime, model, url) = refusing_model(status);
+        let server = with_model(&url);
+        // A job has ten attempts; none of these counts.
+        let metrics = server.metrics_when(|metrics| attempts(metrics, "webhook.repo", "wait") > 12);
+        assert_eq!(attempts(&metrics, "webhook.repo", "dead"), 0, "{status}: {metrics}");
+        assert!(!metrics.contains("livos_webhook_worked_total"), "{status}: {metrics}");
+        model.host().clear_faults();
+        server.metrics_when(|metrics| metrics.contains("livos_webhook_worked_total{provider=\"github\"} 1"));
+        server.stop();
+    }
+}
+
+#[test]
+fn a_delivery_that_the_model_refuses_is_dead_after_three_attempts() {
+    let (_runtime, _model, url) = refusing_model(400);
+    let server = with_model(&url);
+    let metrics = server.metrics_when(|metrics| attempts(metrics, "webhook.repo", "dead") == 1);
+    assert_eq!(attempts(&metrics, "webhook.repo", "retry"), 2, "{metrics}");
+    server.stop();
 }
 
 #[test]

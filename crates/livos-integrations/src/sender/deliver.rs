@@ -6,7 +6,7 @@ use futures_util::StreamExt;
 use livos_core::{
     conversation::{Finish, Heard, Reply, ReplyError, ReplyErrorKind, ReplyEvent},
     machine::Machine,
-    queue::Outcome,
+    queue::{Job, Outcome},
 };
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -56,8 +56,8 @@ pub enum DeliverError {
 }
 
 impl DeliverError {
-    /// What becomes of the job.
-    pub fn outcome(&self) -> Outcome {
+    /// What becomes of the job; for a failure of the agent see [`Outcome::of_failed_reply`].
+    pub fn outcome(&self, job: &Job) -> Outcome {
         let retry = |after| Outcome::Retry { after, reason: self.to_string() };
         match self {
             Self::Later { after } => retry(Some(*after)),
@@ -65,10 +65,7 @@ impl DeliverError {
                 let source = std::error::Error::source(error).map(|source| format!(": {source}"));
                 Outcome::Dead { reason: format!("{self}: {error}{}", source.unwrap_or_default()) }
             }
-            Self::Agent(error) if error.kind() == ReplyErrorKind::Rejected => {
-                Outcome::Dead { reason: self.to_string() }
-            }
-            Self::Agent(error) => retry(error.retry_after()),
+            Self::Agent(error) => Outcome::of_failed_reply(job, error, self.to_string()),
             Self::Outbox(_) => retry(None),
         }
     }
@@ -199,6 +196,10 @@ impl Delivery<'_> {
             }
             ReplyEvent::Finished(Finish::Refused) if self.draft.text().trim().is_empty() => {
                 let error = ReplyError::new(ReplyErrorKind::Rejected, "the model declined to answer");
+                Err(DeliverError::Agent(error))
+            }
+            ReplyEvent::Finished(_) if self.draft.text().trim().is_empty() => {
+                let error = ReplyError::new(ReplyErrorKind::Rejected, "the model's answer is empty");
                 Err(DeliverError::Agent(error))
             }
             ReplyEvent::Finished(_) => Ok(true),

@@ -8,7 +8,8 @@ use std::{
 use futures_util::stream;
 use livos_core::{
     conversation::{Finish, Heard, Reply, ReplyControl, ReplyError, ReplyErrorKind, ReplyEvent},
-    queue::Outcome,
+    queue::{Job, JobId, JobKind, Outcome},
+    time::Timestamp,
 };
 use livos_integrations::{
     sender::{DeliverConfig, DeliverError, Outbox, deliver},
@@ -137,8 +138,8 @@ async fn an_answer_that_shows_nothing_as_markup_is_shown_as_it_was_written() {
     let chat = Chat::new(Config::default());
     chat.deliver("4242/1", &["```rust\n```"], TOKEN).await.unwrap();
     assert_eq!(chat.texts(), ["```rust\n```"]);
-    chat.deliver("4242/2", &[" \n"], TOKEN).await.unwrap();
-    assert_eq!(chat.texts().len(), 1, "and a blank one not at all");
+    chat.deliver("4242/2", &[" \n"], TOKEN).await.unwrap_err();
+    assert_eq!(chat.texts().len(), 1, "and a blank one is a failure");
 }
 
 #[tokio::test(start_paused = true)]
@@ -168,7 +169,7 @@ async fn a_flood_that_is_too_long_gives_the_job_back_and_the_next_attempt_asks_n
     let chat = Chat::new(Config::default());
     chat.rig.twin.flood(CHAT, Duration::from_secs(3000));
     let error = chat.deliver("4242/1", &["The ", "answer."], TOKEN).await.unwrap_err();
-    let Outcome::Retry { after: Some(after), .. } = error.outcome() else { panic!("{error:?}") };
+    let Outcome::Retry { after: Some(after), .. } = error.outcome(&job(1)) else { panic!("{error:?}") };
     assert!(after > Duration::from_secs(2000), "{after:?}");
     sleep(after + Duration::from_secs(5)).await;
     chat.ask("4242/1", || panic!("the answer is known")).await.unwrap();
@@ -228,6 +229,19 @@ async fn killed_at_any_instant_an_answer_is_there_once() {
     }
 }
 
+/// A job at this attempt.
+fn job(attempt: u32) -> Job {
+    Job {
+        id: JobId(1),
+        kind: JobKind::from_static("test"),
+        payload: bytes::Bytes::new(),
+        attempt,
+        max_attempts: 10,
+        waits: 0,
+        enqueued_at: Timestamp::from_unix_ms(0),
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_dead_chat_and_an_agent_that_fails_are_told_apart() {
     let chat = Chat::new(Config::default());
@@ -235,14 +249,17 @@ async fn a_dead_chat_and_an_agent_that_fails_are_told_apart() {
         || Err(ReplyError::new(ReplyErrorKind::Busy, "busy").with_retry_after(Some(Duration::from_secs(9))));
     let error = chat.ask("4242/1", busy).await.unwrap_err();
     assert!(
-        matches!(error.outcome(), Outcome::Retry { after: Some(after), .. } if after == Duration::from_secs(9))
+        matches!(error.outcome(&job(1)), Outcome::Wait { after: Some(after), .. } if after == Duration::from_secs(9))
     );
     let error =
         chat.ask("4242/1", || Err(ReplyError::new(ReplyErrorKind::Rejected, "no"))).await.unwrap_err();
-    assert!(matches!(error.outcome(), Outcome::Dead { .. }));
+    assert!(matches!(error.outcome(&job(1)), Outcome::Retry { .. }));
+    assert!(matches!(error.outcome(&job(3)), Outcome::Dead { .. }));
+    let error = chat.deliver("4242/2", &[" "], TOKEN).await.unwrap_err();
+    assert!(matches!(error, DeliverError::Agent(_)), "an empty answer is none: {error:?}");
     chat.rig.twin.block(CHAT);
     let error = chat.deliver("4242/1", &["Hello."], TOKEN).await.unwrap_err();
-    let Outcome::Dead { reason } = error.outcome() else { panic!("{error:?}") };
+    let Outcome::Dead { reason } = error.outcome(&job(1)) else { panic!("{error:?}") };
     assert!(reason.contains("blocked by the user"), "{reason}");
     assert_eq!(chat.fate.0.lock().unwrap().1.len(), 0, "nobody read it");
 }

@@ -14,7 +14,7 @@ use livos_core::{
 };
 use livos_integrations::{
     pairing::{Access, Arrival, ChannelName, PairingCode, PairingState, Sender},
-    sender::{DeliverConfig, Outbox, deliver},
+    sender::{DeliverConfig, DeliverError, Outbox, deliver},
 };
 use tower::{BoxError, ServiceExt};
 
@@ -23,7 +23,7 @@ use super::{
     desk::Desk,
     notes::{Heard, Notes, VoiceNote},
     payer::payer,
-    texts::PAIRED,
+    texts::{self, PAIRED},
 };
 use crate::providers::Responder;
 
@@ -36,6 +36,16 @@ pub const TOLD: Family = Family::new(
     "told",
     Lifetime::For(TELL_EVERY),
     "a stranger was told how to pair, and by which job",
+);
+/// The waits of a question for the end of an outage after which its sender is told. 3: about half a
+/// minute by default, and a shorter outage is not worth a message.
+const TELL_AFTER: u32 = 3;
+/// People who were told that their questions wait.
+pub const WAITING: Family = Family::new(
+    "channels",
+    "waiting",
+    Lifetime::For(TELL_EVERY),
+    "somebody was told that answers wait for a provider, and by which job",
 );
 /// All that a stranger is told: nothing about whose server this is.
 const HOW_TO_PAIR: &str =
@@ -92,8 +102,46 @@ impl Door {
                 }
             }
         };
-        let delivered = deliver(&*said.outlet, &self.outbox, &said.name, DeliverConfig::default(), ask).await;
-        Ok(delivered.map_or_else(|error| error.outcome(), |()| Outcome::Done))
+        match deliver(&*said.outlet, &self.outbox, &said.name, DeliverConfig::default(), ask).await {
+            Ok(()) => Ok(Outcome::Done),
+            Err(error) => {
+                let outcome = error.outcome(&lease);
+                if let DeliverError::Agent(failure) = &error {
+                    self.explain(&said, &sender, &lease, failure, &outcome).await;
+                }
+                Ok(outcome)
+            }
+        }
+    }
+
+    /// Tells the sender once that there will be no answer, or that it will take a while. If that
+    /// fails the outcome stays: the chat is away as well then.
+    async fn explain(
+        &self,
+        said: &Said,
+        sender: &Sender,
+        lease: &Job,
+        failure: &ReplyError,
+        outcome: &Outcome,
+    ) {
+        let (ending, text) = if outcome.is_final(lease) {
+            metrics::counter!("livos_chat_unanswered_total", "channel" => self.app.name()).increment(1);
+            ("unanswered", texts::unanswered(failure))
+        } else if matches!(outcome, Outcome::Wait { .. }) && lease.waits + 1 >= TELL_AFTER {
+            match self.tells(WAITING, sender, &said.name).await {
+                Ok(true) => ("waiting", texts::waiting(failure)),
+                Ok(false) => return,
+                Err(error) => return tracing::warn!(%error, "whether somebody was told to wait is unknown"),
+            }
+        } else {
+            return;
+        };
+        let name = format!("{}/{ending}", said.name);
+        let say = || async { Ok::<_, ReplyError>(Reply::from_text(text)) };
+        let told = deliver(&*said.outlet, &self.outbox, &name, DeliverConfig::default(), say).await;
+        if let Err(error) = told {
+            tracing::warn!(%error, text, "why there is no answer could not be told");
+        }
     }
 
     async fn ask(&self, mut inbound: Inbound, note: Option<VoiceNote>) -> Result<Reply, ReplyError> {
@@ -132,7 +180,7 @@ impl Door {
             }
             (Access::NeedsPairing, Some(code)) => ("code", Some(Answer::Redeem(code))),
             (Access::NeedsPairing, None) => {
-                let tell = self.tells(sender, &said.name).await?;
+                let tell = self.tells(TOLD, sender, &said.name).await?;
                 ("stranger", tell.then_some(Answer::Sentence(HOW_TO_PAIR)))
             }
         };
@@ -141,10 +189,10 @@ impl Door {
         Ok(answer)
     }
 
-    /// Whether this job is the one that tells the sender how to pair in this hour. The first one
-    /// is, and a further attempt of it.
-    async fn tells(&self, sender: &Sender, job: &str) -> Result<bool, BoxError> {
-        let (now, key) = (SystemClock.now(), TOLD.key(&sender.to_string())?);
+    /// Whether this job is the one that tells the sender this in this hour. The first one is, and a
+    /// further attempt of it.
+    async fn tells(&self, what: Family, sender: &Sender, job: &str) -> Result<bool, BoxError> {
+        let (now, key) = (SystemClock.now(), what.key(&sender.to_string())?);
         let store = self.desk.store();
         Ok(match store.put_if(now, &key, job.to_owned().into(), None).await? {
             Put::Written(_) => true,

@@ -108,7 +108,7 @@ impl Feature for Channels {
     }
 
     fn families(&self) -> Families {
-        let plain = [&pairing::FAMILIES[..], &[door::TOLD], &sender::FAMILIES];
+        let plain = [&pairing::FAMILIES[..], &[door::TOLD, door::WAITING], &sender::FAMILIES];
         Families::plain(plain.concat()).with_sealed(&[desk::KEY])
     }
 

@@ -95,5 +95,5 @@ async fn tell(lease: &Job, device: &Device, text: &str, desk: &Desk, outbox: &Ou
     let name = format!("news/{}/{}", lease.id, device.sender);
     let say = || async { Ok::<_, ReplyError>(Reply::from_text(text.to_owned())) };
     let told = deliver(&*outlet, outbox, &name, DeliverConfig::default(), say).await;
-    told.map_or_else(|error| error.outcome(), |()| Outcome::Done)
+    told.map_or_else(|error| error.outcome(lease), |()| Outcome::Done)
 }

@@ -6,6 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
+use http::StatusCode;
 use livos_core::{
     conversation::{ReplyError, ReplyErrorKind},
     http::describe,
@@ -126,8 +127,14 @@ fn not_understood(error: TranscribeError) -> Result<Heard, ReplyError> {
             return Ok(Heard::Nothing(UNREADABLE));
         }
         TranscribeError::Busy { .. } => ReplyErrorKind::Busy,
+        TranscribeError::Refused { status: StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, .. } => {
+            ReplyErrorKind::Unauthorized
+        }
         error if error.is_temporary() => ReplyErrorKind::Unavailable,
-        _ => ReplyErrorKind::Rejected,
+        error => {
+            tracing::warn!(error = describe(error), "a voice note is refused");
+            return Ok(Heard::Nothing(UNREADABLE));
+        }
     };
     let after = error.retry_after();
     Err(ReplyError::new(kind, "a voice note was not understood").with_source(error).with_retry_after(after))
@@ -237,6 +244,10 @@ mod tests {
         let (refused, _) = notes(|| {
             Err(TranscribeError::Refused { status: http::StatusCode::UNAUTHORIZED, body: String::new() })
         });
-        assert_eq!(hear(&refused, note(Some(1), 10)).await.unwrap_err().kind(), ReplyErrorKind::Rejected);
+        assert_eq!(hear(&refused, note(Some(1), 10)).await.unwrap_err().kind(), ReplyErrorKind::Unauthorized);
+        let (odd, _) = notes(|| {
+            Err(TranscribeError::Refused { status: http::StatusCode::BAD_REQUEST, body: String::new() })
+        });
+        assert_eq!(hear(&odd, note(Some(1), 10)).await.unwrap(), Heard::Nothing(UNREADABLE));
     }
 }

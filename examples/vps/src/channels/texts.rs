@@ -1,10 +1,38 @@
-//! What people are told about pairing.
+//! What people are told about pairing, and about questions that get no answer.
 
-use livos_core::time::Timestamp;
+use livos_core::{
+    conversation::{ReplyError, ReplyErrorKind},
+    time::Timestamp,
+};
 use livos_integrations::pairing::{Device, News, Refusal};
 
 /// What somebody is told who was paired.
 pub const PAIRED: &str = "You are paired: from now on I answer you here.";
+
+/// What somebody is told whose question is dead.
+pub fn unanswered(error: &ReplyError) -> &'static str {
+    match error.kind() {
+        ReplyErrorKind::Limit => {
+            "I could not answer that: the limit on what I may use was reached for too long."
+        }
+        ReplyErrorKind::Unauthorized => "I could not answer that: the model refused my key for too long.",
+        kind if kind.is_outage() => "I could not answer that: the model could not be reached for too long.",
+        _ => "I could not answer that: the model refused the request.",
+    }
+}
+
+/// What somebody is told whose question waits for the end of an outage.
+pub fn waiting(error: &ReplyError) -> &'static str {
+    match error.kind() {
+        ReplyErrorKind::Limit => {
+            "The limit on what I may use is reached for now. I will answer as soon as there is room again."
+        }
+        ReplyErrorKind::Unauthorized => {
+            "The model refuses my key just now. I will answer as soon as that is put right."
+        }
+        _ => "The model is not reachable just now. I will answer as soon as it is back.",
+    }
+}
 
 fn minutes(now: Timestamp, until: Timestamp) -> u64 {
     until.since(now).as_secs().div_ceil(60).max(1)

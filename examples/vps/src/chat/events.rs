@@ -111,7 +111,7 @@ fn finish_name(finish: Finish) -> &'static str {
 pub fn error_body(error: &ReplyError) -> Value {
     let kind = match error.kind() {
         ReplyErrorKind::Busy => "busy",
-        ReplyErrorKind::Rejected => "rejected",
+        ReplyErrorKind::Rejected | ReplyErrorKind::Unauthorized => "rejected",
         ReplyErrorKind::Limit => "limit",
         _ => "unavailable",
     };

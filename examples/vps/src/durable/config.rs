@@ -6,6 +6,7 @@ use std::{
 };
 
 use livos_core::{
+    backoff::BackoffConfig,
     breaker::BreakerConfig,
     queue::{QueueConfig, RedisQueue, WorkerConfig},
     redis::{Redis, RedisConfig},
@@ -195,6 +196,13 @@ pub struct QueueSection {
     pub refuse_at: u64,
     /// Jobs that this process works on at one time.
     pub concurrency: usize,
+    /// How long a job waits at first when a provider is away, a key is refused or a budget is used
+    /// up, before it is tried again. Each wait is twice the one before.
+    #[serde(deserialize_with = "duration")]
+    pub outage_first: Duration,
+    /// The longest of these waits.
+    #[serde(deserialize_with = "duration")]
+    pub outage_longest: Duration,
 }
 
 impl Default for QueueSection {
@@ -205,6 +213,8 @@ impl Default for QueueSection {
             alert_at: queue.alert_at,
             refuse_at: queue.refuse_at,
             concurrency: worker.concurrency,
+            outage_first: worker.outage.first,
+            outage_longest: worker.outage.longest,
         }
     }
 }
@@ -216,7 +226,18 @@ impl Section for QueueSection {
         if self.refuse_at == 0 || self.concurrency == 0 {
             return Err(ConfigError::of("queue", "refuse_at and concurrency must be at least 1"));
         }
+        if self.outage_first.is_zero() || self.outage_longest < self.outage_first {
+            let why = "outage_first must be more than zero and at most outage_longest";
+            return Err(ConfigError::of("queue", why));
+        }
         Ok(())
+    }
+}
+
+impl QueueSection {
+    /// The waits of a job during an outage.
+    pub fn outage(&self) -> BackoffConfig {
+        BackoffConfig::default().with_first(self.outage_first).with_longest(self.outage_longest)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use livos_core::{
+    backoff::BackoffConfig,
     drain::DrainSignal,
     queue::{self, Repeat, Worker, WorkerConfig},
     supervise::{Load, Supervisor},
@@ -20,6 +21,8 @@ const WATCH: Duration = Duration::from_secs(5);
 pub struct WorkConfig {
     /// The most jobs at one time.
     pub concurrency: usize,
+    /// The waits of a job during an outage.
+    pub outage: BackoffConfig,
     /// How long a job may go on once the drain has begun. Time to give back what does not finish
     /// must be left of the time that the whole drain may take.
     pub drain_patience: Duration,
@@ -46,6 +49,7 @@ pub fn start(
     let mut working = WorkerConfig::default();
     working.kinds = jobs.kinds().cloned().collect();
     working.concurrency = config.concurrency;
+    working.outage = config.outage;
     working.drain_patience = config.drain_patience;
     let (dispatcher, repeats) = jobs.into_parts();
     let (queue, signal, load) = (Arc::clone(&durable.queue), drain.clone(), load.clone());
@@ -117,7 +121,12 @@ mod tests {
         let (supervisor, drain) = (Supervisor::new(), Drain::new());
         let signal = drain.signal();
         let patience = Duration::from_secs(5);
-        let config = WorkConfig { concurrency: 2, drain_patience: patience, pulse_patience: patience };
+        let config = WorkConfig {
+            concurrency: 2,
+            outage: BackoffConfig::default(),
+            drain_patience: patience,
+            pulse_patience: patience,
+        };
         start(&durable, jobs, &config, &supervisor, &Load::new(), &signal);
         for kind in [KIND, JANITOR] {
             durable.queue.enqueue(SystemClock.now(), NewJob::new(kind, "hello")).await.unwrap();

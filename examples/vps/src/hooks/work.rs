@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use livos_core::{
     conversation::{
-        Channel, ConversationId, Heard, Inbound, ReplyError, ReplyErrorKind, ReplyEvent, Speaker,
+        Channel, ConversationId, Finish, Heard, Inbound, ReplyError, ReplyErrorKind, ReplyEvent, Speaker,
     },
     queue::{Job, JobKind, Outcome},
     user::{InvalidUserId, UserId},
@@ -35,10 +35,7 @@ pub async fn work(lease: Job, responder: Responder, task: Arc<str>) -> Result<Ou
         }
         Err(error) => {
             let reason = error.to_string();
-            Ok(match error.kind() {
-                ReplyErrorKind::Rejected => Outcome::Dead { reason },
-                _ => Outcome::Retry { after: error.retry_after(), reason },
-            })
+            Ok(Outcome::of_failed_reply(&lease, &error, reason))
         }
     }
 }
@@ -67,8 +64,12 @@ async fn answer(inbound: Inbound, responder: Responder) -> Result<String, ReplyE
     reply.commit();
     let mut said = String::new();
     while let Some(event) = reply.next().await {
-        if let ReplyEvent::Text(text) = event? {
-            said.push_str(&text);
+        match event? {
+            ReplyEvent::Text(text) => said.push_str(&text),
+            ReplyEvent::Finished(Finish::Refused) if said.trim().is_empty() => {
+                return Err(ReplyError::new(ReplyErrorKind::Rejected, "the model declined to answer"));
+            }
+            _ => {}
         }
     }
     reply.heard(Heard { text: said.clone(), complete: true });

@@ -12,7 +12,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use livos_twins::{Twin, serve};
+use livos_twins::{
+    Twin,
+    anthropic::{self, Anthropic},
+    fault::Refusal,
+    serve,
+};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, runtime::Runtime};
 use tokio_tungstenite::tungstenite::{self, Message, WebSocket, client::IntoClientRequest};
@@ -368,4 +373,22 @@ pub fn wait_for(what: &str, holds: impl Fn() -> bool) {
 pub fn turns(server: &Server, user: &str) -> u64 {
     let shown = server.authorized("GET", &format!("/v1/usage?user={user}"), &[], "");
     shown.json()["today"]["used"]["turns"].as_u64().unwrap_or_default()
+}
+
+/// Probes an outage often.
+pub const SOON: &str = "[queue]\noutage_first = \"10ms\"\noutage_longest = \"20ms\"\n";
+
+/// A model that refuses every request with this status until its faults are cleared.
+pub fn refusing_model(status: u16) -> (Runtime, Anthropic, String) {
+    let (runtime, model, url) = twin(|| Anthropic::new(anthropic::Config::default()));
+    model.refuse(u32::MAX, Refusal::status(status));
+    (runtime, model, url)
+}
+
+/// How many attempts of jobs of kinds that begin so ended in this way.
+pub fn attempts(metrics: &str, kind: &str, outcome: &str) -> u64 {
+    let (kind, outcome) = (format!("kind=\"{kind}"), format!("outcome=\"{outcome}\""));
+    let lines = metrics.lines().filter(|line| line.starts_with("livos_queue_attempts_total{"));
+    let lines = lines.filter(|line| line.contains(&kind) && line.contains(&outcome));
+    lines.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
 }

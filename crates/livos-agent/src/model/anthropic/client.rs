@@ -24,9 +24,9 @@ use crate::{
 
 /// The most of an error's body that is read, in bytes.
 const MAX_ERROR_BODY: usize = 16 * 1024;
-/// The longest wait of a provider that is passed on. A minute: beyond that a caller gives up
-/// anyway.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
+/// The longest wait of a provider that is passed on; a longer one is cut to it. An hour: nobody is
+/// left alone for longer without being asked again.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 /// How long the end of a body may lag behind its last event.
 const END_OF_BODY: Duration = Duration::from_millis(50);
 
@@ -256,6 +256,7 @@ fn mute(limit: Duration) -> ReplyError {
 fn status_of(kind: &str) -> StatusCode {
     match kind {
         "overloaded_error" | "rate_limit_error" => StatusCode::TOO_MANY_REQUESTS,
+        "authentication_error" | "permission_error" => StatusCode::UNAUTHORIZED,
         "api_error" | "timeout_error" => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::BAD_REQUEST,
     }
@@ -268,22 +269,23 @@ fn refused(status: StatusCode, headers: &HeaderMap, body: &ErrorBody, key: &Secr
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let kind = match status.as_u16() {
         429 | OVERLOADED => ReplyErrorKind::Busy,
+        401 | 403 => ReplyErrorKind::Unauthorized,
         408 | 409 | 500..=599 => ReplyErrorKind::Unavailable,
         _ => ReplyErrorKind::Rejected,
     };
     let kind = match text("x-should-retry") {
-        Some("false") => ReplyErrorKind::Rejected,
+        Some("false") if kind == ReplyErrorKind::Unavailable => ReplyErrorKind::Rejected,
         Some("true") if kind == ReplyErrorKind::Rejected => ReplyErrorKind::Unavailable,
         _ => kind,
     };
     let milliseconds =
         text("retry-after-ms").and_then(|value| value.trim().parse().ok()).map(Duration::from_millis);
     let after = milliseconds.or_else(|| retry_after(headers, SystemClock.now()));
-    let after = after.filter(|after| *after <= MAX_RETRY_AFTER);
-    let whose = if kind == ReplyErrorKind::Rejected {
-        "the model's server refused the request"
-    } else {
-        "the model's server failed"
+    let after = after.map(|after| after.min(MAX_RETRY_AFTER));
+    let whose = match kind {
+        ReplyErrorKind::Rejected => "the model's server refused the request",
+        ReplyErrorKind::Unauthorized => "the model's server refused our key",
+        _ => "the model's server failed",
     };
     let short = |text: &str, most| key.redact(text).chars().take(most).collect::<String>();
     let (code, error, what) = (status.as_u16(), short(&body.error.kind, 64), short(&body.error.message, 200));

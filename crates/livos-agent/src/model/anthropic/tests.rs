@@ -115,13 +115,15 @@ async fn an_error_inside_the_stream_ends_it() {
 #[tokio::test]
 async fn statuses_become_kinds() {
     type Headers = &'static [(&'static str, &'static str)];
-    let table: [(u16, Headers, ReplyErrorKind, Option<u64>); 7] = [
+    let table: [(u16, Headers, ReplyErrorKind, Option<u64>); 9] = [
         (429, &[("retry-after", "7")], ReplyErrorKind::Busy, Some(7_000)),
         (529, &[("retry-after-ms", "250")], ReplyErrorKind::Busy, Some(250)),
         (500, &[], ReplyErrorKind::Unavailable, None),
         (500, &[("x-should-retry", "false")], ReplyErrorKind::Rejected, None),
-        (401, &[], ReplyErrorKind::Rejected, None),
-        (429, &[("retry-after", "86400")], ReplyErrorKind::Busy, None),
+        (400, &[], ReplyErrorKind::Rejected, None),
+        (401, &[("x-should-retry", "false")], ReplyErrorKind::Unauthorized, None),
+        (403, &[], ReplyErrorKind::Unauthorized, None),
+        (429, &[("retry-after", "86400")], ReplyErrorKind::Busy, Some(3_600_000)),
         (503, &[("retry-after", "soon")], ReplyErrorKind::Unavailable, None),
     ];
     for (status, headers, kind, after) in table {

@@ -2,7 +2,20 @@
 
 use std::time::Duration;
 
-use crate::{backoff::BackoffConfig, queue::JobKind};
+use crate::{
+    backoff::BackoffConfig,
+    conversation::ReplyError,
+    queue::{Job, JobKind},
+};
+
+/// Attempts at a job whose own message is refused. 3: a refusal is seldom a mistake of the provider.
+const REFUSALS: u32 = 3;
+/// Waits of one job for the end of an outage; later failures count as attempts. 2,000: about five
+/// days with the default backoff, after which an answer is of no use.
+const WAITS: u32 = 2_000;
+/// The longest time to the next probe, whatever a provider or a budget asks for. 1 h: an operator
+/// who mends the cause does not wait for longer.
+const PROBE: Duration = Duration::from_secs(3600);
 
 /// How a worker works.
 #[derive(Debug, Clone, PartialEq)]
@@ -121,4 +134,70 @@ pub enum Outcome {
         /// For the log and the dead letter.
         reason: String,
     },
+}
+
+impl Outcome {
+    /// What becomes of a job whose reply failed: an outage is waited for, and a message that is
+    /// refused for its own sake is dead after three attempts.
+    pub fn of_failed_reply(job: &Job, error: &ReplyError, reason: String) -> Self {
+        let after = error.retry_after().map(|after| after.min(PROBE));
+        if !error.kind().is_outage() {
+            return match job.attempt < REFUSALS.min(job.max_attempts) {
+                true => Self::Retry { after, reason },
+                false => Self::Dead { reason },
+            };
+        }
+        match job.waits < WAITS {
+            true => Self::Wait { after, reason },
+            false => Self::Retry { after, reason },
+        }
+    }
+
+    /// Whether the job ends with this, or comes again.
+    pub fn is_final(&self, job: &Job) -> bool {
+        match self {
+            Self::Done | Self::Dead { .. } => true,
+            Self::Retry { .. } => job.attempt >= job.max_attempts,
+            Self::Wait { .. } => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{conversation::ReplyErrorKind, time::Timestamp};
+
+    #[test]
+    fn an_outage_is_waited_for_and_a_refused_message_has_three_attempts() {
+        let job = |attempt, waits| Job {
+            id: crate::queue::JobId(1),
+            kind: JobKind::from_static("test"),
+            payload: bytes::Bytes::new(),
+            attempt,
+            max_attempts: 10,
+            waits,
+            enqueued_at: Timestamp::from_unix_ms(0),
+        };
+        let outcome = |kind, attempt, waits| {
+            let error = ReplyError::new(kind, "a test").with_retry_after(Some(Duration::from_secs(86_400)));
+            Outcome::of_failed_reply(&job(attempt, waits), &error, "a test".into())
+        };
+        for kind in [
+            ReplyErrorKind::Busy,
+            ReplyErrorKind::Unavailable,
+            ReplyErrorKind::Unauthorized,
+            ReplyErrorKind::Limit,
+        ] {
+            assert_eq!(
+                outcome(kind, 10, 1_999),
+                Outcome::Wait { after: Some(PROBE), reason: "a test".into() },
+                "{kind:?}"
+            );
+            assert!(matches!(outcome(kind, 1, 2_000), Outcome::Retry { .. }), "not for ever: {kind:?}");
+        }
+        let refused = |attempt| outcome(ReplyErrorKind::Rejected, attempt, 0);
+        assert!(matches!((refused(2), refused(3)), (Outcome::Retry { .. }, Outcome::Dead { .. })));
+        assert!(refused(3).is_final(&job(3, 0)) && !refused(2).is_final(&job(2, 0)));
+    }
 }

@@ -2,9 +2,9 @@
 //!
 //! A reply is provisional until it is committed. Only then does the user's message enter the
 //! history, and the answer follows with the words that were heard. A message that ends without a
-//! word of an answer leaves the history again, or the next question would be joined to it. Between two messages of one
-//! conversation the second waits for nobody: it sees the history as it stands, which is what the
-//! listener knows.
+//! word of an answer leaves the history again, or the next question would be joined to it. Between
+//! two messages of one conversation the second waits for nobody: it sees the history as it stands,
+//! which is what the listener knows.
 
 use std::{
     collections::HashMap,

@@ -8,7 +8,8 @@ use crate::{
     queue::{Job, JobKind},
 };
 
-/// Attempts at a job whose own message is refused. 3: a refusal is seldom a mistake of the provider.
+/// Attempts at a job whose own message is refused. 3: a refusal is seldom a mistake of the
+/// provider.
 const REFUSALS: u32 = 3;
 /// Waits of one job for the end of an outage; later failures count as attempts. 2,000: about five
 /// days with the default backoff, after which an answer is of no use.

@@ -4,8 +4,8 @@ use tower_layer::Layer;
 
 use super::{LimitConfig, SourceLimit};
 
-/// Limits the failures of each source. Each service that it makes is an endpoint with a limit of its
-/// own; clones of one service share it.
+/// Limits the failures of each source. Each service that it makes is an endpoint with a limit of
+/// its own; clones of one service share it.
 #[derive(Debug, Clone, Default)]
 pub struct SourceLimitLayer {
     config: LimitConfig,

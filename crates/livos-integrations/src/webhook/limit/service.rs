@@ -19,10 +19,10 @@ use super::{
 use crate::webhook::verify::Body;
 
 /// Answers 429 with `Retry-After` to the failures of a source that has failed too often. A request
-/// takes a token of its source when it comes in, so that a hundred slow ones at one time are counted
-/// too, and gets it back from [`crate::webhook::Verify`] at the moment it is verified. Without a
-/// token it is verified all the same: its head is judged, and its body is read in a place of a small
-/// reserve.
+/// takes a token of its source when it comes in, so that a hundred slow ones at one time are
+/// counted too, and gets it back from [`crate::webhook::Verify`] at the moment it is verified.
+/// Without a token it is verified all the same: its head is judged, and its body is read in a place
+/// of a small reserve.
 #[derive(Debug, Clone)]
 pub struct SourceLimit<S> {
     inner: S,

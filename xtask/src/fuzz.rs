@@ -29,6 +29,10 @@ const MAX_INPUT: u32 = 8192;
 /// The seed of the fixed runs. Any number does, as long as it stays.
 const SEED: u32 = 1;
 
+/// A slow machine stops the fixed runs early, so that the test command has a bound. On two cores
+/// none should come near it.
+const MOST_SECONDS: u32 = 60;
+
 /// Runs of a target that is not in [`RUNS`]: some seconds on one core.
 const DEFAULT_RUNS: u32 = 10_000;
 /// Runs of the targets that play a whole session or check an RSA signature for each input, which
@@ -186,7 +190,12 @@ fn effort_arguments(work: &Path, name: &str, effort: Effort) -> Result<Vec<Strin
             let found = work.join("fixed").join(name);
             let _ = fs::remove_dir_all(&found);
             let found = folder(work, "fixed", name)?;
-            vec![found.display().to_string(), format!("-seed={SEED}"), format!("-runs={}", runs(name))]
+            vec![
+                found.display().to_string(),
+                format!("-seed={SEED}"),
+                format!("-runs={}", runs(name)),
+                format!("-max_total_time={MOST_SECONDS}"),
+            ]
         }
         Effort::Search(seconds) => {
             let found = folder(work, "corpus", name)?;

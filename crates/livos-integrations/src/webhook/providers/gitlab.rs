@@ -50,7 +50,7 @@ impl GitLab {
         Ok(Self(Proof::Token(tokens)))
     }
 
-    /// With another tolerance than [`super::TOLERANCE`], for signing tokens.
+    /// With another tolerance than [`TOLERANCE`](crate::webhook::TOLERANCE), for signing tokens.
     #[must_use]
     pub fn with_tolerance(mut self, tolerance: Duration) -> Self {
         if let Proof::Signed(scheme) = &mut self.0 {

@@ -206,7 +206,7 @@ async fn a_provider_that_is_overloaded_is_asked_once_more_and_one_that_asks_for_
 
     provider.refuse(1, Refusal::status(401));
     let error = first_words(&mut ask(&agent, "hello").await).await.unwrap_err();
-    assert_eq!(error.kind(), ReplyErrorKind::Rejected);
+    assert_eq!(error.kind(), ReplyErrorKind::Unauthorized);
     assert!(error.to_string().contains("invalid x-api-key"), "{error}");
 }
 

@@ -9,8 +9,10 @@ use crate::{
     web,
 };
 
-/// The arguments of the server that take a value. Others go to it as they are, for `--help`.
+/// The arguments of the server that take a value. `--help` and commands go to it as they are.
 const WITH_VALUE: [&str; 2] = ["--config", "--listen"];
+/// The server's commands.
+const COMMANDS: [&str; 1] = ["token"];
 
 /// Builds what is missing and becomes the server.
 pub fn run(args: &[String]) -> Result {
@@ -33,7 +35,7 @@ fn check(args: &[String]) -> Result {
             Some((name, value)) => (name, Some(value.to_owned())),
             None => (arg.as_str(), None),
         };
-        if ["--help", "-h", "--version", "-V"].contains(&name) {
+        if ["--help", "-h", "--version", "-V"].contains(&name) || COMMANDS.contains(&name) {
             continue;
         }
         if !WITH_VALUE.contains(&name) {
@@ -92,6 +94,8 @@ mod tests {
     fn wrong_arguments_are_refused_before_the_build() {
         check_args(&[], None);
         check_args(&["--help"], None);
+        check_args(&["--config", "Cargo.toml", "token"], None);
+        check_args(&["tokens"], Some("no argument tokens"));
         check_args(&["--listen", "127.0.0.1:0", "--config=Cargo.toml"], None);
         check_args(&["--port", "80"], Some("no argument --port"));
         check_args(&["--listen"], Some("needs a value"));
@@ -99,20 +103,27 @@ mod tests {
         check_args(&["--config", "/nowhere/livos.toml"], Some("no file /nowhere"));
     }
 
+    /// The options with a value in `Arguments`, and the variants of `Command`.
+    fn arguments(item: &syn::Item) -> Vec<String> {
+        let has = |field: &&syn::Field| field.attrs.iter().any(|attribute| attribute.path().is_ident("arg"));
+        let option = |ident: &syn::Ident| format!("--{}", ident.to_string().replace('_', "-"));
+        match item {
+            syn::Item::Struct(item) if item.ident == "Arguments" => {
+                item.fields.iter().filter(has).filter_map(|field| field.ident.as_ref()).map(option).collect()
+            }
+            syn::Item::Enum(item) if item.ident == "Command" => {
+                item.variants.iter().map(|variant| variant.ident.to_string().to_lowercase()).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// A new argument of the server is added to the check.
     #[test]
     fn the_arguments_are_those_of_the_server() {
         let file = sh::root().join("examples/vps/src/arguments.rs");
         let file = syn::parse_file(&std::fs::read_to_string(file).unwrap()).unwrap();
-        let args = file.items.iter().find_map(|item| match item {
-            syn::Item::Struct(item) if item.ident == "Arguments" => Some(&item.fields),
-            _ => None,
-        });
-        let names: Vec<String> = args
-            .unwrap()
-            .iter()
-            .map(|field| format!("--{}", field.ident.as_ref().unwrap().to_string().replace('_', "-")))
-            .collect();
-        assert_eq!(names, WITH_VALUE);
+        let names: Vec<String> = file.items.iter().flat_map(arguments).collect();
+        assert_eq!(names, [&WITH_VALUE[..], &COMMANDS[..]].concat());
     }
 }

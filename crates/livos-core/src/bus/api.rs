@@ -50,9 +50,9 @@ pub trait Bus: Send + Sync {
     /// May be cancelled; what was sent by then may still be delivered.
     async fn publish(&self, topic: &Topic, payload: Bytes) -> Result<(), BusError>;
 
-    /// Listens to these topics. The first event is [`Gap::Began`](super::Gap::Began): it comes once the bus is
-    /// listening, which may take as long as the server is away, so a subscriber that reads the
-    /// state then misses nothing.
+    /// Listens to these topics. The first event is [`Gap::Began`](super::Gap::Began): it comes once
+    /// the bus is listening, which may take as long as the server is away, so a subscriber that
+    /// reads the state then misses nothing.
     fn subscribe(&self, topics: &[Topic]) -> Result<Subscription, BusError>;
 }
 

@@ -19,8 +19,8 @@ use crate::webhook::{
 pub type Intake<C> = SourceLimit<Verify<Enqueue<C>, C>>;
 
 /// Takes the deliveries of one endpoint into a queue, as jobs of this kind, with the default
-/// bounds. Mount it where `POST` comes in. Insert a [`Source`](crate::webhook::Source) into the request's extensions
-/// first, so that sources are told apart.
+/// bounds. Mount it where `POST` comes in. Insert a [`Source`](crate::webhook::Source) into the
+/// request's extensions first, so that sources are told apart.
 pub fn intake<C: Clock + Clone>(
     verifier: Arc<dyn Verifier>,
     queue: Arc<dyn Queue>,

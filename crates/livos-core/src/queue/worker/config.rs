@@ -195,7 +195,7 @@ mod tests {
                 Outcome::Wait { after: Some(PROBE), reason: "a test".into() },
                 "{kind:?}"
             );
-            assert!(matches!(outcome(kind, 1, 2_000), Outcome::Retry { .. }), "not for ever: {kind:?}");
+            assert!(matches!(outcome(kind, 1, 2_000), Outcome::Retry { .. }), "not forever: {kind:?}");
         }
         let refused = |attempt| outcome(ReplyErrorKind::Rejected, attempt, 0);
         assert!(matches!((refused(2), refused(3)), (Outcome::Retry { .. }, Outcome::Dead { .. })));
